@@ -1,0 +1,77 @@
+"""The one place that begins, commits and rolls back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from app.database.engine import open_engines
+from app.errors import DatabaseUnavailable
+
+_OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
+
+
+class Database:
+    """Sessions on one database; objects stay readable after their session has ended."""
+
+    def __init__(self, url: str) -> None:
+        self._writing, self._reading = open_engines(url)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the write transactions, for migrations."""
+        return self._writing
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One write transaction, alone on the database; commits at the end, or not at all.
+
+        Keep it short: compute first, then write.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached, is full, or stayed locked.
+        """
+        with (
+            _outages_named(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent snapshot to read from; what is changed in it is dropped.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached.
+        """
+        with _outages_named(), Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            DatabaseUnavailable: It gives none.
+        """
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._writing.dispose()
+        self._reading.dispose()
+
+
+@contextmanager
+def _outages_named() -> Iterator[None]:
+    try:
+        yield
+    except _OUTAGES as error:
+        reason = str(error.orig if isinstance(error, OperationalError | InterfaceError) else error)
+        raise DatabaseUnavailable(
+            f"the database did not take this request ({reason.strip()}); try again later"
+        ) from error

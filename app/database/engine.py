@@ -1,0 +1,71 @@
+"""Engines whose transactions can neither lose an update nor deadlock on an upgrade.
+
+SQLite's driver default loses updates silently, and a deferred `BEGIN` cannot upgrade from a read
+snapshot. So every write transaction takes the write lock first (`BEGIN IMMEDIATE`, or an advisory
+lock on PostgreSQL) and writers are one after another on both engines.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pysqlite3
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.pool import ConnectionPoolEntry
+
+# SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
+SAFE_WAL = (3, 51, 3)
+BUSY_TIMEOUT_MS = 5_000
+# An arbitrary number that is Errata's alone among the advisory locks of its database.
+WRITE_LOCK = 0x0E44A7A
+
+
+def open_engines(url: str) -> tuple[Engine, Engine]:
+    """The engine for write transactions and the one for reading, for one database."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, begin="BEGIN IMMEDIATE"), _sqlite(parsed, begin="BEGIN")
+    return _postgresql(parsed)
+
+
+def _sqlite(url: URL, *, begin: str) -> Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, module=pysqlite3, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # the driver must not open transactions of its own
+        for pragma in _pragmas():
+            connection.execute(pragma).close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _pragmas() -> list[str]:
+    journal = "WAL" if pysqlite3.sqlite_version_info >= SAFE_WAL else "DELETE"
+    return [
+        f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+        f"PRAGMA journal_mode = {journal}",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    ]
+
+
+def _postgresql(url: URL) -> tuple[Engine, Engine]:
+    write = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    read = create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+
+    @event.listens_for(write, "begin")
+    def lock(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+    @event.listens_for(read, "connect")
+    def read_only(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.read_only = True
+
+    return write, read

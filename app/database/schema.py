@@ -1,0 +1,22 @@
+"""Every table in one place, for migrations; importing this registers all models."""
+
+from sqlalchemy import MetaData
+
+from app.database.base import Base
+from app.edits.models import Edit, StoredText
+from app.ledger.models import LedgerEntry
+from app.operations.models import IdempotencyKey, Operation
+from app.revisions.models import Revision, RevisionChange
+
+__all__ = [
+    "Edit",
+    "IdempotencyKey",
+    "LedgerEntry",
+    "Operation",
+    "Revision",
+    "RevisionChange",
+    "StoredText",
+    "metadata",
+]
+
+metadata: MetaData = Base.metadata

@@ -1,0 +1,73 @@
+"""The tables of edits: what the worker needs for ever, and the text that may be erased."""
+
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.database.base import Base, JsonObject, one_of
+from app.operations.models import Operation
+
+
+class EditStatus(StrEnum):
+    """What a client sees: the operation's status, and later what became of a committed edit."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    COMMITTED = "committed"
+    REJECTED = "rejected"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    #: committed, but head no longer holds it
+    REVERTED = "reverted"
+    #: committed, but a later edit of the same fact took its place
+    SUPERSEDED = "superseded"
+
+
+class Edit(Base):
+    """An edit request and its outcome; shares its id with its operation."""
+
+    __tablename__ = "edits"
+
+    id: Mapped[str] = mapped_column(ForeignKey("operations.id"), primary_key=True)
+    method: Mapped[str]
+    #: solve even where the model already says the target
+    force: Mapped[bool]
+    status: Mapped[EditStatus] = mapped_column(one_of(EditStatus, "status"), index=True)
+    #: salted SHA-256 of the text; stays when the text is erased
+    text_digest: Mapped[str]
+    batch_id: Mapped[str | None] = mapped_column(default=None, index=True)
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None, index=True)
+    superseded_by: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None)
+    report: Mapped[JsonObject | None] = mapped_column(default=None)
+    #: digest of the artefact that holds its factors
+    artefact: Mapped[str | None] = mapped_column(default=None)
+    #: which of that artefact's factor pairs are its own
+    artefact_index: Mapped[int | None] = mapped_column(default=None)
+
+    operation: Mapped[Operation] = relationship(
+        init=False, repr=False, lazy="joined", innerjoin=True, foreign_keys=[id], viewonly=True
+    )
+    text: Mapped["StoredText | None"] = relationship(
+        init=False, repr=False, lazy="joined", viewonly=True
+    )
+
+
+class StoredText(Base):
+    """The words of an edit, apart from the rest so that they can be erased."""
+
+    __tablename__ = "edit_texts"
+    __table_args__ = (
+        Index("ix_edit_texts_subject_digest", "subject_digest"),
+        Index("ix_edit_texts_fact_digest", "fact_digest"),
+    )
+
+    edit_id: Mapped[str] = mapped_column(ForeignKey("edits.id"), primary_key=True)
+    #: 32 hex digits, so that nobody can guess the text from its digest
+    salt: Mapped[str]
+    #: what `app.edits.text.EditText` holds, as JSON
+    content: Mapped[JsonObject]
+    #: SHA-256 of the subject, case and white space ignored
+    subject_digest: Mapped[str]
+    #: SHA-256 of subject and prompt, case and white space ignored
+    fact_digest: Mapped[str]

@@ -1,0 +1,176 @@
+"""Everything the service refuses or fails at, and how each reads over HTTP.
+
+ErrataError
+├── Refusal                     the request is at fault; answered 4xx
+│   ├── InvalidField            422  one field is unusable; names it
+│   ├── IdempotencyMismatch     422  the key was used before with another body
+│   ├── NotFound                404
+│   │   ├── UnknownEdit
+│   │   ├── UnknownOperation
+│   │   ├── UnknownRevision
+│   │   └── UnknownModel
+│   └── WrongState              409  the thing exists but can no longer be changed this way
+├── Unavailable                 503  asking again later may succeed
+│   ├── ModelNotReady
+│   ├── DatabaseUnavailable
+│   └── QueueUnavailable
+└── Inconsistent                500  stored state contradicts itself; an operator must look
+    ├── BaseMismatch            the database belongs to another model or recipe
+    ├── StaleParent             the head moved while a revision was being computed
+    └── CorruptArtefact         a stored file no longer has the digest it is named after
+
+`app.problems` turns each into one problem document.
+"""
+
+from typing import ClassVar
+
+
+class ErrataError(Exception):
+    """Base of everything the service raises on purpose.
+
+    Attributes:
+        status: HTTP status it is answered with.
+        code: Stable machine-readable name, also the end of the problem's `type`.
+        field: The request field at fault, if one is.
+        headers: Extra response headers.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.headers = headers or {}
+
+
+class Refusal(ErrataError):
+    """The request cannot be met as it is; sending it again unchanged will not help."""
+
+    status = 400
+    code = "bad_request"
+
+
+class InvalidField(Refusal):
+    """One field of the request is unusable."""
+
+    status = 422
+    code = "invalid_field"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message, field=field)
+
+
+class IdempotencyMismatch(Refusal):
+    """The `Idempotency-Key` was used before with another body."""
+
+    status = 422
+    code = "idempotency_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was used before with another body; "
+            "repeat that body, or draw a new key for a new edit",
+            field="Idempotency-Key",
+        )
+
+
+class NotFound(Refusal):
+    """Nothing is stored under this name."""
+
+    status = 404
+    code = "not_found"
+
+
+class UnknownEdit(NotFound):
+    """No edit has this id."""
+
+    code = "unknown_edit"
+
+    def __init__(self, edit_id: str) -> None:
+        super().__init__(f"no edit has the id {edit_id[:80]!r}; GET /v1/edits lists them")
+
+
+class UnknownOperation(NotFound):
+    """No operation has this id."""
+
+    code = "unknown_operation"
+
+    def __init__(self, operation_id: str) -> None:
+        super().__init__(f"no operation has the id {operation_id[:80]!r}")
+
+
+class UnknownRevision(NotFound):
+    """No revision has this number."""
+
+    code = "unknown_revision"
+
+    def __init__(self, revision: int | str) -> None:
+        super().__init__(
+            f"no revision is numbered {revision}; GET /v1/revisions lists them, 0 is the base"
+        )
+
+
+class UnknownModel(NotFound):
+    """No model is served under this name."""
+
+    code = "model_not_found"
+
+
+class WrongState(Refusal):
+    """The thing exists, but its state forbids what was asked."""
+
+    status = 409
+    code = "wrong_state"
+
+
+class Unavailable(ErrataError):
+    """Something the request needs is not there now; asking again later may succeed."""
+
+    status = 503
+    code = "unavailable"
+
+
+class ModelNotReady(Unavailable):
+    """The resident model is still loading, or loading failed."""
+
+    code = "model_not_ready"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is full, or was locked for too long."""
+
+    code = "database_unavailable"
+
+
+class QueueUnavailable(Unavailable):
+    """The doorbell cannot be started."""
+
+    code = "queue_unavailable"
+
+
+class Inconsistent(ErrataError):
+    """Stored state contradicts itself; nothing was changed and an operator must look."""
+
+    code = "inconsistent_state"
+
+
+class BaseMismatch(Inconsistent):
+    """The database was started with another base model or recipe."""
+
+    code = "base_mismatch"
+
+
+class StaleParent(Inconsistent):
+    """The head moved while a revision was being computed on top of it."""
+
+    code = "stale_parent"
+
+
+class CorruptArtefact(Inconsistent):
+    """An artefact is missing or no longer has the digest it is named after."""
+
+    code = "corrupt_artefact"

@@ -1,0 +1,37 @@
+"""The table of ledger entries; triggers refuse every UPDATE and DELETE on it."""
+
+from enum import StrEnum
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, one_of
+
+
+class EntryKind(StrEnum):
+    """What a ledger entry records."""
+
+    #: the model, recipe and weights everything starts from
+    BASE = "base"
+    #: an operation was accepted
+    OPERATION = "operation"
+    #: a revision was committed
+    REVISION = "revision"
+    #: an operation ended without a revision
+    VERDICT = "verdict"
+
+
+class LedgerEntry(Base):
+    """One link of the chain: `hash` covers everything else in it, `prev_hash` the link before."""
+
+    __tablename__ = "ledger_entries"
+
+    #: gap-free from 0
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[EntryKind] = mapped_column(one_of(EntryKind, "kind"))
+    #: canonical JSON (RFC 8785)
+    payload: Mapped[str]
+    actor: Mapped[str]
+    #: RFC 3339, as text, so that it is hashed exactly as it is kept
+    at: Mapped[str]
+    prev_hash: Mapped[str]
+    hash: Mapped[str]

@@ -1,0 +1,69 @@
+"""Reading and appending ledger entries; nothing else touches their table."""
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import LargeBinary, String, cast, func, select
+from sqlalchemy.orm import Session
+
+from app.ledger.chain import Link
+from app.ledger.models import EntryKind, LedgerEntry
+from app.operations.models import Operation
+from app.revisions.models import Revision
+
+_BATCH = 1_000
+
+
+def last(session: Session) -> LedgerEntry | None:
+    """The newest entry."""
+    return session.scalar(select(LedgerEntry).order_by(LedgerEntry.index.desc()).limit(1))
+
+
+def add(session: Session, link: Link) -> LedgerEntry:
+    """Store one link; what refers to its index may follow in the same transaction."""
+    entry = LedgerEntry(
+        index=link.index,
+        kind=EntryKind(link.kind),
+        payload=link.payload,
+        actor=link.actor,
+        at=link.at,
+        prev_hash=link.prev_hash,
+        hash=link.hash,
+    )
+    session.add(entry)
+    session.flush()
+    return entry
+
+
+def page(session: Session, *, after: int | None, limit: int) -> Sequence[LedgerEntry]:
+    """Up to `limit` entries whose index is above `after`, oldest first."""
+    query = select(LedgerEntry).order_by(LedgerEntry.index).limit(limit)
+    if after is not None:
+        query = query.where(LedgerEntry.index > after)
+    return session.scalars(query).all()
+
+
+def hash_of(session: Session, index: int) -> str:
+    """The hash of one entry."""
+    return session.scalars(select(LedgerEntry.hash).where(LedgerEntry.index == index)).one()
+
+
+def links(session: Session) -> Iterator[Link]:
+    """Every entry exactly as stored, oldest first; survives text that is not even UTF-8."""
+    table = LedgerEntry.__table__.c
+    texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
+    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
+    kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
+    query = select(table.index, *(cast(text, kept_as) for text in texts)).order_by(table.index)
+    for index, *values in session.execute(query, execution_options={"yield_per": _BATCH}):
+        yield Link(index, *(_as_text(value) for value in values))
+
+
+def newest_reference(session: Session) -> int:
+    """The highest index that an operation or revision refers to, or -1."""
+    operation = session.scalar(select(func.max(Operation.ledger_index)))
+    revision = session.scalar(select(func.max(Revision.ledger_index)))
+    return max(-1 if index is None else index for index in (operation, revision))
+
+
+def _as_text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode(errors="surrogateescape")

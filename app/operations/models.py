@@ -1,0 +1,74 @@
+"""What the worker executes, in order: the table of operations."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, one_of
+
+
+class OperationKind(StrEnum):
+    """What an operation does to the head."""
+
+    EDIT = "edit"
+    #: undo one edit
+    REVERT = "revert"
+    #: make head equal an old revision
+    ROLLBACK = "rollback"
+
+
+class OperationStatus(StrEnum):
+    """Where an operation is on its way."""
+
+    ACCEPTED = "accepted"
+    #: claimed by the worker; after a crash it is claimed again
+    RUNNING = "running"
+    COMMITTED = "committed"
+    #: changed nothing, for the reason given
+    REJECTED = "rejected"
+    #: given up after several attempts that ended without a verdict
+    DEAD = "dead"
+    #: withdrawn before it ran
+    CANCELLED = "cancelled"
+
+
+class Operation(Base):
+    """One thing the worker is to do; `seq` is its place in the one order of all operations."""
+
+    __tablename__ = "operations"
+    __table_args__ = (Index("ix_operations_status_seq", "status", "seq"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: gap-free from 1, over all kinds
+    seq: Mapped[int] = mapped_column(unique=True)
+    kind: Mapped[OperationKind] = mapped_column(one_of(OperationKind, "kind"))
+    status: Mapped[OperationStatus] = mapped_column(one_of(OperationStatus, "status"))
+    created_at: Mapped[datetime]
+    actor: Mapped[str]
+    #: the newest ledger entry about this operation
+    ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"))
+    #: what the client gave (revert, rollback), or why it was rejected, given up or cancelled
+    reason: Mapped[str | None] = mapped_column(default=None)
+    attempts: Mapped[int] = mapped_column(default=0)
+    started_at: Mapped[datetime | None] = mapped_column(default=None)
+    finished_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the revision it produced
+    revision: Mapped[int | None] = mapped_column(ForeignKey("revisions.number"), default=None)
+    #: rollback: the revision head is to equal
+    to_revision: Mapped[int | None] = mapped_column(ForeignKey("revisions.number"), default=None)
+    #: revert: the edit to undo, which shares its id with its operation
+    target_edit: Mapped[str | None] = mapped_column(ForeignKey("operations.id"), default=None)
+
+
+class IdempotencyKey(Base):
+    """A key a client sent with a request, and the operation that request became."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    #: SHA-256 of the request's canonical JSON
+    body_digest: Mapped[str]
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id"))
+    created_at: Mapped[datetime]

@@ -1,0 +1,187 @@
+"""Problem documents (RFC 9457) that also carry the `error` object OpenAI clients read."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.errors import ErrataError
+
+MEDIA_TYPE = "application/problem+json"
+
+_FIELD_CHARS = 120
+_log = logging.getLogger(__name__)
+
+
+class ErrorObject(BaseModel):
+    """What OpenAI's own clients read out of an error answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class FieldProblem(BaseModel):
+    """One unusable field of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str
+    message: str
+    code: str
+
+
+class Problem(BaseModel):
+    """The body of every error answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    error: ErrorObject
+    errors: list[FieldProblem] | None = None
+
+
+class ProblemResponse(Response):
+    """A problem document, escaped to ASCII so that no input can make it unencodable."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Problem) -> bytes:
+        """The document as bytes."""
+        document = content.model_dump(exclude=None if content.errors else {"errors"})
+        return json.dumps(document, ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def problem_response(
+    request: Request,
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    field: str | None = None,
+    errors: Sequence[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+) -> ProblemResponse:
+    """One problem document for this request."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    problem = Problem(
+        type=f"urn:errata:problem:{code.replace('_', '-')}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=request.scope["path"],
+        error=ErrorObject(message=detail, type=kind, param=field, code=code),
+        errors=list(errors) or None,
+    )
+    return ProblemResponse(problem, status_code=status, headers=headers)
+
+
+def common_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI descriptions of the problem answers of a router."""
+    schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": schema} for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error answer of `app` a problem document."""
+    app.add_exception_handler(ErrataError, _on_errata_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_errata_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ErrataError)  # noqa: S101 - registered for this class only
+    if error.status >= 500:
+        _log.error("request_failed code=%s path=%s: %s", error.code, request.scope["path"], error)
+    return problem_response(
+        request,
+        status=error.status,
+        code=error.code,
+        detail=error.message,
+        field=error.field,
+        headers=error.headers,
+    )
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    problems = [_field_problem(dict(item)) for item in error.errors()]
+    first = problems[0]
+    unreadable = first.code == "json_invalid"
+    return problem_response(
+        request,
+        status=400 if unreadable else 422,
+        code="invalid_json" if unreadable else "invalid_request",
+        detail=f"{first.field}: {first.message}" if first.field else first.message,
+        field=first.field or None,
+        errors=problems,
+    )
+
+
+def _field_problem(error: dict[str, Any]) -> FieldProblem:
+    # pydantic also offers `input` and `ctx`: both may hold what was sent, so neither is used.
+    code, location = str(error["type"]), tuple(error["loc"])
+    if code == "json_invalid":
+        return FieldProblem(field="", message="the body is not valid JSON", code=code)
+    field = field_name(location)
+    if not field:
+        message = "the body must be a JSON object, sent with Content-Type: application/json"
+        return FieldProblem(field="", message=message, code=code)
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if code == "extra_forbidden":
+        message = "this field is not known; remove it or correct its spelling"
+    if code == "missing":
+        message = "this field is required"
+    return FieldProblem(field=field, message=message, code=code)
+
+
+def field_name(location: Sequence[int | str]) -> str:
+    """Where in the request an error is: `neighbours[0].prompt`; empty for the body as a whole."""
+    name = ""
+    for part in location[1:]:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name if len(name) <= _FIELD_CHARS else name[:_FIELD_CHARS] + "…"
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    status = HTTPStatus(error.status_code)
+    details = {
+        404: "nothing is served under this path; GET /openapi.json lists what is",
+        405: f"{request.method} is not served under this path",
+    }
+    generic = error.detail == status.phrase
+    return problem_response(
+        request,
+        status=status,
+        code="content_too_large" if status == 413 else status.name.lower(),
+        detail=details.get(status, error.detail) if generic else error.detail,
+        headers=dict(error.headers or {}),
+    )
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    del error  # the server logs it with its traceback; the client learns nothing of it
+    return problem_response(
+        request,
+        status=500,
+        code="internal_error",
+        detail="the service failed on this request; nothing was changed by it",
+    )

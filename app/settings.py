@@ -1,0 +1,87 @@
+"""What an operator may set: environment variables `ERRATA_*`, also read from a `.env` file."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_POSTGRES_SCHEMES = ("postgres://", "postgresql://")
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "errata"
+
+
+def _default_cache_dir(validated: dict[str, Any]) -> Path:
+    return Path(validated["data_dir"]) / "cache"
+
+
+def _default_database_url(validated: dict[str, Any]) -> str:
+    return f"sqlite:///{Path(validated['data_dir']) / 'errata.db'}"
+
+
+def _with_driver(url: str) -> str:
+    for scheme in _POSTGRES_SCHEMES:
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url.removeprefix(scheme)
+    if url.startswith("postgresql+psycopg://") or (
+        url.startswith("sqlite:///") and not url.endswith(("///", ":memory:"))
+    ):
+        return url
+    scheme = url.partition(":")[0]
+    raise ValueError(f"{scheme!r} names no database: use sqlite:///FILE or postgresql://…")
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two installations; built once and never changed."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ERRATA_",
+        env_file=".env",
+        dotenv_filtering="match_prefix",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+    model: str = Field(default="smollm2-135m", min_length=1)
+    """The model to serve: the bundled alias smollm2-135m, a folder, a GGUF file, or a hub id."""
+    data_dir: AbsolutePath = Field(default_factory=_default_data_dir)
+    """Where the database, the artefacts and the embedded queue live."""
+    cache_dir: AbsolutePath = Field(default_factory=_default_cache_dir)
+    """Where converted models and key statistics are kept; may be shared and may be deleted."""
+    database_url: DatabaseUrl = Field(default_factory=_default_database_url, repr=False)
+    """sqlite:///FILE (default: errata.db in the data directory) or postgresql://…"""
+    redis_url: str | None = Field(default=None, repr=False)
+    """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
+    device: str = "cpu"
+    """Where the resident model lives: cpu, cuda, cuda:1, mps."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format the model is served in; edits are always computed exactly."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 picks a free one."""
+    method: str = "alphaedit+sphere"
+    """How an edit is computed when the request names no method."""
+    worker: Literal["embedded", "external"] = "embedded"
+    """embedded: a thread of this process edits the model; external: `errata worker` does."""
+    batch_size: int = Field(default=16, ge=1, le=1000)
+    """Most edits the worker solves together."""
+    max_body_bytes: int = Field(default=4_194_304, ge=1_024)
+    """Largest request body; a larger one is answered 413."""
+    max_prompt_chars: int = Field(default=100_000, ge=1)
+    """Longest prompt of a query, in characters."""
+    max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    """Longest time a request may ask to be kept waiting, in seconds."""
+    queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    """How often the worker looks into the database although no doorbell rang, in seconds."""
