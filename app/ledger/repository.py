@@ -42,9 +42,15 @@ def page(session: Session, *, after: int | None, limit: int) -> Sequence[LedgerE
     return session.scalars(query).all()
 
 
-def hash_of(session: Session, index: int) -> str:
-    """The hash of one entry."""
-    return session.scalars(select(LedgerEntry.hash).where(LedgerEntry.index == index)).one()
+def get(session: Session, index: int) -> LedgerEntry:
+    """The entry with this index, which something else refers to."""
+    return session.get_one(LedgerEntry, index)
+
+
+def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
+    """The hash of each of these entries."""
+    query = select(LedgerEntry.index, LedgerEntry.hash).where(LedgerEntry.index.in_(indices))
+    return dict(session.execute(query).tuples().all())
 
 
 def links(session: Session) -> Iterator[Link]:

@@ -1,0 +1,83 @@
+"""Finding and storing edits. Every function works inside the caller's transaction."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.edits.models import Edit, EditStatus, StoredText
+from app.edits.text import EditText, fact_digest, subject_digest
+from app.errors import UnknownEdit
+from app.operations.models import Operation
+
+
+def get(session: Session, edit_id: str) -> Edit:
+    """The edit with this id; `.operation` and `.text` come with it.
+
+    Raises:
+        UnknownEdit: There is none.
+    """
+    edit = session.get(Edit, edit_id)
+    if edit is None:
+        raise UnknownEdit(edit_id)
+    return edit
+
+
+def text_of(session: Session, edit_id: str) -> EditText | None:
+    """The words of an edit, or None if they were erased."""
+    stored = session.get(StoredText, edit_id)
+    return None if stored is None else EditText.from_json(stored.content)
+
+
+def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
+    """Store a new edit with its words; its operation is there already."""
+    session.add(edit)
+    session.flush()
+    session.add(
+        StoredText(
+            edit_id=edit.id,
+            salt=salt,
+            content=text.to_json(),
+            subject_digest=subject_digest(text.subject),
+            fact_digest=fact_digest(text.subject, text.template),
+        )
+    )
+    session.flush()
+
+
+def page(
+    session: Session,
+    *,
+    after: int,
+    limit: int,
+    status: EditStatus | None = None,
+    subject: str | None = None,
+) -> Sequence[Edit]:
+    """Up to `limit` edits whose `seq` is above `after`, oldest first."""
+    query = (
+        select(Edit)
+        .join(Operation, Operation.id == Edit.id)
+        .where(Operation.seq > after)
+        .order_by(Operation.seq)
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(Edit.status == status)
+    if subject is not None:
+        query = query.join(StoredText, StoredText.edit_id == Edit.id).where(
+            StoredText.subject_digest == subject_digest(subject)
+        )
+    return session.scalars(query).all()
+
+
+def live_edit_of_fact(session: Session, subject: str, template: str) -> str | None:
+    """The edit of this fact that head holds, whatever case or white space it was written in."""
+    query = (
+        select(Edit.id)
+        .join(StoredText, StoredText.edit_id == Edit.id)
+        .where(
+            StoredText.fact_digest == fact_digest(subject, template),
+            Edit.status == EditStatus.COMMITTED,
+        )
+    )
+    return session.scalars(query).one_or_none()

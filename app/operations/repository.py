@@ -1,0 +1,79 @@
+"""Finding and storing operations. Every function works inside the caller's transaction."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.edits.models import Edit
+from app.errors import UnknownOperation
+from app.operations.models import IdempotencyKey, Operation, OperationKind, OperationStatus
+
+UNFINISHED = (OperationStatus.ACCEPTED, OperationStatus.RUNNING)
+
+
+def get(session: Session, operation_id: str) -> Operation:
+    """The operation with this id.
+
+    Raises:
+        UnknownOperation: There is none.
+    """
+    operation = session.get(Operation, operation_id)
+    if operation is None:
+        raise UnknownOperation(operation_id)
+    return operation
+
+
+def next_seq(session: Session) -> int:
+    """The place after the last operation; gap-free, since writers are one after another."""
+    return (session.scalar(select(func.max(Operation.seq))) or 0) + 1
+
+
+def add(session: Session, operation: Operation) -> None:
+    """Store a new operation; rows that refer to it may follow."""
+    session.add(operation)
+    session.flush()
+
+
+def count_unfinished(session: Session) -> int:
+    """How many operations are still to be executed."""
+    query = select(func.count()).select_from(Operation).where(Operation.status.in_(UNFINISHED))
+    return session.scalars(query).one()
+
+
+def next_run(session: Session, limit: int) -> list[Operation]:
+    """What the worker is to execute now: the lowest `seq`s that are accepted or still running.
+
+    A revert or a rollback comes alone. Edits come up to `limit` together, in order, as long as
+    they ask for the same method and no two are about the same subject.
+    """
+    query = (
+        select(Operation)
+        .where(Operation.status.in_(UNFINISHED))
+        .order_by(Operation.seq)
+        .limit(max(limit, 1))
+    )
+    waiting = session.scalars(query).all()
+    if not waiting or waiting[0].kind is not OperationKind.EDIT:
+        return list(waiting[:1])
+    return list(waiting[: _solvable_together(session, waiting)])
+
+
+def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
+    ids = [operation.id for operation in waiting]
+    edits = {edit.id: edit for edit in session.scalars(select(Edit).where(Edit.id.in_(ids)))}
+    method, subjects = edits[ids[0]].method, set[str]()
+    for position, operation in enumerate(waiting):
+        edit = edits.get(operation.id)
+        if edit is None or edit.method != method:
+            return position
+        subject = edit.id if edit.text is None else edit.text.subject_digest
+        if subject in subjects:
+            return position
+        subjects.add(subject)
+    return len(waiting)
+
+
+def find_key(session: Session, key: str) -> IdempotencyKey | None:
+    """What this idempotency key was used for."""
+    return session.get(IdempotencyKey, key)

@@ -1,0 +1,155 @@
+"""The life of an operation outside a revision: accepted, claimed, ended without one.
+
+Every function works inside the caller's write transaction and writes the ledger entry that belongs
+to the change. How an operation ends *with* a revision is in `app.revisions.service`.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from app.database.base import JsonObject
+from app.edits.models import Edit, EditStatus
+from app.errors import WrongState
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind
+from app.operations import repository
+from app.operations.models import Operation, OperationKind, OperationStatus
+
+
+def accept(
+    session: Session,
+    *,
+    id: str,
+    kind: OperationKind,
+    details: JsonObject,
+    actor: str,
+    now: datetime,
+    reason: str | None = None,
+    to_revision: int | None = None,
+    target_edit: str | None = None,
+) -> Operation:
+    """Give an operation the next place in the order, and write it to the ledger.
+
+    Args:
+        session: A write transaction.
+        id: The new operation's id.
+        kind: What it does.
+        details: What the ledger says of it besides id, seq and kind.
+        actor: Who asked for it.
+        now: When.
+        reason: Why, in the client's words; kept out of the ledger.
+        to_revision: Where a rollback goes.
+        target_edit: What a revert undoes.
+    """
+    seq = repository.next_seq(session)
+    record: JsonObject = {"id": id, "seq": seq, "kind": kind.value, **details}
+    entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
+    operation = Operation(
+        id=id,
+        seq=seq,
+        kind=kind,
+        status=OperationStatus.ACCEPTED,
+        created_at=now,
+        actor=actor,
+        ledger_index=entry.index,
+        reason=reason,
+        to_revision=to_revision,
+        target_edit=target_edit,
+    )
+    repository.add(session, operation)
+    return operation
+
+
+def claim(session: Session, operations: Iterable[Operation], now: datetime) -> None:
+    """Mark operations as running and count the attempt.
+
+    Args:
+        session: The write transaction that `next_run` read them in.
+        operations: What the worker is about to execute.
+        now: When it begins.
+    """
+    for operation in operations:
+        operation.attempts += 1
+        operation.started_at = now
+        move(session, operation, OperationStatus.RUNNING)
+
+
+def reject(
+    session: Session,
+    operation_id: str,
+    reason: str,
+    *,
+    now: datetime,
+    actor: str,
+    report: JsonObject | None = None,
+) -> None:
+    """End a running operation that must not change anything, for the reason given as a code.
+
+    Raises:
+        WrongState: It is not running.
+    """
+    _end(session, operation_id, OperationStatus.REJECTED, reason, now=now, actor=actor)
+    edit = session.get(Edit, operation_id)
+    if edit is not None:
+        edit.report = report
+
+
+def give_up(session: Session, operation_id: str, reason: str, *, now: datetime, actor: str) -> None:
+    """End a running operation that has failed too often; it may be queued again by hand.
+
+    Raises:
+        WrongState: It is not running.
+    """
+    _end(session, operation_id, OperationStatus.DEAD, reason, now=now, actor=actor)
+
+
+def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
+    """Withdraw an operation the worker has not begun.
+
+    Raises:
+        UnknownOperation: There is no such operation.
+        WrongState: It has begun or ended.
+    """
+    _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
+
+
+def move(session: Session, operation: Operation, status: OperationStatus) -> None:
+    """Set the status of an operation and, for an edit, the one its client sees."""
+    operation.status = status
+    if operation.kind is OperationKind.EDIT:
+        session.get_one(Edit, operation.id).status = EditStatus(status.value)
+
+
+_BEFORE = {
+    OperationStatus.REJECTED: OperationStatus.RUNNING,
+    OperationStatus.DEAD: OperationStatus.RUNNING,
+    OperationStatus.CANCELLED: OperationStatus.ACCEPTED,
+}
+
+
+def _end(
+    session: Session,
+    operation_id: str,
+    status: OperationStatus,
+    reason: str,
+    *,
+    now: datetime,
+    actor: str,
+) -> None:
+    operation = repository.get(session, operation_id)
+    needed = _BEFORE[status]
+    if operation.status is not needed:
+        raise WrongState(
+            f"operation {operation_id!r} is {operation.status.value}; "
+            f"only one that is {needed.value} can become {status.value}"
+        )
+    record: JsonObject = {"id": operation.id, "seq": operation.seq, "status": status.value}
+    entry = ledger.append(
+        session, EntryKind.VERDICT, record | {"reason": reason}, actor=actor, now=now
+    )
+    operation.ledger_index = entry.index
+    operation.reason = reason
+    operation.finished_at = now
+    move(session, operation, status)

@@ -1,0 +1,112 @@
+"""Finding and storing revisions. Every function works inside the caller's transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.edits.models import Edit
+from app.edits.text import EditText
+from app.errors import UnknownRevision
+from app.revisions.models import Revision, RevisionChange
+
+
+@dataclass(frozen=True)
+class LiveEdit:
+    """An edit whose factors are part of a revision's weights.
+
+    Attributes:
+        edit_id: Its id.
+        seq: Its place in the order of operations.
+        artefact: Digest of the artefact with its factors.
+        artefact_index: Which of that artefact's factor pairs are its own.
+        text: Its words, unless they were erased.
+    """
+
+    edit_id: str
+    seq: int
+    artefact: str
+    artefact_index: int
+    text: EditText | None
+
+
+def head(session: Session) -> Revision | None:
+    """The newest revision; None before the base was recorded."""
+    return session.scalar(select(Revision).order_by(Revision.number.desc()).limit(1))
+
+
+def get(session: Session, number: int) -> Revision:
+    """The revision with this number.
+
+    Raises:
+        UnknownRevision: There is none.
+    """
+    revision = session.get(Revision, number)
+    if revision is None:
+        raise UnknownRevision(number)
+    return revision
+
+
+def page(session: Session, *, after: int | None, limit: int) -> Sequence[Revision]:
+    """Up to `limit` revisions whose number is above `after`, oldest first."""
+    query = select(Revision).order_by(Revision.number).limit(limit)
+    if after is not None:
+        query = query.where(Revision.number > after)
+    return session.scalars(query).all()
+
+
+def add(session: Session, revision: Revision) -> None:
+    """Store a new revision; rows that refer to it may follow."""
+    session.add(revision)
+    session.flush()
+
+
+def add_changes(
+    session: Session, number: int, *, added: Iterable[str], removed: Iterable[str]
+) -> None:
+    """Store which edits became live in a revision and which ceased to be."""
+    for change, edit_ids in ((1, added), (-1, removed)):
+        session.add_all(
+            RevisionChange(revision=number, edit_id=edit_id, change=change) for edit_id in edit_ids
+        )
+    session.flush()
+
+
+def changes(session: Session, numbers: Sequence[int]) -> Sequence[RevisionChange]:
+    """Every change these revisions made."""
+    query = (
+        select(RevisionChange)
+        .join(Edit, Edit.id == RevisionChange.edit_id)
+        .where(RevisionChange.revision.in_(numbers))
+        .order_by(RevisionChange.revision, RevisionChange.edit_id)
+    )
+    return session.scalars(query).all()
+
+
+def live_edits(session: Session, number: int) -> list[LiveEdit]:
+    """The edits a revision holds, in the order they were accepted.
+
+    Raises:
+        UnknownRevision: There is no such revision.
+    """
+    get(session, number)
+    live = (
+        select(RevisionChange.edit_id)
+        .where(RevisionChange.revision <= number)
+        .group_by(RevisionChange.edit_id)
+        .having(func.sum(RevisionChange.change) == 1)
+    )
+    edits = session.scalars(select(Edit).where(Edit.id.in_(live)))
+    return sorted((_live_edit(edit) for edit in edits), key=lambda edit: edit.seq)
+
+
+def _live_edit(edit: Edit) -> LiveEdit:
+    assert edit.artefact is not None and edit.artefact_index is not None  # noqa: S101, PT018
+    return LiveEdit(
+        edit_id=edit.id,
+        seq=edit.operation.seq,
+        artefact=edit.artefact,
+        artefact_index=edit.artefact_index,
+        text=None if edit.text is None else EditText.from_json(edit.text.content),
+    )

@@ -1,0 +1,203 @@
+"""The commit: the one transaction that makes a new revision and everything that follows from it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.database.base import JsonObject
+from app.edits.models import Edit, EditStatus
+from app.errors import BaseMismatch, StaleParent, WrongState
+from app.ledger import repository as ledger_repository
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind
+from app.operations import repository as operations
+from app.operations.models import Operation, OperationStatus
+from app.operations.service import move
+from app.revisions import repository
+from app.revisions.models import Revision, RevisionKind
+
+
+@dataclass(frozen=True)
+class AddedEdit:
+    """An edit whose factors are new.
+
+    Attributes:
+        edit_id: Its id.
+        artefact_index: Which of the new artefact's factor pairs are its own.
+        report: What the worker measured.
+        supersedes: The live edit of the same fact that it replaces; also listed as removed.
+    """
+
+    edit_id: str
+    artefact_index: int
+    report: JsonObject
+    supersedes: str | None = None
+
+
+@dataclass(frozen=True)
+class NewRevision:
+    """What a revision is to be, computed beforehand on top of `parent`.
+
+    Attributes:
+        kind: What makes it.
+        parent: The head it was computed on.
+        operations: Ids of the running operations that it completes, in order.
+        weights_digest: SHA-256 of the edited matrices it has.
+        artefact_digest: The stored factors of `added`, if there are any.
+        added: Edits with new factors.
+        restored: Ids of edits that were live before and are again.
+        removed: Ids of edits that cease to be live.
+    """
+
+    kind: RevisionKind
+    parent: int
+    operations: Sequence[str]
+    weights_digest: str
+    artefact_digest: str | None = None
+    added: Sequence[AddedEdit] = ()
+    restored: Sequence[str] = ()
+    removed: Sequence[str] = ()
+
+    @property
+    def gained(self) -> list[str]:
+        """Ids of all edits that become live."""
+        return [*(edit.edit_id for edit in self.added), *self.restored]
+
+
+def record_base(
+    session: Session,
+    *,
+    model: str,
+    model_digest: str,
+    recipe_digest: str,
+    weights_digest: str,
+    actor: str,
+    now: datetime,
+) -> Revision:
+    """Make revision 0, or find that the one there is of the same model.
+
+    The recipe is recorded but may change later: what was edited stays as it was computed.
+
+    Raises:
+        BaseMismatch: The database was started with another model.
+    """
+    record: JsonObject = {
+        "model": model,
+        "model_digest": model_digest,
+        "recipe_digest": recipe_digest,
+        "weights_digest": weights_digest,
+    }
+    base = session.get(Revision, 0)
+    if base is None:
+        entry = ledger.append(session, EntryKind.BASE, record, actor=actor, now=now)
+        base = _revision(RevisionKind.BASE, None, weights_digest, now, entry.index)
+        repository.add(session, base)
+        return base
+    stored = json.loads(ledger_repository.get(session, base.ledger_index).payload)
+    for name in ("model_digest", "weights_digest"):
+        if stored[name] != record[name]:
+            raise BaseMismatch(
+                f"this database belongs to model {stored['model']!r} with {name} {stored[name]}, "
+                f"but {model!r} with {record[name]} was loaded; "
+                "set ERRATA_MODEL back, or another ERRATA_DATA_DIR"
+            )
+    return base
+
+
+def commit_revision(session: Session, new: NewRevision, *, actor: str, now: datetime) -> Revision:
+    """Make `new` the head: revision, changes, statuses and ledger entry, or nothing at all.
+
+    Raises:
+        StaleParent: `new.parent` is not the head.
+        WrongState: One of its operations is not running.
+    """
+    head = repository.head(session)
+    if head is None or head.number != new.parent:
+        found = "nothing" if head is None else f"revision {head.number}"
+        raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")
+    completed = [_running(session, operation_id) for operation_id in new.operations]
+    entry = ledger.append(session, EntryKind.REVISION, _record(new), actor=actor, now=now)
+    revision = _revision(new.kind, head, new.weights_digest, now, entry.index)
+    revision.operation = new.operations[-1]
+    revision.artefact_digest = new.artefact_digest
+    revision.live_edits += len(new.gained) - len(new.removed)
+    repository.add(session, revision)
+    repository.add_changes(session, revision.number, added=new.gained, removed=new.removed)
+    for operation in completed:
+        operation.revision = revision.number
+        operation.finished_at = now
+        operation.ledger_index = entry.index
+        move(session, operation, OperationStatus.COMMITTED)
+    _settle_edits(session, new)
+    return revision
+
+
+def _record(new: NewRevision) -> JsonObject:
+    return {
+        "number": new.parent + 1,
+        "parent": new.parent,
+        "kind": new.kind.value,
+        "operations": list(new.operations),
+        "added": list(new.gained),
+        "removed": list(new.removed),
+        "weights_digest": new.weights_digest,
+        "artefact_digest": new.artefact_digest,
+    }
+
+
+def _revision(
+    kind: RevisionKind,
+    parent: Revision | None,
+    weights_digest: str,
+    now: datetime,
+    ledger_index: int,
+) -> Revision:
+    return Revision(
+        number=0 if parent is None else parent.number + 1,
+        parent=None if parent is None else parent.number,
+        kind=kind,
+        operation=None,
+        weights_digest=weights_digest,
+        artefact_digest=None,
+        live_edits=0 if parent is None else parent.live_edits,
+        created_at=now,
+        ledger_index=ledger_index,
+    )
+
+
+def _running(session: Session, operation_id: str) -> Operation:
+    operation = operations.get(session, operation_id)
+    if operation.status is not OperationStatus.RUNNING:
+        raise WrongState(
+            f"operation {operation_id!r} is {operation.status.value}; "
+            "only a running one can be committed"
+        )
+    return operation
+
+
+def _settle_edits(session: Session, new: NewRevision) -> None:
+    """Set what the clients of the touched edits see: an edit is committed while head holds it."""
+    for added in new.added:
+        edit = session.get_one(Edit, added.edit_id)
+        edit.report = added.report
+        edit.artefact = new.artefact_digest
+        edit.artefact_index = added.artefact_index
+        edit.supersedes = added.supersedes
+    for edit_id in new.gained:
+        edit = session.get_one(Edit, edit_id)
+        edit.status = EditStatus.COMMITTED
+        edit.superseded_by = None
+    session.flush()
+    for edit_id in new.removed:
+        edit = session.get_one(Edit, edit_id)
+        edit.superseded_by = _live_successor(session, edit_id)
+        edit.status = EditStatus.SUPERSEDED if edit.superseded_by else EditStatus.REVERTED
+
+
+def _live_successor(session: Session, edit_id: str) -> str | None:
+    query = select(Edit.id).where(Edit.supersedes == edit_id, Edit.status == EditStatus.COMMITTED)
+    return session.scalars(query.limit(1)).first()
