@@ -3,6 +3,7 @@
 ErrataError
 ├── Refusal                     the request is at fault; answered 4xx
 │   ├── InvalidField            422  one field is unusable; names it
+│   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
 │   ├── IdempotencyMismatch     422  the key was used before with another body
 │   ├── NotFound                404
 │   │   ├── UnknownEdit
@@ -62,6 +63,19 @@ class InvalidField(Refusal):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message, field=field)
+
+
+class ContextTooLong(Refusal):
+    """Prompt and answer together are longer than the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, field: str, *, tokens: int, new_tokens: int, context: int) -> None:
+        super().__init__(
+            f"{tokens} prompt tokens and {new_tokens} new tokens are {tokens + new_tokens}; "
+            f"the model's context holds {context}",
+            field=field,
+        )
 
 
 class IdempotencyMismatch(Refusal):

@@ -1,0 +1,33 @@
+"""How a request names the model it wants: `name`, `name@17`, `name@head`, `name@0`."""
+
+from app.errors import UnknownModel, UnknownRevision
+
+_SHOWN_CHARS = 80
+_REVISION_DIGITS = 18
+
+
+def revision_of(reference: str | None, name: str) -> int | None:
+    """The revision a model reference pins, or None for whatever the head is.
+
+    Args:
+        reference: What the request says; None means the served model at its head.
+        name: The name of the served model.
+
+    Raises:
+        UnknownModel: The reference names another model.
+        UnknownRevision: What follows `@` is neither a number nor `head`.
+    """
+    if reference is None or reference == name:
+        return None
+    model, at, revision = reference.rpartition("@")
+    if not at or model != name:
+        raise UnknownModel(
+            f"no model is served as {reference[:_SHOWN_CHARS]!r}; "
+            f"accepted are {name!r} and {name + '@<revision>'!r}",
+            field="model",
+        )
+    if revision == "head":
+        return None
+    if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
+        raise UnknownRevision(f"{revision[:_SHOWN_CHARS]!r}")
+    return int(revision)

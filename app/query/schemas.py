@@ -1,0 +1,276 @@
+"""Requests and answers of the query API, in the shape of OpenAI's."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+FinishReason = Literal["stop", "length"]
+
+_MAX_PROMPTS = 512
+_MAX_CHOICES = 16
+_MAX_TOP_LOGPROBS = 20
+_SEED_LIMIT = 2**63
+
+
+def _encodable(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("a lone surrogate is not text; send valid Unicode")
+    if "\0" in text:
+        raise ValueError("the character NUL is not accepted")
+    return text
+
+
+def _not_streaming(value: object) -> object:
+    if value is True:
+        raise ValueError("streaming is not served yet; send false or leave the field out")
+    return value
+
+
+def _token_ids(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def _prompt_shape(value: object) -> object:
+    several = isinstance(value, list) and (
+        all(isinstance(item, str) for item in value) or all(map(_token_ids, value))
+    )
+    if not (isinstance(value, str) or _token_ids(value) or several):
+        raise ValueError("must be a text, a list of texts, a list of token ids, or a list of those")
+    if isinstance(value, list):
+        if not value or [] in value:
+            raise ValueError("a list of prompts or token ids must not be empty")
+        if several and len(value) > _MAX_PROMPTS:
+            raise ValueError(f"{len(value)} prompts are too many; at most {_MAX_PROMPTS} at a time")
+    return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+QueryText = Annotated[str, AfterValidator(_encodable)]
+Prompt = Annotated[
+    QueryText | list[QueryText] | list[int] | list[list[int]], BeforeValidator(_prompt_shape)
+]
+Stop = Annotated[
+    list[Annotated[QueryText, Field(min_length=1, max_length=200)]],
+    Field(max_length=4),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+RevisionName = Annotated[int, Field(ge=0)] | Literal["head"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class GenerationRequest(_Body):
+    """What both ways of generating text accept."""
+
+    model: QueryText | None = None
+    """`name`, or `name@revision`; left out, the served model at its head."""
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    n: int = Field(default=1, ge=1, le=_MAX_CHOICES)
+    stop: Stop | None = None
+    seed: int | None = Field(default=None, ge=-_SEED_LIMIT, lt=_SEED_LIMIT)
+    stream: Annotated[Literal[False] | None, BeforeValidator(_not_streaming)] = None
+
+
+class CompletionRequest(GenerationRequest):
+    """A text to be continued."""
+
+    prompt: Prompt
+    max_tokens: int = Field(default=16, ge=0)
+    logprobs: int | None = Field(default=None, ge=0, le=_MAX_TOP_LOGPROBS)
+    echo: bool = False
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """The prompt field as the list of prompts it stands for."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        several: list[str | list[int]] = [p for p in self.prompt if not isinstance(p, int)]
+        return several or [[token for token in self.prompt if isinstance(token, int)]]
+
+
+class TextPart(_Body):
+    """A piece of a message's content."""
+
+    type: Literal["text"]
+    text: QueryText
+
+
+class Message(_Body):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: QueryText | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatRequest(GenerationRequest):
+    """A conversation to be continued by the assistant."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    """OpenAI's newer name of `max_tokens`."""
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=_MAX_TOP_LOGPROBS)
+
+    @property
+    def token_limit(self) -> int | None:
+        """Most tokens to generate, under whichever name it was sent."""
+        return self.max_tokens if self.max_tokens is not None else self.max_completion_tokens
+
+
+class ProbeItem(_Body):
+    """A prompt and the text that is expected to follow it."""
+
+    prompt: Annotated[QueryText, Field(min_length=1)]
+    target: Annotated[QueryText, Field(min_length=1)]
+
+
+class ProbeRequest(_Body):
+    """Probes to measure, and the revisions to measure them under."""
+
+    items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256)]
+    revisions: Annotated[list[RevisionName], Field(min_length=1, max_length=16)] = ["head"]
+
+
+class Usage(_Body):
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class CompletionLogprobs(_Body):
+    """Scores of a completion's tokens under the model itself, before temperature and top_p."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Body):
+    """One continuation of one prompt."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason
+
+
+class Completion(_Body):
+    """Continuations, bound to the revision that made them."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    revision: int
+    choices: list[CompletionChoice]
+    usage: Usage
+
+
+class TopLogprob(_Body):
+    """A token the model might have said."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ChatTokenLogprob(TopLogprob):
+    """A token the model said, with its rivals."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(_Body):
+    """Scores of an answer's tokens."""
+
+    content: list[ChatTokenLogprob]
+    refusal: None = None
+
+
+class ChatAnswer(_Body):
+    """What the assistant says."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(_Body):
+    """One answer."""
+
+    index: int
+    message: ChatAnswer
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(_Body):
+    """Answers, bound to the revision that made them."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    revision: int
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class Model(_Body):
+    """A model that can be asked."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "errata"
+    revision: int
+
+
+class ModelList(_Body):
+    """All models that can be asked."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ProbeScore(_Body):
+    """How a target fares under one revision."""
+
+    logprob: float
+    p: float
+    rank: int
+    argmax: str
+    match: bool
+
+
+class ProbeResult(_Body):
+    """One probe under every revision asked for."""
+
+    prompt: str
+    target: str
+    revisions: dict[str, ProbeScore]
+
+
+class ProbeResponse(_Body):
+    """Measured probes."""
+
+    results: list[ProbeResult]
+    revisions: dict[str, int]
+    """The number behind each revision asked for."""

@@ -1,0 +1,49 @@
+"""From token ids back to text."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+_CONTEXT_TOKENS = 4  # enough to complete a character that was split over tokens
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int], *, special: bool) -> str:
+    """The text of the tokens; `special` keeps end marks and the like."""
+    text = tokenizer.decode(
+        list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False
+    )
+    if not isinstance(text, str):
+        raise TypeError(f"the tokenizer decoded one sequence to {type(text).__name__}, not to str")
+    return text
+
+
+def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """One token as text, distinct for distinct tokens.
+
+    A token that holds only part of a character has no text of its own; it is shown as the
+    vocabulary spells it, because clients compare these strings to find the arg-max.
+    """
+    text = decode(tokenizer, [token], special=True)
+    return str(tokenizer.convert_ids_to_tokens(token)) if _REPLACEMENT in text else text
+
+
+class Detokenizer:
+    """Decodes what follows one prompt.
+
+    Some tokenizers drop a leading space when a text begins, so new tokens are decoded behind the
+    prompt's last tokens and the prompt's share is cut off.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._context = list(prompt[-_CONTEXT_TOKENS:])
+        self._prefix = decode(tokenizer, self._context, special=False)
+        self.prompt_length = len(prompt)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text that the new tokens add, without special tokens."""
+        whole = decode(self._tokenizer, [*self._context, *tokens], special=False)
+        if whole.startswith(self._prefix):
+            return whole[len(self._prefix) :]
+        return decode(self._tokenizer, tokens, special=False)
