@@ -1,0 +1,192 @@
+"""The command `errata`.
+
+Exit status: 0 done; 1 the answer is no (an edit was rejected, a chain is broken); 2 wrong usage;
+3 no server answers; 4 the server refused; 5 not ended in the time given.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
+from app.client.answers import Answer, Edit, Operation
+from app.display import as_json, edit_table, ledger_table, outcome_line
+from app.serve import serve_command
+
+EXIT_NO = 1
+EXIT_AWAY = 3
+EXIT_REFUSED = 4
+EXIT_WAITING = 5
+
+cli = typer.Typer(
+    name="errata",
+    help="Correct facts in a language model that is already serving, and take corrections back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[str, typer.Option(envvar="ERRATA_URL", help="Where the server is.")]
+Key = Annotated[
+    str | None, typer.Option(envvar="ERRATA_API_KEY", help="API key, if the server wants one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")]
+Timeout = Annotated[float, typer.Option(min=0, help="How long to wait for the end, in seconds.")]
+Wait = Annotated[bool, typer.Option(help="Wait until the worker has ended with it.")]
+Revision = Annotated[int | None, typer.Option(min=0, help="Ask this revision; default: the head.")]
+
+
+@cli.command()
+def edit(
+    subject: Annotated[str, typer.Option(help="What the fact is about.")],
+    prompt: Annotated[str, typer.Option(help="The fact up to its object, {} for the subject.")],
+    target: Annotated[str, typer.Option(help="The object it shall have.")],
+    target_old: Annotated[str | None, typer.Option(help="The object it has now.")] = None,
+    paraphrase: Annotated[
+        list[str] | None, typer.Option(help="Another wording to report on; may be repeated.")
+    ] = None,
+    neighbour: Annotated[
+        list[str] | None, typer.Option(help="A prompt that must not change; may be repeated.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="How to compute it.")] = None,
+    force: Annotated[bool, typer.Option(help="Edit even what is already true.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Correct a fact."""
+    with Errata(url, api_key) as errata:
+        found = errata.submit(
+            subject,
+            prompt,
+            target,
+            target_old=target_old,
+            paraphrases=paraphrase or (),
+            neighbours=neighbour or (),
+            method=method,
+            force=force,
+        )
+        if wait:
+            found = errata.wait(found.id, timeout)
+    _show(found, machine, edit_table(found) or outcome_line(found))
+    _exit_unless_wanted(found)
+
+
+@cli.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(help="A text to continue.")],
+    revision: Revision = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 is deterministic.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Makes a warm answer repeatable.")] = None,
+    chat: Annotated[bool, typer.Option(help="Ask the assistant instead of continuing.")] = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Let the model continue a text, or answer a question with --chat."""
+    with Errata(url, api_key) as errata:
+        if chat:
+            answer = errata.chat(
+                prompt,
+                revision=revision,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed,
+            )
+            _show(answer, machine, answer.choices[0].message.content)
+        else:
+            completion = errata.complete(
+                prompt,
+                revision=revision,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=seed,
+            )
+            _show(completion, machine, completion.choices[0].text)
+
+
+@cli.command()
+def log(
+    limit: Annotated[int, typer.Option(min=1, help="Show this many of the newest.")] = 20,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Show the newest entries of the ledger, oldest of them first."""
+    with Errata(url, api_key) as errata:
+        entries = list(deque(errata.ledger(), maxlen=limit))
+    _show(entries, machine, ledger_table(entries))
+
+
+@cli.command()
+def rollback(
+    to_revision: Annotated[int, typer.Argument(min=0, help="The revision head shall equal.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for the ledger.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Make the head equal an old revision, bit for bit; nothing is erased from the ledger."""
+    with Errata(url, api_key) as errata:
+        found = errata.rollback(to_revision, reason)
+        if wait:
+            found = errata.wait_operation(found.id, timeout)
+    _show(found, machine, outcome_line(found))
+    _exit_unless_wanted(found)
+
+
+@cli.command()
+def verify(url: Url = DEFAULT_URL, api_key: Key = None, machine: Json = False) -> None:
+    """Check the hash chain of the ledger; status 1 if it is broken."""
+    with Errata(url, api_key) as errata:
+        verdict = errata.verify()
+    told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
+    if not verdict.ok:
+        told = f"the chain is broken at entry {verdict.first_bad}"
+    _show(verdict, machine, told)
+    if not verdict.ok:
+        raise typer.Exit(EXIT_NO)
+
+
+cli.command(name="serve")(serve_command)
+
+
+def _show(answer: Answer | Sequence[Answer], machine: bool, told: Table | str) -> None:
+    if machine:
+        typer.echo(as_json(answer))
+    elif isinstance(told, str):
+        typer.echo(told)
+    else:
+        Console().print(told)
+
+
+def _exit_unless_wanted(found: Edit | Operation) -> None:
+    if found.status in ("rejected", "dead", "cancelled"):
+        raise typer.Exit(EXIT_NO)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    typer.echo(f"errata: {message}", err=True)
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run the command; failures end in one line on standard error and a status that tells."""
+    try:
+        cli()
+    except ServerAway as error:
+        _fail(str(error), EXIT_AWAY)
+    except Refused as error:
+        _fail(f"{error} ({error.code})", EXIT_REFUSED)
+    except StillWaiting as error:
+        _fail(str(error), EXIT_WAITING)

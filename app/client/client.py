@@ -1,0 +1,257 @@
+"""`Errata`: ask a server to edit, answer, audit and roll back."""
+
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+from pydantic import ValidationError
+
+from app.client.answers import (
+    UNFINISHED,
+    Answer,
+    ChatCompletion,
+    Completion,
+    Edit,
+    EditPage,
+    LedgerEntry,
+    LedgerPage,
+    LedgerVerdict,
+    ModelList,
+    Operation,
+    ProbeResponse,
+    Revision,
+    RevisionPage,
+)
+from app.client.errors import Refused, ServerAway, StillWaiting
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+A = TypeVar("A", bound=Answer)
+Job = TypeVar("Job", Edit, Operation)
+Page = TypeVar("Page", EditPage, RevisionPage, LedgerPage)
+
+_TIMEOUT_S = 120.0  # a long completion on a small machine
+_CONNECT_S = 5.0
+_POLL_S = 0.2
+_PAGE = 500
+
+
+class Errata:
+    """A connection to one server; close it, or use it as a context manager.
+
+    Every method raises `ServerAway` when nothing answers and `Refused` when the server answers
+    with a problem.
+
+    Args:
+        base_url: Where the server is.
+        api_key: Sent as a bearer token, if given.
+        http: A ready HTTP client to use instead of a new one.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        *,
+        http: httpx2.Client | None = None,
+    ) -> None:
+        timeout = httpx2.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
+        self._http = http or httpx2.Client(base_url=base_url, timeout=timeout)
+        if api_key is not None:
+            self._http.headers["Authorization"] = f"Bearer {api_key}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def submit(
+        self,
+        subject: str,
+        prompt: str,
+        target: str,
+        *,
+        target_old: str | None = None,
+        paraphrases: Sequence[str] = (),
+        neighbours: Sequence[str] = (),
+        method: str | None = None,
+        force: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Edit:
+        """Hand in an edit; it is computed after those handed in before."""
+        body = {
+            "subject": subject,
+            "prompt": prompt,
+            "target": target,
+            "target_old": target_old,
+            "paraphrases": list(paraphrases),
+            "neighbours": [{"prompt": neighbour} for neighbour in neighbours],
+            "method": method,
+            "force": force,
+        }
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        # What was not asked for is not sent: the server's defaults are its own.
+        sent = {name: value for name, value in body.items() if value not in (None, [], False)}
+        return self._post("/v1/edits", sent, Edit, headers)
+
+    def edit(self, edit_id: str) -> Edit:
+        """One edit as it stands now."""
+        return self._get(f"/v1/edits/{edit_id}", Edit)
+
+    def edits(self, *, status: str | None = None, subject: str | None = None) -> Iterator[Edit]:
+        """All edits, oldest first, read page by page."""
+        query = {"status": status, "subject": subject}
+        for page in self._pages("/v1/edits", EditPage, **query):
+            yield from page.items
+
+    def wait(self, edit_id: str, timeout_s: float = 600.0) -> Edit:
+        """The edit once it has ended, however it ended.
+
+        Raises:
+            StillWaiting: It has not ended in time.
+        """
+        return self._ended(f"/v1/edits/{edit_id}", Edit, timeout_s)
+
+    def revision(self, number: int | str = "head") -> Revision:
+        """One revision by number, or `head`."""
+        return self._get(f"/v1/revisions/{number}", Revision)
+
+    def revisions(self) -> Iterator[Revision]:
+        """All revisions, oldest first, read page by page."""
+        for page in self._pages("/v1/revisions", RevisionPage):
+            yield from page.items
+
+    def rollback(self, to_revision: int, reason: str | None = None) -> Operation:
+        """Ask for a new revision that equals an old one."""
+        body = {"to_revision": to_revision} | ({"reason": reason} if reason else {})
+        return self._post("/v1/rollbacks", body, Operation)
+
+    def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
+        """The rollback or revert once it has ended, however it ended.
+
+        Raises:
+            StillWaiting: It has not ended in time.
+        """
+        return self._ended(f"/v1/operations/{operation_id}", Operation, timeout_s)
+
+    def ledger(self) -> Iterator[LedgerEntry]:
+        """All entries of the ledger, oldest first, read page by page."""
+        for page in self._pages("/v1/ledger", LedgerPage):
+            yield from page.items
+
+    def verify(self) -> LedgerVerdict:
+        """Let the server check its hash chain."""
+        return self._get("/v1/ledger/verify", LedgerVerdict)
+
+    def models(self) -> ModelList:
+        """What can be asked."""
+        return self._get("/v1/models", ModelList)
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        revision: int | None = None,
+        max_tokens: int = 32,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> Completion:
+        """Let the model continue a text; greedily, unless a temperature is given."""
+        body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": temperature}
+        return self._post("/v1/completions", body | self._pinned(revision, seed), Completion)
+
+    def chat(
+        self,
+        message: str,
+        *,
+        revision: int | None = None,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> ChatCompletion:
+        """Say something to the assistant; greedily answered, unless a temperature is given."""
+        body = {
+            "messages": [{"role": "user", "content": message}],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+        pinned = self._pinned(revision, seed)
+        return self._post("/v1/chat/completions", body | pinned, ChatCompletion)
+
+    def probe(
+        self, items: Sequence[tuple[str, str]], revisions: Sequence[int | str] = ("head",)
+    ) -> ProbeResponse:
+        """How probable each (prompt, target) is under each revision."""
+        probes = [{"prompt": prompt, "target": target} for prompt, target in items]
+        body = {"items": probes, "revisions": list(revisions)}
+        return self._post("/v1/probe", body, ProbeResponse)
+
+    def is_ready(self) -> bool:
+        """Whether the server answers and its model is loaded and verified."""
+        try:
+            return self._http.get("/readyz").status_code == httpx2.codes.OK
+        except httpx2.TransportError:
+            return False
+
+    def _pinned(self, revision: int | None, seed: int | None) -> dict[str, Any]:
+        pinned: dict[str, Any] = {} if seed is None else {"seed": seed}
+        if revision is not None:
+            pinned["model"] = f"{self.models().data[0].id}@{revision}"
+        return pinned
+
+    def _ended(self, path: str, kind: type[Job], timeout_s: float) -> Job:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = self._get(path, kind)
+            if found.status not in UNFINISHED:
+                return found
+            if time.monotonic() > deadline:
+                raise StillWaiting(found.id, found.status, timeout_s)
+            time.sleep(_POLL_S)
+
+    def _pages(self, path: str, kind: type[Page], **query: str | None) -> Iterator[Page]:
+        after: str | int | None = None
+        while True:
+            sent = {"after": after, "limit": _PAGE, **query}
+            page = self._get(path, kind, {k: v for k, v in sent.items() if v is not None})
+            yield page
+            after = page.next
+            if after is None:
+                return
+
+    def _get(self, path: str, kind: type[A], query: dict[str, Any] | None = None) -> A:
+        return self._ask(self._http.build_request("GET", path, params=query), kind)
+
+    def _post(
+        self, path: str, body: object, kind: type[A], headers: dict[str, str] | None = None
+    ) -> A:
+        return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
+
+    def _ask(self, request: httpx2.Request, kind: type[A]) -> A:
+        url = str(self._http.base_url)
+        try:
+            response = self._http.send(request)
+        except httpx2.TransportError as error:
+            raise ServerAway(url, str(error) or type(error).__name__) from error
+        try:
+            answer = response.json()
+            if response.is_success:
+                return kind.model_validate(answer)
+            error_object = answer["error"]
+            code, field = error_object["code"], error_object["param"]
+            message = error_object["message"]
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise ServerAway(url, f"{request.url.path} answered {response.status_code}") from error
+        raise Refused(response.status_code, code, message, field)
