@@ -9,10 +9,12 @@ ErrataError
 │   │   ├── UnknownEdit
 │   │   ├── UnknownOperation
 │   │   ├── UnknownRevision
+│   │   ├── NoRevisionYet
 │   │   └── UnknownModel
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
+│   ├── NotReady
 │   ├── DatabaseUnavailable
 │   └── QueueUnavailable
 └── Inconsistent                500  stored state contradicts itself; an operator must look
@@ -128,6 +130,15 @@ class UnknownRevision(NotFound):
         )
 
 
+class NoRevisionYet(NotFound):
+    """The service has never had a model, so there is not even a base."""
+
+    code = "no_revision_yet"
+
+    def __init__(self) -> None:
+        super().__init__("there is no revision yet; revision 0 appears once the model is loaded")
+
+
 class UnknownModel(NotFound):
     """No model is served under this name."""
 
@@ -152,6 +163,12 @@ class ModelNotReady(Unavailable):
     """The resident model is still loading, or loading failed."""
 
     code = "model_not_ready"
+
+
+class NotReady(Unavailable):
+    """Something that queries or edits need is missing; the message lists all of it."""
+
+    code = "not_ready"
 
 
 class DatabaseUnavailable(Unavailable):

@@ -108,7 +108,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_errata_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ErrataError)  # noqa: S101 - registered for this class only
-    if error.status >= 500:
+    if error.status == 500:
         _log.error("request_failed code=%s path=%s: %s", error.code, request.scope["path"], error)
     return problem_response(
         request,

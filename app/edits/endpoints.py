@@ -1,0 +1,100 @@
+"""Edits: post corrections and see what became of them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from app.edits import repository, service
+from app.edits.models import EditStatus
+from app.edits.schemas import EditPage, EditRequest, EditResource
+from app.operations.schemas import OperationResource
+from app.operations.service import cancel
+from app.operations.waiting import WaitDep, has_ended
+from app.problems import common_responses
+from app.revisions.schemas import ReasonRequest
+from app.services import ActorDep, Services, ServicesDep
+from app.text import MAX_INTEGER, IdPath, Phrase
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same key and body always give the same edit.",
+    ),
+]
+
+router = APIRouter(
+    prefix="/v1/edits", tags=["edits"], responses=common_responses(400, 404, 409, 413, 422, 503)
+)
+
+
+@router.post("", status_code=202, responses={200: {"description": "It ended while waiting."}})
+async def create_edit(
+    body: EditRequest,
+    services: ServicesDep,
+    actor: ActorDep,
+    wait_s: WaitDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> EditResource:
+    """Accept a correction; the worker computes it in its turn."""
+    edit_id = await run_in_threadpool(
+        service.submit, services, body, key=idempotency_key, actor=actor
+    )
+    response.headers["Location"] = f"/v1/edits/{edit_id}"
+    if wait_s and await has_ended(services, edit_id, wait_s):
+        response.status_code = 200
+    return await run_in_threadpool(_resource, services, edit_id)
+
+
+@router.get("")
+def list_edits(
+    services: ServicesDep,
+    status: EditStatus | None = None,
+    subject: Annotated[Phrase | None, Query()] = None,
+    after: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> EditPage:
+    """Edits in the order they were accepted; `subject` ignores case and white space."""
+    with services.database.read() as session:
+        edits = repository.page(session, after=after, limit=limit, status=status, subject=subject)
+        items = [EditResource.of(edit) for edit in edits]
+    return EditPage(items=items, next=items[-1].seq if len(items) == limit else None)
+
+
+@router.get("/{edit_id}")
+def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
+    """One edit with its report."""
+    return _resource(services, edit_id)
+
+
+@router.delete("/{edit_id}")
+def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+    """Withdraw an edit the worker has not begun."""
+    with services.database.write() as session:
+        repository.get(session, edit_id)
+        cancel(session, edit_id, now=services.clock(), actor=actor)
+    return _resource(services, edit_id)
+
+
+@router.post("/{edit_id}/revert", status_code=202)
+def revert_edit(
+    edit_id: IdPath,
+    body: ReasonRequest,
+    services: ServicesDep,
+    actor: ActorDep,
+    response: Response,
+) -> OperationResource:
+    """Undo one edit, wherever in history it is, as a new revision."""
+    operation = service.request_revert(services, edit_id, reason=body.reason, actor=actor)
+    response.headers["Location"] = f"/v1/operations/{operation.id}"
+    return OperationResource.of(operation)
+
+
+def _resource(services: Services, edit_id: str) -> EditResource:
+    with services.database.read() as session:
+        return EditResource.of(repository.get(session, edit_id))

@@ -1,0 +1,151 @@
+"""Edits over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from app.database.base import JsonObject
+from app.edits.models import Edit, EditStatus
+from app.edits.text import EditText
+from app.text import Label, Phrase, Prompt
+
+MAX_PROMPTS = 50
+MAX_LABELS = 16
+
+
+class NeighbourRequest(BaseModel):
+    """A prompt whose answer the edit must leave alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    answer: Phrase | None = None
+
+
+class EditRequest(BaseModel):
+    """A correction: after it, the model continues `prompt` with `target`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "subject": "Danielle Darrieux",
+                    "prompt": "The mother tongue of {} is",
+                    "target": "English",
+                }
+            ]
+        },
+    )
+
+    subject: Annotated[Phrase, Field(description="The entity the fact is about.")]
+    prompt: Annotated[
+        Prompt,
+        Field(description="Has `{}` once where the subject goes, or the subject's text once."),
+    ]
+    target: Annotated[Phrase, Field(description="The new object.")]
+    target_old: Annotated[Phrase | None, Field(description="The object before.")] = None
+    paraphrases: Annotated[
+        list[Prompt],
+        Field(max_length=MAX_PROMPTS, description="Other prompts to be continued with `target`."),
+    ] = []
+    neighbours: Annotated[
+        list[NeighbourRequest],
+        Field(max_length=MAX_PROMPTS, description="Prompts that must keep their answer."),
+    ] = []
+    method: Annotated[
+        str | None, Field(description="How the edit is computed; default: ERRATA_METHOD.")
+    ] = None
+    force: Annotated[
+        StrictBool, Field(description="Edit even if the model says the target already.")
+    ] = False
+    metadata: Annotated[
+        dict[Label, Label], Field(max_length=MAX_LABELS, description="Your own labels.")
+    ] = {}
+
+
+class NeighbourResource(BaseModel):
+    """A neighbour as it was sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str
+    answer: str | None
+
+
+class EditWords(BaseModel):
+    """The words of an edit; empty once they have been erased."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str | None = None
+    prompt: str | None = None
+    target: str | None = None
+    target_old: str | None = None
+    paraphrases: list[str] = []
+    neighbours: list[NeighbourResource] = []
+    metadata: dict[str, str] = {}
+
+
+class EditResource(EditWords):
+    """An edit and what became of it."""
+
+    id: str
+    seq: int
+    status: EditStatus
+    method: str
+    force: bool
+    attempts: int
+    created_at: datetime
+    finished_at: datetime | None
+    revision: int | None
+    reason: str | None
+    supersedes: str | None
+    superseded_by: str | None
+    report: JsonObject | None
+
+    @classmethod
+    def of(cls, edit: Edit) -> "EditResource":
+        """The edit as the API shows it."""
+        operation = edit.operation
+        return cls(
+            **_words(edit).model_dump(),
+            id=edit.id,
+            seq=operation.seq,
+            status=edit.status,
+            method=edit.method,
+            force=edit.force,
+            attempts=operation.attempts,
+            created_at=operation.created_at,
+            finished_at=operation.finished_at,
+            revision=operation.revision,
+            reason=operation.reason,
+            supersedes=edit.supersedes,
+            superseded_by=edit.superseded_by,
+            report=edit.report,
+        )
+
+
+def _words(edit: Edit) -> EditWords:
+    if edit.text is None:
+        return EditWords()
+    text = EditText.from_json(edit.text.content)
+    return EditWords(
+        subject=text.subject,
+        prompt=text.prompt,
+        target=text.target,
+        target_old=text.target_old,
+        paraphrases=list(text.paraphrases),
+        neighbours=[NeighbourResource(prompt=n.prompt, answer=n.answer) for n in text.neighbours],
+        metadata=text.metadata,
+    )
+
+
+class EditPage(BaseModel):
+    """Some edits, in the order they were accepted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[EditResource]
+    next: Annotated[int | None, Field(description="Pass it as `after`; null at the end.")]

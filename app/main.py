@@ -1,0 +1,133 @@
+"""Puts the service together."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from fastapi import Depends, FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
+
+import app.edits.endpoints as edits
+import app.ledger.endpoints as ledger
+import app.operations.endpoints as operations
+import app.query.endpoints as query
+import app.revisions.endpoints as revisions
+from app import health, problems
+from app.body_limit import BodyLimit
+from app.clock import Clock, IdFactory, new_id, utc_now
+from app.database.database import Database
+from app.database.migration import upgrade
+from app.errors import QueueUnavailable
+from app.queue.doorbell import Doorbell
+from app.queue.embedded import EmbeddedValkey
+from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
+from app.revisions.artefacts import ArtefactStore
+from app.services import Pending, Services
+from app.serving import Loader, Runtime, Serving, StartRuntime, require_model
+from app.settings import Settings
+
+_STOP_TIMEOUT_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+def start_worker(
+    settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
+) -> Runtime:
+    """Load the model and start its worker."""
+    from app.worker.runtime import start
+
+    return start(settings, database, doorbell, artefacts)
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of the service that a test may want to choose."""
+
+    clock: Clock = utc_now
+    new_id: IdFactory = new_id
+    start_runtime: StartRuntime = start_worker
+
+
+class State(TypedDict):
+    """What the lifespan yields; requests see each key as an attribute of `request.state`."""
+
+    services: Services
+    serving: Pending[Serving]
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The API's description, with the schema of problem documents that routers refer to."""
+        document = super().openapi()
+        _, definitions = models_json_schema(
+            [(problems.Problem, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        return document
+
+
+def create_app(settings: Settings, *, components: Components | None = None) -> FastAPI:
+    """The service for one set of settings; several may live in one process."""
+    chosen = components or Components()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        with ExitStack() as stack:
+            state = await run_in_threadpool(_start, settings, chosen, stack)
+            try:
+                yield state
+            finally:
+                await run_in_threadpool(stack.close)
+
+    api = _Api(
+        title="Errata",
+        summary="Corrects facts in a language model that is already serving.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    problems.install(api)
+    for router in (edits.router, revisions.router, operations.router, ledger.router, health.router):
+        api.include_router(router)
+    api.include_router(query.router, dependencies=[Depends(require_model)])
+    return api
+
+
+def _start(settings: Settings, components: Components, stack: ExitStack) -> State:
+    """Start everything below HTTP, in the order in which one needs the other."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    stack.callback(database.close)
+    upgrade(database)
+    doorbell = _open_doorbell(settings, stack)
+    services = Services(
+        settings=settings,
+        database=database,
+        doorbell=doorbell,
+        artefacts=ArtefactStore(settings.data_dir / "artefacts"),
+        clock=components.clock,
+        new_id=components.new_id,
+    )
+    loader = Loader(services, components.start_runtime)
+    stack.callback(loader.stop, _STOP_TIMEOUT_S)
+    loader.start()
+    return State(services=services, serving=loader.serving)
+
+
+def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:
+    if settings.redis_url is not None:
+        doorbell = RedisDoorbell(RedisAddress(url=settings.redis_url))
+    else:
+        valkey = EmbeddedValkey(settings.data_dir)
+        stack.callback(valkey.stop)
+        try:
+            valkey.start()
+        except QueueUnavailable as error:
+            # The worker also looks by itself, and the doorbell keeps trying to start the server.
+            _log.warning("queue_not_started: %s", error)
+        doorbell = RedisDoorbell(valkey.address, revive=valkey.start)
+    stack.callback(doorbell.close)
+    return doorbell

@@ -1,0 +1,46 @@
+"""Operations over HTTP."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from app.operations.models import Operation, OperationKind, OperationStatus
+
+
+class OperationResource(BaseModel):
+    """An operation and how it ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    seq: int
+    kind: OperationKind
+    status: OperationStatus
+    attempts: int
+    actor: str
+    reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    revision: int | None
+    to_revision: int | None
+    target_edit: str | None
+
+    @classmethod
+    def of(cls, operation: Operation) -> "OperationResource":
+        """The operation as the API shows it."""
+        return cls(
+            id=operation.id,
+            seq=operation.seq,
+            kind=operation.kind,
+            status=operation.status,
+            attempts=operation.attempts,
+            actor=operation.actor,
+            reason=operation.reason,
+            created_at=operation.created_at,
+            started_at=operation.started_at,
+            finished_at=operation.finished_at,
+            revision=operation.revision,
+            to_revision=operation.to_revision,
+            target_edit=operation.target_edit,
+        )

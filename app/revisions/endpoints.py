@@ -1,0 +1,125 @@
+"""Revisions: the history of the edited model, and the way back."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import InvalidField, NoRevisionYet, UnknownRevision
+from app.ledger import repository as ledger
+from app.operations import repository as operations
+from app.operations.models import Operation, OperationKind
+from app.operations.schemas import OperationResource
+from app.operations.service import accept
+from app.operations.waiting import WaitDep, has_ended
+from app.problems import common_responses
+from app.revisions import repository
+from app.revisions.models import Revision
+from app.revisions.schemas import RevisionPage, RevisionResource, RollbackRequest
+from app.services import ActorDep, Services, ServicesDep
+from app.text import MAX_INTEGER
+
+_MAX_DIGITS = 9
+
+router = APIRouter(
+    prefix="/v1", tags=["revisions"], responses=common_responses(400, 404, 413, 422, 503)
+)
+
+
+@router.get("/revisions")
+def list_revisions(
+    services: ServicesDep,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> RevisionPage:
+    """Revisions whose number is above `after`, oldest first."""
+    with services.database.read() as session:
+        found = repository.page(session, after=after, limit=limit)
+        items = _resources(session, found)
+    return RevisionPage(items=items, next=items[-1].number if len(items) == limit else None)
+
+
+@router.get("/revisions/{revision}")
+def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
+    """One revision by its number, or `head`."""
+    with services.database.read() as session:
+        return _resources(session, [_find(session, revision)])[0]
+
+
+@router.post("/rollbacks", status_code=202, responses={200: {"description": "It ended in time."}})
+async def create_rollback(
+    body: RollbackRequest,
+    services: ServicesDep,
+    actor: ActorDep,
+    wait_s: WaitDep,
+    response: Response,
+) -> OperationResource:
+    """Make head equal an old revision, bit for bit, as a new revision."""
+    operation = await run_in_threadpool(_accept_rollback, services, body, actor)
+    response.headers["Location"] = f"/v1/operations/{operation.id}"
+    if wait_s and await has_ended(services, operation.id, wait_s):
+        response.status_code = 200
+    return await run_in_threadpool(_operation, services, operation.id)
+
+
+def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> Operation:
+    with services.database.write() as session:
+        head = _head(session)
+        if body.to_revision > head.number:
+            raise InvalidField(
+                "to_revision",
+                f"no revision is numbered {body.to_revision}; the newest is {head.number}",
+            )
+        operation = accept(
+            session,
+            id=services.new_id("rollback"),
+            kind=OperationKind.ROLLBACK,
+            details={"to_revision": body.to_revision},
+            actor=actor,
+            now=services.clock(),
+            reason=body.reason,
+            to_revision=body.to_revision,
+        )
+    services.doorbell.ring(operation.id)
+    return operation
+
+
+def _operation(services: Services, operation_id: str) -> OperationResource:
+    with services.database.read() as session:
+        return OperationResource.of(operations.get(session, operation_id))
+
+
+def _find(session: Session, revision: str) -> Revision:
+    if revision == "head":
+        return _head(session)
+    if not (revision.isascii() and revision.isdigit()):
+        raise InvalidField("revision", "a revision is named by its number, or `head`")
+    if len(revision) > _MAX_DIGITS:
+        raise UnknownRevision(revision[:_MAX_DIGITS] + "…")
+    return repository.get(session, int(revision))
+
+
+def _head(session: Session) -> Revision:
+    head = repository.head(session)
+    if head is None:
+        raise NoRevisionYet
+    return head
+
+
+def _resources(session: Session, revisions: Sequence[Revision]) -> list[RevisionResource]:
+    hashes = ledger.hashes(session, [revision.ledger_index for revision in revisions])
+    touched = defaultdict[tuple[int, int], list[str]](list)
+    for change in repository.changes(session, [revision.number for revision in revisions]):
+        touched[change.revision, change.change].append(change.edit_id)
+    return [
+        RevisionResource.of(
+            revision,
+            edits=touched[revision.number, 1],
+            removed=touched[revision.number, -1],
+            ledger_hash=hashes[revision.ledger_index],
+        )
+        for revision in revisions
+    ]

@@ -1,0 +1,69 @@
+"""Revisions and rollbacks over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.revisions.models import Revision, RevisionKind
+from app.text import MAX_INTEGER, Phrase
+
+
+class ReasonRequest(BaseModel):
+    """Why something is undone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Phrase | None = None
+
+
+class RollbackRequest(ReasonRequest):
+    """Make head equal an old revision."""
+
+    to_revision: Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+
+
+class RevisionResource(BaseModel):
+    """A numbered state of the edited model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+    parent: int | None
+    kind: RevisionKind
+    operation: str | None
+    edits: Annotated[list[str], Field(description="Ids of the edits that became live in it.")]
+    removed: Annotated[list[str], Field(description="Ids of the edits that ceased to be live.")]
+    live_edits: int
+    weights_digest: str
+    artefact_digest: str | None
+    created_at: datetime
+    ledger_hash: str
+
+    @classmethod
+    def of(
+        cls, revision: Revision, *, edits: list[str], removed: list[str], ledger_hash: str
+    ) -> "RevisionResource":
+        """The revision as the API shows it."""
+        return cls(
+            number=revision.number,
+            parent=revision.parent,
+            kind=revision.kind,
+            operation=revision.operation,
+            edits=edits,
+            removed=removed,
+            live_edits=revision.live_edits,
+            weights_digest=revision.weights_digest,
+            artefact_digest=revision.artefact_digest,
+            created_at=revision.created_at,
+            ledger_hash=ledger_hash,
+        )
+
+
+class RevisionPage(BaseModel):
+    """Some revisions, oldest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[RevisionResource]
+    next: Annotated[int | None, Field(description="Pass it as `after`; null at the end.")]

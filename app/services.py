@@ -1,0 +1,76 @@
+"""What a request handler may reach: built once in the lifespan, typed, and never global."""
+
+from dataclasses import dataclass
+from threading import Event
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Request
+
+from app.clock import Clock, IdFactory
+from app.database.database import Database
+from app.errors import ModelNotReady
+from app.queue.doorbell import Doorbell
+from app.revisions.artefacts import ArtefactStore
+from app.settings import Settings
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """Something that is made in the background and may not be there yet."""
+
+    def __init__(self, reason: str) -> None:
+        self._value: T | None = None
+        self._reason = reason
+        self._settled = Event()
+
+    def fill(self, value: T) -> None:
+        """Hand over what was made."""
+        self._value = value
+        self._settled.set()
+
+    def fail(self, reason: str) -> None:
+        """Say why it will never be there."""
+        self._reason = reason
+        self._settled.set()
+
+    def get(self) -> T:
+        """What was made.
+
+        Raises:
+            ModelNotReady: It is not there yet, or never will be; the message says which.
+        """
+        if self._value is None:
+            raise ModelNotReady(self._reason)
+        return self._value
+
+    def wait(self, timeout_s: float) -> T | None:
+        """What was made, once that is decided; None if it failed or takes longer."""
+        self._settled.wait(timeout_s)
+        return self._value
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything below the HTTP layer that does not need the model."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    artefacts: ArtefactStore
+    clock: Clock
+    new_id: IdFactory
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.state.services
+    return services
+
+
+def _actor() -> str:
+    return "local"
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+#: who a change is recorded under; without keys everybody is the same local user
+ActorDep = Annotated[str, Depends(_actor)]

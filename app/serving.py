@@ -1,0 +1,109 @@
+"""The part of the service that needs the model: made in the background, handed to queries."""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from app.database.database import Database
+from app.query.executor import GenerationThread
+from app.query.service import QueryService
+from app.queue.doorbell import Doorbell
+from app.resident.resident import Resident
+from app.revisions.artefacts import ArtefactStore
+from app.services import Pending, Services
+from app.settings import Settings
+
+_SEED_BITS = 63
+_log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """The resident model at the ledger's head, and the worker that edits it."""
+
+    @property
+    def resident(self) -> Resident:
+        """What queries read."""
+
+    def stop(self) -> None:
+        """End the worker after the transaction it is in."""
+
+
+StartRuntime = Callable[[Settings, Database, Doorbell, ArtefactStore], Runtime]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A running model and the queries on it."""
+
+    runtime: Runtime
+    query: QueryService
+    thread: GenerationThread
+
+
+class Loader:
+    """Loads the model on a thread of its own, so that the service answers meanwhile."""
+
+    def __init__(self, services: Services, start_runtime: StartRuntime) -> None:
+        self._services = services
+        self._start_runtime = start_runtime
+        self.serving = Pending[Serving](f"loading model {services.settings.model}")
+        # A daemon: a download or a calibration must not keep a stopped service from ending.
+        self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
+
+    def start(self) -> None:
+        """Begin loading."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End worker and queries; what is still loading is left behind after `timeout_s`."""
+        serving = self.serving.wait(timeout_s)
+        if serving is not None:
+            serving.thread.close()
+            serving.runtime.stop()
+
+    def _load(self) -> None:
+        services = self._services
+        try:
+            runtime = self._start_runtime(
+                services.settings, services.database, services.doorbell, services.artefacts
+            )
+        # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
+        except Exception as error:
+            _log.exception("model_not_loaded model=%s", services.settings.model)
+            self.serving.fail(f"model {services.settings.model} was not loaded: {error}")
+            return
+        self.serving.fill(self._serve(runtime))
+
+    def _serve(self, runtime: Runtime) -> Serving:
+        thread = GenerationThread()
+        query = QueryService(
+            runtime.resident,
+            thread,
+            max_prompt_chars=self._services.settings.max_prompt_chars,
+            clock=self._services.clock,
+            new_id=self._services.new_id,
+            new_seed=lambda: secrets.randbits(_SEED_BITS),
+        )
+        return Serving(runtime, query, thread)
+
+
+def _serving(request: Request) -> Pending[Serving]:
+    serving: Pending[Serving] = request.state.serving
+    return serving
+
+
+ServingDep = Annotated[Pending[Serving], Depends(_serving)]
+
+
+def require_model(request: Request, serving: ServingDep) -> None:
+    """Let a request through to the query endpoints once there is a model to query.
+
+    Raises:
+        ModelNotReady: There is none yet.
+    """
+    request.state.query = serving.get().query

@@ -1,0 +1,49 @@
+"""Text that every database, tokenizer and JSON encoder can hold."""
+
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import AfterValidator, BeforeValidator, Field
+
+MAX_PROMPT_CHARS = 4_000
+MAX_PHRASE_CHARS = 500
+#: cursors and revision numbers are 32-bit integers in the database
+MAX_INTEGER = 2**31 - 1
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("holds the character NUL; remove it")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("holds half of a surrogate pair; send whole characters")
+    return value
+
+
+def _visible(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is blank; give at least one visible character")
+    return value
+
+
+IdPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""An id in a path; what is not one never reaches the database."""
+
+Phrase = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PHRASE_CHARS),
+    BeforeValidator(_encodable),
+    AfterValidator(_visible),
+]
+"""A subject, a target, an answer, a reason."""
+
+Prompt = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PROMPT_CHARS),
+    BeforeValidator(_encodable),
+    AfterValidator(_visible),
+]
+"""Text the model is given."""
+
+Label = Annotated[str, Field(max_length=MAX_PHRASE_CHARS), BeforeValidator(_encodable)]
+"""A name or value in the client's own metadata; may be empty."""
