@@ -190,3 +190,7 @@ def main() -> None:
         _fail(f"{error} ({error.code})", EXIT_REFUSED)
     except StillWaiting as error:
         _fail(str(error), EXIT_WAITING)
+
+
+if __name__ == "__main__":
+    main()

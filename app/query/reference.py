@@ -1,9 +1,10 @@
 """How a request names the model it wants: `name`, `name@17`, `name@head`, `name@0`."""
 
 from app.errors import UnknownModel, UnknownRevision
+from app.text import MAX_INTEGER
 
 _SHOWN_CHARS = 80
-_REVISION_DIGITS = 18
+_DIGITS = len(str(MAX_INTEGER))
 
 
 def revision_of(reference: str | None, name: str) -> int | None:
@@ -28,6 +29,7 @@ def revision_of(reference: str | None, name: str) -> int | None:
         )
     if revision == "head":
         return None
-    if not (revision.isascii() and revision.isdigit() and len(revision) <= _REVISION_DIGITS):
+    is_number = revision.isascii() and revision.isdigit() and len(revision) <= _DIGITS
+    if not is_number or int(revision) > MAX_INTEGER:
         raise UnknownRevision(f"{revision[:_SHOWN_CHARS]!r}")
     return int(revision)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.text import MAX_INTEGER
+
 FinishReason = Literal["stop", "length"]
 
 _MAX_PROMPTS = 512
@@ -57,7 +59,7 @@ Stop = Annotated[
     Field(max_length=4),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
-RevisionName = Annotated[int, Field(ge=0)] | Literal["head"]
+RevisionName = Annotated[int, Field(ge=0, le=MAX_INTEGER)] | Literal["head"]
 
 
 class _Body(BaseModel):

@@ -1,0 +1,93 @@
+"""One server process: shows how far loading is, and says where it listens once it can answer."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+
+from app.database.database import Database
+from app.display import StepDisplay
+from app.main import Components, create_app
+from app.queue.doorbell import Doorbell
+from app.revisions.artefacts import ArtefactStore
+from app.serving import Runtime
+from app.settings import Settings
+from app.worker.runtime import start
+
+_POLL_S = 0.1
+_EXAMPLE = {"prompt": "The mother tongue of Danielle Darrieux is", "max_tokens": 5}
+
+
+def run(settings: Settings) -> bool:
+    """Serve until interrupted; False if the model could not be loaded."""
+    console = Console(stderr=True)
+    with StepDisplay(console) as steps:
+        launch = _Launch(steps)
+        components = Components(start_runtime=launch.start_runtime)
+        config = uvicorn.Config(
+            create_app(settings, components=components),
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+        )
+        _Server(config, launch, console, steps).run()
+    return launch.error is None
+
+
+class _Launch:
+    """Starts the model with its progress shown, and remembers why it failed."""
+
+    def __init__(self, steps: StepDisplay) -> None:
+        self._steps = steps
+        self.error: Exception | None = None
+
+    def start_runtime(
+        self, settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
+    ) -> Runtime:
+        try:
+            return start(settings, database, doorbell, artefacts, progress=self._steps)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, launch: _Launch, console: Console, steps: StepDisplay
+    ) -> None:
+        super().__init__(config)
+        self._launch = launch
+        self._console = console
+        self._steps = steps
+        self._telling: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._telling = asyncio.create_task(self._tell_when_ready())
+
+    async def _tell_when_ready(self) -> None:
+        serving = self.lifespan.state["serving"]
+        while serving.wait(0) is None:
+            if self._launch.error is not None:
+                self._steps.close()
+                self._say(f"errata: the model was not loaded: {self._launch.error}")
+                self.should_exit = True
+                return
+            await asyncio.sleep(_POLL_S)
+        self._steps.close()
+        url = _url(self.servers[0].sockets[0].getsockname())
+        self._say(f"Errata is serving at {url}")
+        header = "-H 'Content-Type: application/json'"
+        self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _url(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
