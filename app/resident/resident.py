@@ -1,0 +1,93 @@
+"""The resident model: one base in memory, and immutable views of its revisions."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from editing_core.model.loading import LoadedModel
+from editing_core.model.view import view_of
+
+Materialise = Callable[[int], Mapping[int, Tensor]]
+"""``materialise(revision)``: layer → edited matrix; raises UnknownRevision."""
+
+_KEPT_VIEWS = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """The model as it is at one revision; no tensor in it is ever written."""
+
+    revision: int
+    model: PreTrainedModel
+
+
+class Resident:
+    """Serves views: the head, swapped at a commit, and old revisions, made when asked for.
+
+    A reader keeps the view it was given for as long as it needs it; a view that nobody holds
+    any more and that is not among the last few asked for is freed.
+    """
+
+    def __init__(
+        self,
+        base: LoadedModel,
+        materialise: Materialise,
+        *,
+        revision: int,
+        weights: Mapping[int, Tensor],
+    ) -> None:
+        self._base = base
+        self._materialise = materialise
+        self._lock = Lock()
+        self._older: OrderedDict[int, View] = OrderedDict()
+        self._head = self._view(revision, weights)
+
+    @property
+    def name(self) -> str:
+        """The served model's name."""
+        return self._base.name
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The base model's tokenizer."""
+        return self._base.tokenizer
+
+    @property
+    def head(self) -> int:
+        """The revision that a request without one is answered with."""
+        return self._head.revision
+
+    @contextmanager
+    def view(self, revision: int | None = None) -> Iterator[View]:
+        """The model at ``revision``, or at the head.
+
+        Raises:
+            UnknownRevision: There is no such revision.
+        """
+        head = self._head
+        yield head if revision is None or revision == head.revision else self._old(revision)
+
+    def publish(self, revision: int, weights: Mapping[int, Tensor]) -> None:
+        """Make a committed revision the head: one pointer moves, readers keep what they hold."""
+        self._head = self._view(revision, weights)
+
+    def _old(self, revision: int) -> View:
+        with self._lock:
+            if revision in self._older:
+                self._older.move_to_end(revision)
+                return self._older[revision]
+            view = self._view(revision, self._materialise(revision))
+            self._older[revision] = view
+            while len(self._older) > _KEPT_VIEWS:
+                self._older.popitem(last=False)
+            return view
+
+    def _view(self, revision: int, weights: Mapping[int, Tensor]) -> View:
+        architecture = self._base.architecture
+        named = {architecture.parameter(layer): weight for layer, weight in weights.items()}
+        return View(revision, view_of(self._base.model, named))

@@ -1,0 +1,42 @@
+"""Context templates: texts put before a prompt, so that an edit does not hang on one wording.
+
+Generated from the unedited model with a seed and kept in the recipe, because an
+edit's arithmetic depends on them.
+"""
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from editing_core.edit import SLOT
+
+_OPENINGS = ("The", "Therefore", "Because", "I", "You")
+_NEW_TOKENS = 10
+_TOP_K = 5
+
+
+@torch.no_grad()
+def generate_contexts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """The bare prompt as one group, and one generated text per opening as the other.
+
+    Keys are averaged inside a group and then over the groups, so the bare prompt weighs 1/2 and
+    each generated context 1/10 (`algorithms.md` §1.1).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    generated = []
+    for opening in _OPENINGS:
+        ids: list[int] = tokenizer(opening)["input_ids"]
+        for _ in range(_NEW_TOKENS):
+            logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            top = logits.float().cpu().topk(_TOP_K)
+            choice = torch.multinomial(top.values.softmax(0), 1, generator=generator)
+            ids.append(int(top.indices[choice]))
+        text = str(tokenizer.decode(ids, skip_special_tokens=True))
+        generated.append(f"{_plain(text)}. {SLOT}")
+    return (SLOT,), tuple(generated)
+
+
+def _plain(text: str) -> str:
+    """One line without braces, which would read as a second place for the prompt."""
+    return " ".join(text.replace("{", " ").replace("}", " ").split())

@@ -1,0 +1,111 @@
+"""An edit request, and where its subject's last token is."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from editing_core.errors import InvalidEdit
+
+SLOT = "{}"  # stands for the subject in a prompt, and for the prompt in a context
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One fact to write: after the edit, ``filled`` is continued with ``target``.
+
+    Attributes:
+        id: Opaque name of the edit; ties factors and reports to the request.
+        subject: The entity the fact is about.
+        template: The prompt with ``{}`` exactly once, in the subject's place.
+        target: The new object, without leading or trailing white space.
+    """
+
+    id: str
+    subject: str
+    template: str
+    target: str
+
+    @classmethod
+    def create(cls, *, id: str, subject: str, prompt: str, target: str) -> "Edit":
+        """Build an edit from a prompt that holds ``{}`` once, or the subject's text once.
+
+        Raises:
+            InvalidEdit: A field is empty, or the prompt does not name the subject exactly once.
+        """
+        subject, prompt, target = subject.strip(), prompt.rstrip(), target.strip()
+        for field, text in (("subject", subject), ("prompt", prompt), ("target", target)):
+            if not text:
+                raise InvalidEdit(field, f"{field} is empty; give at least one visible character")
+        return cls(id=id, subject=subject, template=_template(prompt, subject), target=target)
+
+    @property
+    def filled(self) -> str:
+        """The prompt with the subject in place."""
+        return self.template.replace(SLOT, self.subject)
+
+    @property
+    def subject_span(self) -> tuple[int, int]:
+        """Character range of the subject in ``filled``."""
+        start = self.template.index(SLOT)
+        return start, start + len(self.subject)
+
+
+def _template(prompt: str, subject: str) -> str:
+    slots = prompt.count(SLOT)
+    if slots == 1:
+        return prompt
+    if slots > 1:
+        raise InvalidEdit(
+            "prompt", f"prompt has {slots} '{{}}'; write '{{}}' once, where the subject goes"
+        )
+    found = prompt.count(subject)
+    if found != 1:
+        raise InvalidEdit(
+            "prompt",
+            f"prompt has no '{{}}' and names the subject {found} times; "
+            "write '{}' once, or the subject's text exactly once",
+        )
+    return prompt.replace(subject, SLOT)
+
+
+def target_tokens(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
+    """Token ids of ``target`` as a continuation: one leading space, no special tokens.
+
+    Raises:
+        InvalidEdit: The target tokenises to nothing.
+    """
+    ids: list[int] = tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InvalidEdit("target", "target has no tokens in this model's vocabulary")
+    return ids
+
+
+@dataclass(frozen=True)
+class TokenisedPrompt:
+    """A prompt in one context: its token ids and the index of the subject's last token."""
+
+    ids: list[int]
+    subject_last: int
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> TokenisedPrompt:
+    """Tokenise ``edit`` inside ``context`` (a text with ``{}`` for the prompt).
+
+    The subject is found by character offsets in the finished text, so a token that merges the
+    subject's end with what follows still counts as its last token (`algorithms.md` §8.10).
+
+    Raises:
+        InvalidEdit: No token covers the subject.
+    """
+    offset = context.index(SLOT)
+    text = context.replace(SLOT, edit.filled)
+    start, end = (offset + position for position in edit.subject_span)
+    encoded = tokenizer(text, return_offsets_mapping=True)
+    covering = [
+        index
+        for index, (left, right) in enumerate(encoded["offset_mapping"])
+        if left < end and right > start
+    ]
+    if not covering:
+        raise InvalidEdit("subject", f"subject {edit.subject!r} has no tokens in this vocabulary")
+    return TokenisedPrompt(ids=encoded["input_ids"], subject_last=covering[-1])

@@ -1,0 +1,56 @@
+"""The errors of the editing core.
+
+EditingError
+├── InvalidEdit            the request cannot be an edit: names the field
+├── UnknownMethod          no update rule has this name
+├── UnsupportedModel       the model's matrices to edit cannot be derived from its config
+├── ModelNotFound          the model source names nothing that can be loaded
+├── SingularStatistics     the key second moments cannot carry this method
+├── KeyOutsideNullSpace    the projection P leaves too little of an edit's key
+├── NonFinite              a tensor on the way to the weights holds NaN or infinity
+└── GridOverflow           exact sums of factors would leave the range of float64 integers
+"""
+
+
+class EditingError(Exception):
+    """Base of everything the editing core raises on purpose."""
+
+
+class InvalidEdit(EditingError):
+    """A field of the edit is unusable.
+
+    Attributes:
+        field: Name of the offending field: ``subject``, ``prompt`` or ``target``.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownMethod(EditingError):
+    """No update rule is registered under this name."""
+
+
+class UnsupportedModel(EditingError):
+    """The resolver cannot tell which matrices of this model to edit."""
+
+
+class ModelNotFound(EditingError):
+    """The model source is neither a bundled alias, a folder, a GGUF file nor a reachable hub id."""
+
+
+class SingularStatistics(EditingError):
+    """The key second moments are not positive definite, non-finite or of the wrong shape."""
+
+
+class KeyOutsideNullSpace(EditingError):
+    """The null-space projection leaves so little of a key that nothing could be written."""
+
+
+class NonFinite(EditingError):
+    """A value, key or factor holds NaN or infinity; nothing was written."""
+
+
+class GridOverflow(EditingError):
+    """A factor or a sum of factors exceeds the fixed-point range in which sums are exact."""

@@ -1,0 +1,78 @@
+"""Keys and residuals: one sweep up the edited layers (`algorithms.md` §8.2, stage C).
+
+The sweep keeps the hidden states of all rows at the input of the current layer. At each layer
+it reads the keys, runs only the bare rows on to the last edited layer for the residual, and,
+once the layer's update is written, takes all rows through the block as it is now.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from editing_core.edit import Edit, tokenise
+from editing_core.model.packed import PackedModel, Packing
+from editing_core.recipe import Recipe
+
+
+class KeySweep:
+    """Walks up the layers of ``recipe`` for a batch of edits; layers must be taken in order."""
+
+    def __init__(
+        self,
+        packed: PackedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        edits: Sequence[Edit],
+        recipe: Recipe,
+    ) -> None:
+        self._packed, self._recipe, self._edits = packed, recipe, len(edits)
+        device = packed.model.device
+        rows = [
+            tokenise(tokenizer, edit, context) for edit in edits for context in recipe.all_contexts
+        ]
+        ids = [row.ids[: row.subject_last + 1] for row in rows]
+        lengths = torch.tensor([len(row) for row in ids], device=device)
+        self._tokens = torch.tensor([token for row in ids for token in row], device=device)
+        self._packing = Packing.of(lengths)
+        self._subject = lengths.cumsum(0) - 1  # (R,) the subject's last token ends each row
+        self._bare = torch.arange(len(edits), device=device) * len(recipe.all_contexts)
+        weights = [
+            1 / (len(group) * len(recipe.contexts)) for group in recipe.contexts for _ in group
+        ]
+        self._weights = torch.tensor(weights, dtype=torch.float64, device=device)  # (contexts,)
+        self._hidden = self._enter()
+
+    @torch.no_grad()
+    def keys(self, layer: int) -> Tensor:
+        """K (d_in, B) in float64: inputs of the edited matrix, averaged over contexts."""
+        found = self._packed.keys(self._tokens, self._packing, self._hidden, layer, self._subject)
+        grouped = found.double().view(self._edits, len(self._weights), -1)
+        return torch.einsum("bcd,c->db", grouped, self._weights)
+
+    @torch.no_grad()
+    def current(self, layer: int) -> Tensor:
+        """Z_cur (d, B) in float64: output of the last edited block, weights as they are now."""
+        owner = torch.repeat_interleave(self._packing.lengths)
+        bare = torch.isin(owner, self._bare)
+        packing = Packing.of(self._packing.lengths[self._bare])
+        out = self._packed.run(
+            self._tokens[bare],
+            packing,
+            entering=self._hidden[bare],
+            first=layer,
+            last=self._recipe.layers[-1],
+        )
+        ends = packing.starts + packing.lengths - 1
+        return out[ends].double().T
+
+    @torch.no_grad()
+    def advance(self, layer: int, until: int) -> None:
+        """Take all rows from the input of ``layer`` to the input of ``until``."""
+        self._hidden = self._packed.run(
+            self._tokens, self._packing, entering=self._hidden, first=layer, last=until - 1
+        )
+
+    @torch.no_grad()
+    def _enter(self) -> Tensor:
+        return self._packed.run(self._tokens, self._packing, last=self._recipe.layers[0] - 1)

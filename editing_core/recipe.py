@@ -1,0 +1,92 @@
+"""Everything that decides an edit's arithmetic for one model, in one record with one digest."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+PrincipalSource = Literal["original", "current"]
+
+
+@dataclass(frozen=True)
+class ValueSettings:
+    """How the target value z is optimised (`algorithms.md` §2.1).
+
+    Attributes:
+        steps: Forward passes; there is one Adam update fewer.
+        learning_rate: Adam's step size.
+        clamp: Largest ‖δ‖ as a multiple of ‖z₀‖.
+        weight_decay: ω in ω·‖δ‖/‖z₀‖².
+        kl: κ, weight of the divergence at the subject's own last token.
+        stop_loss: An edit whose total loss falls below this is finished.
+    """
+
+    steps: int = 25
+    learning_rate: float = 0.5
+    clamp: float = 4.0
+    weight_decay: float = 1e-3
+    kl: float = 0.0625
+    stop_loss: float = 0.05
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The recipe of one model.
+
+    λ, τ and L2 are in absolute units of squared activation, so they hold for one model and one
+    set of statistics only (`algorithms.md` §1.3).
+
+    Attributes:
+        model_digest: The base model this recipe was made for.
+        statistics_digest: The key second moments λ, τ and L2 belong to.
+        layers: Edited layers, ascending; z is optimised at the output of the last.
+        contexts: Groups of context templates (texts with ``{}``); keys are averaged inside a
+            group, then over groups, so the bare prompt weighs as much as all the others together.
+        value: Settings of the z optimisation.
+        memit_lambda: λ, weight of C in MEMIT.
+        alphaedit_tau: τ; eigenvectors of C below it span the null space.
+        alphaedit_l2: Ridge of AlphaEdit.
+        alphaedit_alpha: SPHERE's strength α on AlphaEdit.
+        eta: SPHERE's share η of eigenvalue mass.
+        alpha: SPHERE's strength α on every other update rule.
+        principal_source: Weights whose directions SPHERE spares: the base's or the head's.
+    """
+
+    model_digest: str
+    statistics_digest: str
+    layers: tuple[int, ...]
+    contexts: tuple[tuple[str, ...], ...]
+    value: ValueSettings = ValueSettings()
+    memit_lambda: float = 1500.0
+    alphaedit_tau: float = 2e-2
+    alphaedit_l2: float = 1.0
+    alphaedit_alpha: float = 0.5
+    eta: float = 0.5
+    alpha: float = 0.8
+    principal_source: PrincipalSource = "original"
+
+    @property
+    def all_contexts(self) -> tuple[str, ...]:
+        """The context templates of all groups, bare prompt first."""
+        return tuple(context for group in self.contexts for context in group)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe's JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces to choose."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote."""
+        record: dict[str, Any] = json.loads(text)
+        value = ValueSettings(**record.pop("value"))
+        known = {field.name for field in fields(cls)}
+        return cls(value=value, **{k: _tuples(v) for k, v in record.items() if k in known})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

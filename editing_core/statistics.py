@@ -1,0 +1,185 @@
+"""Second moments of the keys on ordinary text: C = E[kkᵀ], per edited layer.
+
+One pass over the text serves every layer, stops after the last of them, and never builds
+sequences longer than ``WINDOW`` tokens. A second moment is kept as its eigendecomposition: the
+null space of AlphaEdit and the solves of MEMIT both read from it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from editing_core.errors import SingularStatistics
+from editing_core.model.loading import LoadedModel
+from editing_core.model.packed import PackedModel, Packing
+from editing_core.progress import Progress, silent
+
+WINDOW = 512  # tokens a sequence; attention beyond it adds cost, not information about keys
+_ROWS = 4  # windows a forward pass
+_LEAST_EIGENVALUE = 1e-10  # of the largest; below it C⁻¹ is noise
+
+
+@dataclass(frozen=True)
+class SecondMoment:
+    """C = V diag(S) Vᵀ.
+
+    Attributes:
+        eigenvalues: S (d_in,), ascending.
+        eigenvectors: V (d_in, d_in), one a column.
+    """
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> "SecondMoment":
+        """Decompose C (d_in, d_in) in float64.
+
+        Raises:
+            SingularStatistics: C holds NaN or infinity, or is zero.
+        """
+        if not torch.isfinite(matrix).all() or not matrix.any():
+            raise SingularStatistics("key second moment is zero or not finite; collect it anew")
+        values, vectors = torch.linalg.eigh(matrix.double())
+        return cls(values, vectors)
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C⁻¹ K for K (d_in, B).
+
+        Raises:
+            SingularStatistics: C is not positive definite.
+        """
+        values, vectors = self.eigenvalues, self.eigenvectors
+        if float(values[0]) <= _LEAST_EIGENVALUE * float(values[-1]):
+            raise SingularStatistics(
+                f"key second moment is singular (eigenvalues {float(values[0]):.3g} to "
+                f"{float(values[-1]):.3g}); collect it from more text than d_in = {len(values)} "
+                "distinct tokens"
+            )
+        return vectors @ ((vectors.T @ keys) / values[:, None])
+
+    def null_space(self, tau: float) -> Callable[[Tensor], Tensor]:
+        """P = I − QQᵀ as a function of keys (d_in, B); Q: eigenvectors with eigenvalue ≥ τ."""
+        first_kept = int((self.eigenvalues < tau).sum())
+        kept = self.eigenvectors[:, first_kept:]  # Q (d_in, q)
+        return lambda keys: keys - kept @ (kept.T @ keys)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Second moments of one model's edited layers, on one text.
+
+    Attributes:
+        layers: Layer → C.
+        tokens: Tokens of text behind them.
+        digest: SHA-256 of what they are a function of: model, layers, text, window.
+    """
+
+    layers: dict[int, SecondMoment]
+    tokens: int
+    digest: str
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors: eigenvalues in float64, eigenvectors in float32."""
+        tensors: dict[str, Tensor] = {}
+        for layer, moment in self.layers.items():
+            tensors[f"{layer}.eigenvalues"] = moment.eigenvalues.contiguous()
+            tensors[f"{layer}.eigenvectors"] = moment.eigenvectors.float().contiguous()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file(tensors, partial, metadata={"tokens": str(self.tokens), "digest": self.digest})
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Read what ``save`` wrote."""
+        layers: dict[int, SecondMoment] = {}
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            for layer in sorted({int(name.split(".")[0]) for name in file.keys()}):  # noqa: SIM118
+                layers[layer] = SecondMoment(
+                    file.get_tensor(f"{layer}.eigenvalues"),
+                    file.get_tensor(f"{layer}.eigenvectors").double(),
+                )
+        return cls(layers, int(metadata["tokens"]), metadata["digest"])
+
+
+def statistics_digest(model: LoadedModel, layers: Sequence[int], text: str) -> str:
+    """SHA-256 naming the statistics of ``layers`` of this model on this text."""
+    parts = [model.digest, ",".join(map(str, layers)), str(WINDOW)]
+    head = "\n".join(parts).encode()
+    return hashlib.sha256(head + b"\n" + text.encode()).hexdigest()
+
+
+def cached_statistics(
+    model: LoadedModel,
+    layers: Sequence[int],
+    text: str,
+    directory: Path,
+    progress: Progress = silent,
+) -> Statistics:
+    """The statistics of this model and text, collected once and kept in ``directory``."""
+    path = directory / f"{statistics_digest(model, layers, text)}.safetensors"
+    if not path.exists():
+        collect(model, layers, text, progress).save(path)
+    return Statistics.load(path)
+
+
+@torch.no_grad()
+def collect(
+    model: LoadedModel, layers: Sequence[int], text: str, progress: Progress = silent
+) -> Statistics:
+    """Second moments of the inputs of the edited matrices of ``layers``, in one pass.
+
+    Raises:
+        SingularStatistics: The text has no tokens, or the keys are not finite.
+    """
+    packed = PackedModel(model.model, model.architecture)
+    width = model.architecture.key_width
+    sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+    handles = [
+        packed.matrix(layer).register_forward_pre_hook(_adder(sums[layer])) for layer in layers
+    ]
+    windows = _windows(model, text)
+    if not windows:
+        raise SingularStatistics("the text for the key statistics has no tokens")
+    done = 0
+    try:
+        for rows in _batches(windows):
+            tokens = torch.tensor([token for row in rows for token in row], device=model.device)
+            packing = Packing.of(torch.tensor([len(row) for row in rows], device=model.device))
+            packed.run(tokens, packing, last=max(layers))
+            done += len(tokens)
+            progress("key statistics", done, sum(map(len, windows)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    moments = {layer: SecondMoment.of(total / done) for layer, total in sums.items()}
+    return Statistics(moments, done, statistics_digest(model, layers, text))
+
+
+def _adder(total: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def add(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        keys = args[0].flatten(0, -2).float()  # (T, d_in)
+        total.add_((keys.T @ keys).to(total))
+
+    return add
+
+
+def _windows(model: LoadedModel, text: str) -> list[list[int]]:
+    """The text as rows of at most ``WINDOW`` tokens, each started as a prompt would be."""
+    start: list[int] = model.tokenizer("")["input_ids"]
+    ids: list[int] = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    step = WINDOW - len(start)
+    return [start + ids[left : left + step] for left in range(0, len(ids), step)]
+
+
+def _batches(windows: list[list[int]]) -> Iterator[list[list[int]]]:
+    for first in range(0, len(windows), _ROWS):
+        yield windows[first : first + _ROWS]
