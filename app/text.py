@@ -11,7 +11,12 @@ MAX_PHRASE_CHARS = 500
 MAX_INTEGER = 2**31 - 1
 
 
-def _encodable(value: object) -> object:
+def encodable(value: object) -> object:
+    """The value, if it is no text or a text that can be stored and encoded.
+
+    Raises:
+        ValueError: It holds NUL or half of a surrogate pair.
+    """
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("holds the character NUL; remove it")
@@ -32,7 +37,7 @@ IdPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Phrase = Annotated[
     str,
     Field(min_length=1, max_length=MAX_PHRASE_CHARS),
-    BeforeValidator(_encodable),
+    BeforeValidator(encodable),
     AfterValidator(_visible),
 ]
 """A subject, a target, an answer, a reason."""
@@ -40,10 +45,13 @@ Phrase = Annotated[
 Prompt = Annotated[
     str,
     Field(min_length=1, max_length=MAX_PROMPT_CHARS),
-    BeforeValidator(_encodable),
+    BeforeValidator(encodable),
     AfterValidator(_visible),
 ]
 """Text the model is given."""
 
-Label = Annotated[str, Field(max_length=MAX_PHRASE_CHARS), BeforeValidator(_encodable)]
+AnyText = Annotated[str, BeforeValidator(encodable)]
+"""Any text at all; its reader says how long it may be."""
+
+Label = Annotated[str, Field(max_length=MAX_PHRASE_CHARS), BeforeValidator(encodable)]
 """A name or value in the client's own metadata; may be empty."""

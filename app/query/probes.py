@@ -1,36 +1,56 @@
 """How probable given texts are: `/v1/probe`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from app.errors import InvalidField
 from app.query.prompts import PromptEncoder
 from app.query.schemas import ProbeItem, ProbeScore
+from editing_core.edit import target_tokens
+from editing_core.errors import InvalidEdit
 from editing_core.probe import score
 
-_MEASURED_AT_ONCE = 16  # probes in one forward pass: bounds memory, not results
+_TOKENS_AT_ONCE = 8192  # in one forward pass: bounds memory, not results
 
 
-def check_items(encoder: PromptEncoder, items: Sequence[ProbeItem]) -> None:
-    """Make sure that every probe fits into the model's context.
+@dataclass(frozen=True)
+class Probe:
+    """A prompt with its target, and how many tokens both are."""
+
+    prompt: str
+    target: str
+    tokens: int
+
+
+def encode_probes(
+    encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast, items: Sequence[ProbeItem]
+) -> list[Probe]:
+    """The probes of a request, checked against the model's limits.
 
     Raises:
-        InvalidField: One does not; its place is named.
+        Refusal: One cannot be measured; its place is named.
     """
+    probes = []
     for index, item in enumerate(items):
         prompt = encoder.encode(item.prompt, f"items[{index}].prompt")
-        target = encoder.encode(item.target, f"items[{index}].target")
+        try:
+            target = target_tokens(tokenizer, item.target)
+        except InvalidEdit as error:
+            raise InvalidField(f"items[{index}].target", str(error)) from error
         encoder.check_room(len(prompt), len(target), f"items[{index}].prompt")
+        probes.append(Probe(item.prompt, item.target, len(prompt) + len(target)))
+    return probes
 
 
 def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[ProbeItem]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, probes: Sequence[Probe]
 ) -> list[ProbeScore]:
     """The score of each probe under one model, in the order given."""
     scores = []
-    for start in range(0, len(items), _MEASURED_AT_ONCE):
-        batch = items[start : start + _MEASURED_AT_ONCE]
-        scores += score(model, tokenizer, [(item.prompt, item.target) for item in batch])
+    for batch in _batches(probes):
+        scores += score(model, tokenizer, [(probe.prompt, probe.target) for probe in batch])
     return [
         ProbeScore(
             logprob=found.logprob,
@@ -41,3 +61,16 @@ def measure(
         )
         for found in scores
     ]
+
+
+def _batches(probes: Sequence[Probe]) -> Iterator[list[Probe]]:
+    # Rows are padded to the longest, so a batch costs its rows times that.
+    batch: list[Probe] = []
+    for probe in probes:
+        longest = max(other.tokens for other in (*batch, probe))
+        if batch and longest * (len(batch) + 1) > _TOKENS_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(probe)
+    if batch:
+        yield batch

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.text import MAX_INTEGER
+from app.text import MAX_INTEGER, AnyText, encodable
 
 FinishReason = Literal["stop", "length"]
 
@@ -12,14 +12,6 @@ _MAX_PROMPTS = 512
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
 _SEED_LIMIT = 2**63
-
-
-def _encodable(text: str) -> str:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("a lone surrogate is not text; send valid Unicode")
-    if "\0" in text:
-        raise ValueError("the character NUL is not accepted")
-    return text
 
 
 def _not_streaming(value: object) -> object:
@@ -43,23 +35,34 @@ def _prompt_shape(value: object) -> object:
             raise ValueError("a list of prompts or token ids must not be empty")
         if several and len(value) > _MAX_PROMPTS:
             raise ValueError(f"{len(value)} prompts are too many; at most {_MAX_PROMPTS} at a time")
+    for text in value if isinstance(value, list) else [value]:
+        encodable(text)
     return value
+
+
+def _revision_name(value: object) -> object:
+    if value == "head" or (type(value) is int and 0 <= value <= MAX_INTEGER):
+        return value
+    raise ValueError(f"must be 'head' or a number from 0 to {MAX_INTEGER}")
+
+
+def _parts(value: object) -> object:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-QueryText = Annotated[str, AfterValidator(_encodable)]
-Prompt = Annotated[
-    QueryText | list[QueryText] | list[int] | list[list[int]], BeforeValidator(_prompt_shape)
-]
+# Shapes are told apart by hand: pydantic would report each failed branch of a union by its
+# inner name, and the client would not find that field in what it sent.
+Prompt = Annotated[str | list[str] | list[int] | list[list[int]], BeforeValidator(_prompt_shape)]
+RevisionName = Annotated[int | Literal["head"], BeforeValidator(_revision_name)]
 Stop = Annotated[
-    list[Annotated[QueryText, Field(min_length=1, max_length=200)]],
+    list[Annotated[AnyText, Field(min_length=1, max_length=200)]],
     Field(max_length=4),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
-RevisionName = Annotated[int, Field(ge=0, le=MAX_INTEGER)] | Literal["head"]
 
 
 class _Body(BaseModel):
@@ -69,7 +72,7 @@ class _Body(BaseModel):
 class GenerationRequest(_Body):
     """What both ways of generating text accept."""
 
-    model: QueryText | None = None
+    model: AnyText | None = None
     """`name`, or `name@revision`; left out, the served model at its head."""
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -100,20 +103,20 @@ class TextPart(_Body):
     """A piece of a message's content."""
 
     type: Literal["text"]
-    text: QueryText
+    text: AnyText
 
 
 class Message(_Body):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
-    content: QueryText | list[TextPart]
+    content: Annotated[
+        list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])
+    ]
 
     @property
     def text(self) -> str:
         """The content as one text."""
-        if isinstance(self.content, str):
-            return self.content
         return "".join(part.text for part in self.content)
 
 
@@ -136,8 +139,8 @@ class ChatRequest(GenerationRequest):
 class ProbeItem(_Body):
     """A prompt and the text that is expected to follow it."""
 
-    prompt: Annotated[QueryText, Field(min_length=1)]
-    target: Annotated[QueryText, Field(min_length=1)]
+    prompt: Annotated[AnyText, Field(min_length=1)]
+    target: Annotated[AnyText, Field(min_length=1)]
 
 
 class ProbeRequest(_Body):

@@ -10,7 +10,7 @@ from app.errors import InvalidField
 from app.query.chat import answer_conversation, encode_conversation
 from app.query.completions import answer_prompt, encode_prompts
 from app.query.executor import GenerationThread
-from app.query.probes import check_items, measure
+from app.query.probes import encode_probes, measure
 from app.query.prompts import PromptEncoder
 from app.query.reference import revision_of
 from app.query.sampling import Sampling
@@ -137,10 +137,11 @@ class QueryService:
         numbers: dict[str, int] = {}
         for revision in dict.fromkeys(request.revisions):
             async with self._view(None if revision == "head" else revision) as view:
-                encoder = self._encoder(view)
-                await self._thread.run(partial(check_items, encoder, request.items))
+                probes = await self._thread.run(
+                    partial(encode_probes, self._encoder(view), self._tokenizer, request.items)
+                )
                 scores[str(revision)] = await self._thread.run(
-                    partial(measure, view.model, self._tokenizer, request.items)
+                    partial(measure, view.model, self._tokenizer, probes)
                 )
                 numbers[str(revision)] = view.revision
         results = [

@@ -16,8 +16,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(tiny_folder: Path) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tiny_folder)
-    return model.eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,80 @@
+"""The whole service around a tiny model that has three revisions and no worker."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from openai import OpenAI
+from torch import Tensor
+
+from app.database.database import Database
+from app.errors import UnknownRevision
+from app.main import Components, create_app
+from app.queue.doorbell import Doorbell
+from app.resident.resident import Resident
+from app.revisions.artefacts import ArtefactStore
+from app.settings import Settings
+from editing_core.model.loading import LoadedModel, load_model
+from tests.waiting import wait_until
+from tests.tiny import build_tiny_model
+
+HEAD = 2
+_EDITED_LAYER = 1
+_READY_S = 30.0
+
+
+@dataclass(frozen=True)
+class ReadOnlyRuntime:
+    """A resident model that nobody edits."""
+
+    resident: Resident
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+class Weights:
+    """The edited matrix of the tiny model at each of its revisions."""
+
+    def __init__(self, base: LoadedModel) -> None:
+        name = base.architecture.parameter(_EDITED_LAYER)
+        self._base = base.model.get_parameter(name).detach()
+
+    def at(self, revision: int) -> Mapping[int, Tensor]:
+        """Revision 0 is the base; every later one is further from it."""
+        if not 0 <= revision <= HEAD:
+            raise UnknownRevision(revision)
+        direction = torch.randn(self._base.shape, generator=torch.Generator().manual_seed(3))
+        return {_EDITED_LAYER: self._base + revision * direction}
+
+
+@pytest.fixture(scope="session")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
+    folder = build_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny")
+    base = load_model(str(folder), cache_dir=folder.parent / "cache")
+    weights = Weights(base)
+    return Resident(base, weights.at, revision=HEAD, weights=weights.at(HEAD))
+
+
+@pytest.fixture(scope="session")
+def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """An HTTP client of the service; the `openai` client takes it as its transport."""
+
+    def start_runtime(
+        settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
+    ) -> ReadOnlyRuntime:
+        del settings, database, doorbell, artefacts
+        return ReadOnlyRuntime(resident)
+
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), max_prompt_chars=5000)
+    app = create_app(settings, components=Components(start_runtime=start_runtime))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        wait_until(lambda: client.get("/readyz").is_success, _READY_S)
+        yield client
+
+
+@pytest.fixture
+def openai(api: TestClient) -> OpenAI:
+    return OpenAI(base_url=f"{api.base_url}/v1", api_key="unused", http_client=api, max_retries=0)

@@ -1,0 +1,61 @@
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+
+from app.resident.resident import Resident
+from tests.acceptance.query.conftest import HEAD
+
+ITEM = {"prompt": "The mother tongue of Danielle Darrieux is", "target": "English"}
+
+
+def test_a_probe_is_the_mean_logprob_of_the_target_under_each_revision(
+    api: TestClient, resident: Resident
+) -> None:
+    response = api.post("/v1/probe", json={"items": [ITEM], "revisions": [0, "head"]})
+    answer = response.json()
+    assert answer["revisions"] == {"0": 0, "head": HEAD}
+    (result,) = answer["results"]
+    prompt = resident.tokenizer(ITEM["prompt"])["input_ids"]
+    target = resident.tokenizer(" English")["input_ids"]
+    for name, revision in (("0", 0), ("head", HEAD)):
+        with resident.view(revision) as view, torch.no_grad():
+            logits = view.model(torch.tensor([prompt + target])).logits[0]
+        said = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        spoken = said.gather(1, torch.tensor(target)[:, None])
+        found = result["revisions"][name]
+        assert found["logprob"] == pytest.approx(spoken.mean().item(), abs=1e-4)
+        assert found["p"] == pytest.approx(spoken.mean().exp().item(), rel=1e-3)
+        assert found["rank"] == int((said[0] > spoken[0]).sum()) + 1
+
+
+def test_long_probes_are_measured_as_they_would_be_alone(api: TestClient) -> None:
+    items = [{"prompt": "word " * count, "target": "end"} for count in (1, 90, 3, 90, 2)] * 20
+
+    def scores(chosen: list[dict[str, str]]) -> list[float]:
+        answer = api.post("/v1/probe", json={"items": chosen}).json()
+        return [result["revisions"]["head"]["logprob"] for result in answer["results"]]
+
+    together = scores(items)
+    assert together[:5] == pytest.approx([scores([item])[0] for item in items[:5]], abs=1e-4)
+    assert together[5:10] == pytest.approx(together[:5], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"items": []}, 422, "items"),
+        ({"items": [ITEM | {"target": ""}]}, 422, "items[0].target"),
+        ({"items": [ITEM | {"prompt": "x" * 5001}]}, 422, "items[0].prompt"),
+        ({"items": [ITEM, {"prompt": "a"}]}, 422, "items[1].target"),
+        ({"items": [ITEM | {"prompt": "word " * 500}]}, 400, "items[0].prompt"),
+        ({"items": [ITEM], "revisions": [99]}, 404, None),
+    ],
+)
+def test_a_bad_probe_names_what_is_wrong(
+    api: TestClient, body: dict[str, Any], status: int, field: str | None
+) -> None:
+    response = api.post("/v1/probe", json=body)
+    assert response.status_code == status
+    assert response.json()["error"]["param"] == field
