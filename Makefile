@@ -26,11 +26,12 @@ serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:80
 test: $(INSTALLED) ## All tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(INSTALLED) ## Format, lint, types, import contracts
+check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pytest -q -m "not postgres" tests/integration/test_migrations.py
 
 format: $(INSTALLED) ## Rewrite the code in the house format
 	@$(BIN)/ruff format .

@@ -17,8 +17,8 @@ from app.resident.resident import Resident
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel, load_model
-from tests.waiting import wait_until
 from tests.tiny import build_tiny_model
+from tests.waiting import wait_until
 
 HEAD = 2
 _EDITED_LAYER = 1
