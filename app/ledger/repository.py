@@ -1,6 +1,6 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from sqlalchemy import LargeBinary, String, cast, func, select
 from sqlalchemy.orm import Session
@@ -53,15 +53,16 @@ def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
     return dict(session.execute(query).tuples().all())
 
 
-def links(session: Session) -> Iterator[Link]:
+def links(session: Session) -> Generator[Link]:
     """Every entry exactly as stored, oldest first; survives text that is not even UTF-8."""
     table = LedgerEntry.__table__.c
     texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
     # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
     kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
     query = select(table.index, *(cast(text, kept_as) for text in texts)).order_by(table.index)
-    for index, *values in session.execute(query, execution_options={"yield_per": _BATCH}):
-        yield Link(index, *(_as_text(value) for value in values))
+    with session.execute(query, execution_options={"yield_per": _BATCH}) as rows:
+        for index, *values in rows:
+            yield Link(index, *(_as_text(value) for value in values))
 
 
 def newest_reference(session: Session) -> int:

@@ -1,5 +1,6 @@
 """What the rest of the service asks of the ledger: append a record, check the chain."""
 
+from contextlib import closing
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -39,7 +40,8 @@ def check(session: Session) -> Verdict:
     A chain that was cut after its last few entries still holds in itself; operations and
     revisions that refer beyond its end give it away.
     """
-    verdict = verify(repository.links(session))
+    with closing(repository.links(session)) as links:  # verify stops at the first bad entry
+        verdict = verify(links)
     if verdict.ok and repository.newest_reference(session) >= verdict.entries:
         return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
     return verdict

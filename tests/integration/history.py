@@ -1,0 +1,133 @@
+"""Writes histories through the same verbs as the service and its worker, without a model."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from app.database.database import Database
+from app.edits import repository as edits
+from app.edits.models import Edit, EditStatus
+from app.edits.text import EditText
+from app.operations import repository as operations
+from app.operations import service
+from app.operations.models import Operation, OperationKind
+from app.revisions import repository as revisions
+from app.revisions.models import Revision, RevisionKind
+from app.revisions.service import AddedEdit, NewRevision, commit_revision, record_base
+
+SALT = "00" * 16
+
+
+class SteppingClock:
+    """One second later each time it is asked."""
+
+    def __init__(self) -> None:
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+
+class History:
+    """A database with a base, and shorthands for what may happen next."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = SteppingClock()
+        with database.write() as session:
+            record_base(
+                session,
+                model="tiny",
+                model_digest="model",
+                recipe_digest="recipe",
+                weights_digest="weights-0",
+                actor="worker",
+                now=self.clock(),
+            )
+
+    def accept(self, edit_id: str, *, subject: str = "", method: str = "memit") -> str:
+        """Accept an edit; each has a subject of its own unless one is given."""
+        subject = subject or f"Subject of {edit_id}"
+        text = EditText(subject, f"{subject} is", "{} is", "target")
+        with self.database.write() as session:
+            service.accept(
+                session,
+                id=edit_id,
+                kind=OperationKind.EDIT,
+                details={"method": method, "text_digest": text.digest(SALT)},
+                actor="client",
+                now=self.clock(),
+            )
+            edit = Edit(
+                id=edit_id,
+                method=method,
+                force=False,
+                status=EditStatus.ACCEPTED,
+                text_digest=text.digest(SALT),
+            )
+            edits.add(session, edit, text, salt=SALT)
+        return edit_id
+
+    def accept_rollback(self, operation_id: str, to_revision: int) -> str:
+        """Accept a rollback."""
+        with self.database.write() as session:
+            service.accept(
+                session,
+                id=operation_id,
+                kind=OperationKind.ROLLBACK,
+                details={"to_revision": to_revision},
+                actor="client",
+                now=self.clock(),
+                to_revision=to_revision,
+            )
+        return operation_id
+
+    def claim(self, limit: int = 16) -> list[Operation]:
+        """Claim what is next."""
+        with self.database.write() as session:
+            run = operations.next_run(session, limit)
+            service.claim(session, run, self.clock())
+        return run
+
+    def commit(self, new: NewRevision) -> Revision:
+        """Commit a revision."""
+        with self.database.write() as session:
+            return commit_revision(session, new, actor="worker", now=self.clock())
+
+    def edit(self, *edit_ids: str, subject: str = "", supersedes: str | None = None) -> Revision:
+        """Accept, claim and commit edits as one revision."""
+        for edit_id in edit_ids:
+            self.accept(edit_id, subject=subject)
+        self.claim()
+        return self.commit_edits(edit_ids, supersedes=supersedes)
+
+    def commit_edits(self, edit_ids: Sequence[str], *, supersedes: str | None = None) -> Revision:
+        """Commit edits that were claimed."""
+        parent = self.head()
+        added = [
+            AddedEdit(edit_id, index, {"seconds": 0.5}, supersedes=supersedes)
+            for index, edit_id in enumerate(edit_ids)
+        ]
+        return self.commit(
+            NewRevision(
+                kind=RevisionKind.EDIT,
+                parent=parent,
+                operations=edit_ids,
+                weights_digest=f"weights-{parent + 1}",
+                artefact_digest=f"artefact-{parent + 1}",
+                added=added,
+                removed=[] if supersedes is None else [supersedes],
+            )
+        )
+
+    def head(self) -> int:
+        """Number of the newest revision."""
+        with self.database.read() as session:
+            found = revisions.head(session)
+        assert found is not None
+        return found.number
+
+    def status(self, edit_id: str) -> EditStatus:
+        """What a client sees of an edit."""
+        with self.database.read() as session:
+            return edits.get(session, edit_id).status

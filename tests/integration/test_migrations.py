@@ -1,0 +1,33 @@
+from sqlalchemy import text
+
+from app.database.database import Database
+from app.database.migration import downgrade, drift, upgrade
+from app.ledger import service as ledger
+from tests.integration.history import History
+
+
+def test_the_migrated_schema_is_the_one_the_models_describe(database: Database) -> None:
+    assert drift(database) == []
+
+
+def test_upgrading_twice_changes_nothing(history: History) -> None:
+    history.edit("a")
+    upgrade(history.database)
+    assert history.head() == 1
+
+
+def test_migrations_run_up_down_and_up_again_with_data(history: History) -> None:
+    history.edit("a", "b")
+    downgrade(history.database, "base")
+    with history.database.read() as session:
+        tables = {"sqlite": "sqlite_master WHERE type = 'table'", "postgresql": "pg_tables"}
+        dialect = session.get_bind().dialect.name
+        column = "name" if dialect == "sqlite" else "tablename"
+        names = session.scalars(text(f"SELECT {column} FROM {tables[dialect]}")).all()  # noqa: S608
+    assert "ledger_entries" not in names
+    upgrade(history.database)
+    again = History(history.database)
+    assert again.edit("c").number == 1
+    assert drift(history.database) == []
+    with history.database.read() as session:
+        assert ledger.check(session).ok

@@ -1,0 +1,215 @@
+import pytest
+
+from app.database.database import Database
+from app.edits import repository as edits
+from app.edits.models import EditStatus
+from app.errors import BaseMismatch, StaleParent, UnknownEdit, UnknownRevision, WrongState
+from app.ledger import service as ledger
+from app.operations import repository as operations
+from app.operations.models import OperationStatus
+from app.operations.service import cancel, give_up, reject
+from app.revisions import repository as revisions
+from app.revisions.models import RevisionKind
+from app.revisions.service import AddedEdit, NewRevision, record_base
+from tests.integration.history import History
+
+
+def _next(history: History, limit: int = 16) -> list[str]:
+    with history.database.read() as session:
+        return [operation.id for operation in operations.next_run(session, limit)]
+
+
+def _live(history: History, revision: int) -> list[str]:
+    with history.database.read() as session:
+        return [edit.edit_id for edit in revisions.live_edits(session, revision)]
+
+
+def test_nothing_is_next_in_an_empty_queue(history: History) -> None:
+    assert _next(history) == []
+
+
+def test_edits_come_together_in_the_order_they_were_accepted(history: History) -> None:
+    for name in "abcd":
+        history.accept(name)
+    assert _next(history, 3) == ["a", "b", "c"]
+
+
+def test_a_run_stops_before_another_method(history: History) -> None:
+    history.accept("a", method="memit")
+    history.accept("b", method="memit")
+    history.accept("c", method="alphaedit")
+    assert _next(history) == ["a", "b"]
+
+
+def test_a_run_stops_before_a_second_edit_of_a_subject(history: History) -> None:
+    history.accept("a", subject="Danielle Darrieux")
+    history.accept("b")
+    history.accept("c", subject="danielle  DARRIEUX")
+    assert _next(history) == ["a", "b"]
+
+
+def test_a_rollback_comes_alone_and_in_its_place(history: History) -> None:
+    history.accept("a")
+    history.accept_rollback("r", 0)
+    history.accept("b")
+    assert _next(history) == ["a"]
+    history.claim()
+    history.commit_edits(["a"])
+    assert _next(history) == ["r"]
+
+
+def test_what_a_killed_worker_had_claimed_is_next_again(history: History) -> None:
+    history.accept("a")
+    history.accept("b")
+    history.claim(1)
+    assert _next(history) == ["a", "b"]
+    assert [operation.attempts for operation in history.claim()] == [2, 1]
+
+
+def test_cancelled_and_rejected_edits_are_passed_over(history: History) -> None:
+    for name in "abc":
+        history.accept(name)
+    with history.database.write() as session:
+        cancel(session, "a", now=history.clock(), actor="client")
+    history.claim(1)
+    with history.database.write() as session:
+        reject(session, "b", "already_true", now=history.clock(), actor="w", report={"p": 0.9})
+    assert _next(history) == ["c"]
+    assert [history.status(name) for name in "ab"] == [EditStatus.CANCELLED, EditStatus.REJECTED]
+    with history.database.read() as session:
+        assert edits.get(session, "b").report == {"p": 0.9}
+        assert ledger.check(session).ok
+
+
+@pytest.mark.parametrize("end", [reject, give_up])
+def test_only_a_running_operation_ends_without_a_revision(history: History, end: object) -> None:
+    history.accept("a")
+    assert callable(end)
+    with (
+        history.database.write() as session,
+        pytest.raises(WrongState, match="only one that is running"),
+    ):
+        end(session, "a", "reason", now=history.clock(), actor="worker")
+
+
+def test_a_running_edit_can_no_longer_be_cancelled(history: History) -> None:
+    history.accept("a")
+    history.claim()
+    with (
+        history.database.write() as session,
+        pytest.raises(WrongState, match="only one that is accepted"),
+    ):
+        cancel(session, "a", now=history.clock(), actor="client")
+
+
+def test_a_commit_settles_revision_operations_edits_and_ledger(history: History) -> None:
+    revision = history.edit("a", "b")
+    assert (revision.number, revision.parent, revision.live_edits) == (1, 0, 2)
+    assert revision.operation == "b"
+    with history.database.read() as session:
+        edit = edits.get(session, "b")
+        assert (edit.status, edit.artefact, edit.artefact_index) == (
+            EditStatus.COMMITTED,
+            "artefact-1",
+            1,
+        )
+        assert edit.operation.status is OperationStatus.COMMITTED
+        assert edit.operation.revision == 1
+        assert ledger.check(session).ok
+    assert _live(history, 1) == ["a", "b"]
+
+
+def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:
+    history.edit("a")
+    history.accept("b")
+    history.claim()
+    stale = NewRevision(RevisionKind.EDIT, 0, ["b"], "w", "x", added=[AddedEdit("b", 0, {})])
+    with pytest.raises(StaleParent, match="head is revision 1"):
+        history.commit(stale)
+    assert history.head() == 1
+    assert history.status("b") is EditStatus.RUNNING
+
+
+def test_a_commit_of_what_does_not_run_is_refused(history: History) -> None:
+    history.accept("a")
+    new = NewRevision(RevisionKind.EDIT, 0, ["a"], "w", "x", added=[AddedEdit("a", 0, {})])
+    with pytest.raises(WrongState, match="only a running one"):
+        history.commit(new)
+    assert history.head() == 0
+
+
+def test_a_newer_edit_of_a_fact_supersedes_the_live_one(history: History) -> None:
+    history.edit("old", subject="Danielle Darrieux")
+    with history.database.read() as session:
+        assert edits.live_edit_of_fact(session, " danielle darrieux", "{}  IS") == "old"
+        assert edits.live_edit_of_fact(session, "danielle darrieux", "{} was") is None
+    history.edit("new", subject="Danielle Darrieux", supersedes="old")
+    assert [history.status("old"), history.status("new")] == [
+        EditStatus.SUPERSEDED,
+        EditStatus.COMMITTED,
+    ]
+    assert (_live(history, 1), _live(history, 2)) == (["old"], ["new"])
+
+
+def _rollback(
+    history: History, name: str, to: int, restored: list[str], removed: list[str]
+) -> None:
+    history.accept_rollback(name, to)
+    history.claim()
+    history.commit(
+        NewRevision(
+            RevisionKind.ROLLBACK,
+            history.head(),
+            [name],
+            f"weights-{to}",
+            restored=restored,
+            removed=removed,
+        )
+    )
+
+
+def test_rolling_back_and_forth_restores_what_clients_see(history: History) -> None:
+    history.edit("old", subject="Danielle Darrieux")
+    history.edit("new", subject="Danielle Darrieux", supersedes="old")
+    _rollback(history, "back", 1, restored=["old"], removed=["new"])
+    assert _live(history, 3) == ["old"]
+    assert [history.status("old"), history.status("new")] == [
+        EditStatus.COMMITTED,
+        EditStatus.REVERTED,
+    ]
+    _rollback(history, "forth", 2, restored=["new"], removed=["old"])
+    assert _live(history, 4) == ["new"]
+    assert history.status("old") is EditStatus.SUPERSEDED
+    with history.database.read() as session:
+        assert edits.get(session, "old").superseded_by == "new"
+        assert ledger.check(session).ok
+
+
+def test_the_base_is_recorded_once_and_for_one_model(history: History) -> None:
+    def record(recipe: str, weights: str) -> int:
+        with history.database.write() as session:
+            return record_base(
+                session,
+                model="tiny",
+                model_digest="model",
+                recipe_digest=recipe,
+                weights_digest=weights,
+                actor="worker",
+                now=history.clock(),
+            ).number
+
+    assert record("recipe", "weights-0") == 0
+    assert record("another recipe", "weights-0") == 0
+    with pytest.raises(BaseMismatch, match="weights_digest"):
+        record("recipe", "other weights")
+    with history.database.read() as session:
+        assert ledger.check(session).entries == 1
+
+
+def test_what_does_not_exist_is_named(database: Database) -> None:
+    with database.read() as session:
+        with pytest.raises(UnknownEdit, match="'edit_x'"):
+            edits.get(session, "edit_x")
+        with pytest.raises(UnknownRevision, match="7"):
+            revisions.live_edits(session, 7)
+        assert revisions.head(session) is None
