@@ -129,7 +129,7 @@ def log(
 @cli.command()
 def rollback(
     to_revision: Annotated[int, typer.Argument(min=0, help="The revision head shall equal.")],
-    reason: Annotated[str | None, typer.Option(help="Why, for the ledger.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,
     wait: Wait = True,
     timeout: Timeout = 600.0,
     url: Url = DEFAULT_URL,

@@ -69,7 +69,7 @@ class Tour:
         measured = iter(self._errata.probe(probes).results)
         rows = []
         for prompt, answer in expected.items():
-            said = self._errata.complete(prompt, max_tokens=4)
+            said = self._errata.complete(prompt, max_tokens=6)
             p = {word: next(measured).revisions["head"].p for word in (OLD, NEW)}
             held = p[answer] > p[NEW if answer == OLD else OLD]
             self.checks.append(Check(f"revision {said.revision}: {prompt} {answer}", held))

@@ -78,10 +78,10 @@ def ledger_summary(entry: LedgerEntry) -> str:
         return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
     if entry.kind == "base":
         return f"revision 0, the base model {told.get('model')}"
-    goal = f" to revision {told['to_revision']}" if told.get("to_revision") is not None else ""
+    what = told.get("kind") or told.get("status")
+    goal = f" to revision {told['to_revision']}" if "to_revision" in told else ""
     reason = f": {told['reason']}" if told.get("reason") else ""
-    kind = told.get("kind") or told.get("status") or ""
-    return f"{kind} {told.get('id') or told.get('operation') or ''}{goal}{reason}".strip()
+    return f"{what} {told.get('id')}{goal}{reason}"
 
 
 class StepDisplay:

@@ -7,6 +7,7 @@ from typing import Any
 
 import uvicorn
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from app.database.database import Database
 from app.display import StepDisplay
@@ -24,6 +25,7 @@ _EXAMPLE = {"prompt": "The mother tongue of Danielle Darrieux is", "max_tokens":
 def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
     console = Console(stderr=True)
+    disable_progress_bar()  # ours shows the same steps, and two bars garble each other
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
         components = Components(start_runtime=launch.start_runtime)
