@@ -50,7 +50,7 @@ def get(session: Session, index: int) -> LedgerEntry:
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
     """The hash of each of these entries."""
     query = select(LedgerEntry.index, LedgerEntry.hash).where(LedgerEntry.index.in_(indices))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def links(session: Session) -> Generator[Link]:

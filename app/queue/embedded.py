@@ -33,11 +33,15 @@ _CLIENT_TIMEOUT_S = 2.0
 
 
 class EmbeddedValkey:
-    """One Valkey server for one data directory, shared by all processes that use the directory."""
+    """One Valkey server for one data directory, shared by all processes that use the directory.
+
+    Attributes:
+        folder: Where the server keeps its append-only file and its log.
+    """
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder = (data_dir / "valkey").resolve()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = (data_dir / "valkey").resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._socket = _socket_path(data_dir / "run")
         self._users: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +68,7 @@ class EmbeddedValkey:
         """
         with self._exclusive():
             if self._users is None:
-                self._users = (self._folder / "users.lock").open("ab")
+                self._users = (self.folder / "users.lock").open("ab")
                 fcntl.flock(self._users, fcntl.LOCK_SH)
             if self._is_absent():
                 self._launch()
@@ -90,7 +94,7 @@ class EmbeddedValkey:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with (self._folder / "start.lock").open("ab") as lock:
+        with (self.folder / "start.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -110,7 +114,7 @@ class EmbeddedValkey:
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self._folder),
+            "dir": str(self.folder),
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
@@ -119,10 +123,10 @@ class EmbeddedValkey:
         command = [str(_binary.get_binary_path())]
         for name, value in options.items():
             command += [f"--{name}", value]
-        with (self._folder / "valkey.log").open("ab") as log:
+        with (self.folder / "valkey.log").open("ab") as log:
             # A session of its own: Ctrl-C is for the service, which then stops the server.
             self._process = subprocess.Popen(  # noqa: S603 - our own binary and options
-                command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
 
     def _reap(self) -> None:
@@ -140,7 +144,7 @@ class EmbeddedValkey:
                 if died or time.monotonic() > deadline:
                     raise QueueUnavailable(
                         f"the embedded Valkey does not answer ({error}); "
-                        f"see {self._folder / 'valkey.log'}"
+                        f"see {self.folder / 'valkey.log'}"
                     ) from error
                 time.sleep(_CHECK_EVERY_S)
             else:
@@ -149,9 +153,9 @@ class EmbeddedValkey:
     def _check_folder(self) -> None:
         found = cast("dict[bytes, bytes]", self._client().config_get("dir"))
         folder = next(os.fsdecode(value) for value in found.values())
-        if Path(folder) != self._folder:
+        if Path(folder) != self.folder:
             raise QueueUnavailable(
-                f"the server on {self._socket} keeps its data in {folder}, not in {self._folder}; "
+                f"the server on {self._socket} keeps its data in {folder}, not in {self.folder}; "
                 "stop it, or set ERRATA_REDIS_URL"
             )
 

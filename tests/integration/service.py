@@ -1,11 +1,23 @@
 """The HTTP service without a model: everything but the queries answers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+
+from starlette.testclient import TestClient
+
 from app.database.database import Database
-from app.main import Components
+from app.main import Components, create_app
 from app.queue.doorbell import Doorbell
 from app.revisions.artefacts import ArtefactStore
 from app.serving import Runtime
 from app.settings import Settings
+
+FACT = {
+    "subject": "Danielle Darrieux",
+    "prompt": "The mother tongue of {} is",
+    "target": "English",
+}
 
 
 class NoModelError(RuntimeError):
@@ -20,4 +32,23 @@ def load_nothing(
     raise NoModelError("this test has none")
 
 
-WITHOUT_MODEL = Components(start_runtime=load_nothing)
+class SlowLoading:
+    """Stands for a model that takes its time."""
+
+    def __init__(self) -> None:
+        self.may_end = Event()
+
+    def __call__(
+        self, settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
+    ) -> Runtime:
+        """Load until the test has seen enough."""
+        self.may_end.wait(30.0)
+        return load_nothing(settings, database, doorbell, artefacts)
+
+
+@contextmanager
+def running(settings: Settings, components: Components | None = None) -> Iterator[TestClient]:
+    """The service as a client sees it: a bug is a 500, not an exception in the test."""
+    app = create_app(settings, components=components or Components(start_runtime=load_nothing))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
