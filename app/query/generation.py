@@ -122,7 +122,7 @@ def _generate(
 def _generation_config(
     tokenizer: PreTrainedTokenizerBase, max_tokens: int, ends: frozenset[int]
 ) -> GenerationConfig:
-    # Every field a model's own defaults could fill is set: a request means the same on any model.
+    # A field left None takes the model's own default; these are set, so that a request says all.
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
     return GenerationConfig(
         max_new_tokens=max_tokens,
