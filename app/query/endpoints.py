@@ -24,7 +24,7 @@ router = APIRouter(
 )
 
 
-def _query_service(request: Request) -> QueryService:
+async def _query_service(request: Request) -> QueryService:
     service: QueryService = request.state.query
     return service
 
