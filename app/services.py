@@ -62,12 +62,12 @@ class Services:
     new_id: IdFactory
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 
 
-def _actor() -> str:
+async def _actor() -> str:
     return "local"
 
 

@@ -92,7 +92,7 @@ class Loader:
         return Serving(runtime, query, thread)
 
 
-def _serving(request: Request) -> Pending[Serving]:
+async def _serving(request: Request) -> Pending[Serving]:
     serving: Pending[Serving] = request.state.serving
     return serving
 
@@ -100,7 +100,7 @@ def _serving(request: Request) -> Pending[Serving]:
 ServingDep = Annotated[Pending[Serving], Depends(_serving)]
 
 
-def require_model(request: Request, serving: ServingDep) -> None:
+async def require_model(request: Request, serving: ServingDep) -> None:
     """Let a request through to the query endpoints once there is a model to query.
 
     Raises:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from app.database.engine import open_engines
+from app.database.engine import LOCK_TIMEOUT_S, open_engines
 from app.errors import DatabaseUnavailable
 
 _OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
@@ -19,6 +20,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._writing, self._reading = open_engines(url)
+        # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
+        self._turn = Lock()
 
     @property
     def engine(self) -> Engine:
@@ -35,11 +38,23 @@ class Database:
             DatabaseUnavailable: The database cannot be reached, is full, or stayed locked.
         """
         with (
+            self._my_turn(),
             _outages_named(),
             Session(self._writing, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
+            raise DatabaseUnavailable(
+                f"the database stayed locked for {LOCK_TIMEOUT_S} s; try again later"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

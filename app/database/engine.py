@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
 SAFE_WAL = (3, 51, 3)
-BUSY_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_S = 5.0
 # An arbitrary number that is Errata's alone among the advisory locks of its database.
 WRITE_LOCK = 0x0E44A7A
 
@@ -31,7 +31,7 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 def _sqlite(url: URL, *, begin: str) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, module=pysqlite3, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(url, module=pysqlite3, connect_args={"timeout": LOCK_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -49,7 +49,6 @@ def _sqlite(url: URL, *, begin: str) -> Engine:
 def _pragmas() -> list[str]:
     journal = "WAL" if pysqlite3.sqlite_version_info >= SAFE_WAL else "DELETE"
     return [
-        f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
         f"PRAGMA journal_mode = {journal}",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",

@@ -79,5 +79,8 @@ def live_edit_of_fact(session: Session, subject: str, template: str) -> str | No
             StoredText.fact_digest == fact_digest(subject, template),
             Edit.status == EditStatus.COMMITTED,
         )
+        .join(Operation, Operation.id == Edit.id)
+        .order_by(Operation.seq.desc())
+        .limit(1)
     )
-    return session.scalars(query).one_or_none()
+    return session.scalar(query)

@@ -15,7 +15,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGN
 _LOOK_EVERY_S = 0.05
 
 
-def _wait_s(services: ServicesDep, prefer: Annotated[str, Header()] = "") -> float:
+async def _wait_s(services: ServicesDep, prefer: Annotated[str, Header()] = "") -> float:
     found = _WAIT.search(prefer)
     return min(float(found[1]), services.settings.max_wait_s) if found else 0.0
 

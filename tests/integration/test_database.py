@@ -93,3 +93,12 @@ def test_a_database_that_is_gone_is_an_outage(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="try again later"):
         database.ping()
     database.close()
+
+
+def test_a_writer_that_never_ends_is_an_outage_for_the_others(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.database.LOCK_TIMEOUT_S", 0.05)
+    with history.database.write(), pytest.raises(DatabaseUnavailable, match="stayed locked"):
+        history.accept("waiting")
+    history.accept("afterwards")

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ERRATA_{name.upper()}", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_everything_lives_below_the_data_directory(tmp_path: Path) -> None:
+    settings = Settings()
+    assert settings.data_dir == tmp_path / "share" / "errata"
+    assert settings.cache_dir == settings.data_dir / "cache"
+    assert settings.database_url == f"sqlite:///{settings.data_dir / 'errata.db'}"
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ERRATA_PORT=9001\nERRATA_MODEL=./from-file\nOTHER=1\n")
+    monkeypatch.setenv("ERRATA_PORT", "9002")
+    settings = Settings()
+    assert (settings.port, settings.model) == (9002, "./from-file")
+
+
+def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ERRATA_PROT=9001\n")
+    with pytest.raises(ValidationError, match="prot"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgres://u:p@host/db", "postgresql+psycopg://u:p@host/db"),
+        ("postgresql://host/db", "postgresql+psycopg://host/db"),
+        ("postgresql+psycopg://host/db", "postgresql+psycopg://host/db"),
+        ("sqlite:////var/errata.db", "sqlite:////var/errata.db"),
+    ],
+)
+def test_a_database_url_gets_its_driver(given: str, used: str) -> None:
+    assert Settings(database_url=given).database_url == used
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "errata.db", "sqlite://", "sqlite:///:memory:"])
+def test_another_database_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="use sqlite:///FILE or postgresql"):
+        Settings(database_url=url)
+
+
+def test_a_password_is_not_shown() -> None:
+    settings = Settings(database_url="postgres://u:hunter2@host/db", redis_url="redis://:hunter2@h")
+    assert "hunter2" not in repr(settings)
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
