@@ -37,10 +37,10 @@ class Factors:
     right: Tensor
     keys: Tensor
 
-    def of(self, index: int) -> "Factors":
-        """The factors of one edit."""
-        row = slice(index, index + 1)
-        return Factors(self.left[row], self.right[row], self.keys[row])
+    def select(self, rows: Sequence[int]) -> "Factors":
+        """The factors of some of the edits."""
+        index = torch.tensor(rows, dtype=torch.long)
+        return Factors(self.left[index], self.right[index], self.keys[index])
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,10 @@ class Delta:
     edits: tuple[str, ...]
     layers: Mapping[int, Factors]
 
-    def of(self, edit: str) -> "Delta":
-        """The part of one edit.
-
-        Raises:
-            ValueError: The delta holds no such edit.
-        """
-        index = self.edits.index(edit)
-        return Delta((edit,), {layer: factors.of(index) for layer, factors in self.layers.items()})
+    def select(self, rows: Sequence[int]) -> "Delta":
+        """The part of the edits at these positions of ``edits``."""
+        layers = {layer: factors.select(rows) for layer, factors in self.layers.items()}
+        return Delta(tuple(self.edits[row] for row in rows), layers)
 
     def to_bytes(self) -> bytes:
         """Safetensors; equal deltas give equal bytes."""
@@ -124,70 +120,72 @@ def on_grid(left: Tensor, right: Tensor, keys: Tensor, grid: int) -> Factors:
     )
 
 
-class ExactSum:
-    """Σ of live factors in one matrix: exact, so independent of order and undone by subtraction."""
-
-    def __init__(self, shape: torch.Size, grid: int) -> None:
-        self._total = torch.zeros(shape, dtype=torch.float64)  # (d_out, d_in)
-        self._grid = grid
-        self._bound = 0.0  # no entry of any partial sum exceeds this many grid units
-
-    def add(self, factors: Factors) -> None:
-        """Add the products of ``factors``.
-
-        Raises:
-            GridOverflow: The sum could leave the exact range.
-        """
-        bound = self._bound + self._reach(factors)
-        if bound >= _EXACT:
-            raise GridOverflow("the live edits' factors no longer add up exactly; revert some")
-        self._total.addmm_(factors.left.double().T, factors.right.double())
-        self._bound = bound
-
-    def subtract(self, factors: Factors) -> None:
-        """Take back what ``add`` added; exact."""
-        self._total.addmm_(factors.left.double().T, factors.right.double(), alpha=-1)
-        self._bound -= self._reach(factors)
-
-    def applied_to(self, base: Tensor) -> Tensor:
-        """cast(base + Σ): one rounding to float64, one to the dtype of ``base``."""
-        return (base.cpu().double() + self._total).to(base.dtype).to(base.device)
-
-    def _reach(self, factors: Factors) -> float:
-        """Σ_j max|left_j| · max|right_j| in grid units; max|right_j| is at most one."""
-        units = factors.left.abs().amax(dim=1).double() / 2.0**self._grid
-        return float(units.sum()) * 2.0**_RIGHT_BITS
-
-
 class Weights:
-    """The edited matrices as a pure function of the base and the set of live factors."""
+    """The edited matrices as a pure function of the base and the set of live factors.
+
+    Immutable: a change gives a new object, so whoever holds one can go on reading it. The sum of
+    factors is exact, so neither the order of changes nor how they are grouped leaves a trace.
+    """
 
     def __init__(self, base: Mapping[int, Tensor]) -> None:
-        """Args: base: layer → the base model's matrix (d_out, d_in); never written."""
+        """The base model's matrices, layer → (d_out, d_in); kept as they are, never written."""
         self._base = dict(base)
-        self.grids = {layer: left_grid(weight) for layer, weight in self._base.items()}
         self._sums = {
-            layer: ExactSum(weight.shape, self.grids[layer]) for layer, weight in base.items()
+            layer: _ExactSum(torch.zeros(weight.shape, dtype=torch.float64), left_grid(weight))
+            for layer, weight in base.items()
         }
 
-    def add(self, deltas: Iterable[Delta]) -> None:
-        """Make the edits of ``deltas`` live."""
-        for delta in deltas:
-            for layer, factors in delta.layers.items():
-                self._sums[layer].add(factors)
+    def changed(self, *, add: Iterable[Delta] = (), subtract: Iterable[Delta] = ()) -> "Weights":
+        """The weights with the factors of ``add`` live and those of ``subtract`` no longer.
 
-    def subtract(self, deltas: Iterable[Delta]) -> None:
-        """Make the edits of ``deltas`` cease to be live."""
-        for delta in deltas:
-            for layer, factors in delta.layers.items():
-                self._sums[layer].subtract(factors)
+        Raises:
+            GridOverflow: A sum could leave the exact range.
+        """
+        sums = {layer: total.copy() for layer, total in self._sums.items()}
+        for deltas, sign in ((subtract, -1), (add, 1)):
+            for delta in deltas:
+                for layer, factors in delta.layers.items():
+                    sums[layer].accumulate(factors, sign)
+        weights = Weights.__new__(Weights)
+        weights._base, weights._sums = self._base, sums
+        return weights
 
     def materialise(self) -> dict[int, Tensor]:
-        """The edited matrices, layer → (d_out, d_in) in the base's dtype."""
-        return {layer: self._sums[layer].applied_to(base) for layer, base in self._base.items()}
+        """The edited matrices, layer → cast(W0 + Σ): one rounding to float64, one to the dtype."""
+        return {
+            layer: (base.cpu().double() + self._sums[layer].total).to(base.dtype).to(base.device)
+            for layer, base in self._base.items()
+        }
 
 
-def joined(deltas: Sequence[Delta]) -> dict[int, Tensor]:
-    """Keys of the edits of all deltas, layer → (N, d_in), in order."""
+@dataclass
+class _ExactSum:
+    """Σ of factors in one matrix.
+
+    Attributes:
+        total: (d_out, d_in) float64.
+        grid: Exponent g of the left factors' grid.
+        bound: No entry of any partial sum exceeds this many grid units.
+    """
+
+    total: Tensor
+    grid: int
+    bound: float = 0.0
+
+    def copy(self) -> "_ExactSum":
+        return _ExactSum(self.total.clone(), self.grid, self.bound)
+
+    def accumulate(self, factors: Factors, sign: int) -> None:
+        # max|right_j| is at most 2^20 units, so max|left_j| alone bounds an edit's entries.
+        units = factors.left.abs().amax(dim=1).double() / 2.0**self.grid
+        bound = self.bound + sign * float(units.sum()) * 2.0**_RIGHT_BITS
+        if bound >= _EXACT:
+            raise GridOverflow("the live edits' factors would no longer add up exactly")
+        self.total.addmm_(factors.left.double().T, factors.right.double(), alpha=sign)
+        self.bound = bound
+
+
+def keys_of(deltas: Sequence[Delta]) -> dict[int, Tensor]:
+    """Keys of the edits of all deltas, layer → (N, d_in), in order; empty without deltas."""
     layers = deltas[0].layers if deltas else {}
     return {layer: torch.cat([delta.layers[layer].keys for delta in deltas]) for layer in layers}

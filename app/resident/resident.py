@@ -76,6 +76,10 @@ class Resident:
         """Make a committed revision the head: one pointer moves, readers keep what they hold."""
         self._head = self._view(revision, weights)
 
+    def shadow(self, weights: Mapping[int, Tensor]) -> PreTrainedModel:
+        """A model with these edited matrices that nobody else sees."""
+        return self._view(self.head, weights).model
+
     def _old(self, revision: int) -> View:
         with self._lock:
             if revision in self._older:

@@ -1,0 +1,75 @@
+"""What the worker measured of an edit: stored with it, shown with it."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Standing(_Report):
+    """Where the target stands after the prompt."""
+
+    p_target: float
+    """Geometric mean of the probabilities of the target's tokens."""
+    rank_target: int
+    """Place of its first token; 1 is the most probable."""
+    argmax: str
+    """The most probable first token."""
+
+
+class ParaphraseReport(_Report):
+    """The target after another wording."""
+
+    prompt: str
+    p_target_before: float
+    p_target_after: float
+
+
+class NeighbourReport(_Report):
+    """A prompt that should answer as before."""
+
+    prompt: str
+    kept: bool
+    """Whether the most probable next token is the same as before."""
+
+
+class LayerReport(_Report):
+    """What the edit did to one edited matrix."""
+
+    layer: int
+    delta_norm: float
+    """Frobenius norm of the edit's own part of the change."""
+    achieved_fraction: float
+    """Share of the wanted output change that this part makes at the edit's own key."""
+    energy_before: float
+    """Hyperspherical energy before the revision, relative to random neurons."""
+    energy_after: float
+
+
+class PhaseSeconds(_Report):
+    """Wall time of the batch the edit was solved in, by phase."""
+
+    values: float
+    keys: float
+    solve: float
+    projection: float
+    gates: float
+    """Time spent measuring before and after."""
+    commit: float
+    """Time to store the factors; the database transaction comes after."""
+
+
+class EditReport(_Report):
+    """The numbers of one edit; `after` and what follows are missing where nothing was changed."""
+
+    before: Standing
+    error: str | None = None
+    """Why it could not be solved, in words."""
+    after: Standing | None = None
+    paraphrases: list[ParaphraseReport] = []
+    neighbours: list[NeighbourReport] = []
+    layers: list[LayerReport] = []
+    value_steps: int | None = None
+    value_loss: float | None = None
+    seconds: PhaseSeconds | None = None

@@ -1,0 +1,134 @@
+"""One batch of edits: what is asked, what is there already, and the solution with its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from app.edits.report import EditReport, LayerReport, PhaseSeconds
+from app.edits.text import EditText
+from app.resident.history import Change, History
+from app.resident.resident import Resident
+from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
+from editing_core.delta import Weights
+from editing_core.edit import Edit
+from editing_core.editor import Editor, Solution
+from editing_core.energy import hyperspherical_energy
+
+
+@dataclass(frozen=True)
+class Request:
+    """An edit that is to be solved.
+
+    Attributes:
+        id: The edit's id.
+        text: Its words.
+        before: What the head says around it.
+        supersedes: The live edit of the same fact, whose factors and key go.
+    """
+
+    id: str
+    text: EditText
+    before: Measurement
+    supersedes: str | None
+
+    @property
+    def edit(self) -> Edit:
+        """The request as the core takes it."""
+        return Edit(self.id, self.text.subject, self.text.template, self.text.target)
+
+
+@dataclass(frozen=True)
+class SolvedBatch:
+    """A solution that is not committed: nobody sees these weights yet.
+
+    Attributes:
+        requests: The edits, in order of ``seq``.
+        solution: Delta and how it came about.
+        removed: Ids of the edits that are superseded.
+        weights: The edited matrices with the delta and without the superseded edits.
+        after: What these weights say around each edit.
+        energies: Layer → hyperspherical energy before and after.
+        seconds_measuring: Wall time of all measurements.
+    """
+
+    requests: tuple[Request, ...]
+    solution: Solution
+    removed: tuple[str, ...]
+    weights: Weights
+    after: tuple[Measurement, ...]
+    energies: dict[int, tuple[float, float]]
+    seconds_measuring: float
+
+
+def solve_batch(
+    requests: Sequence[Request],
+    *,
+    method: str,
+    history: History,
+    resident: Resident,
+    editor: Editor,
+) -> SolvedBatch:
+    """Solve ``requests`` together on the head without what they supersede.
+
+    Raises:
+        EditingError: The batch cannot be solved; nothing was changed.
+    """
+    removed = [request.supersedes for request in requests if request.supersedes is not None]
+    start: Change = history.without(removed)
+    solution = editor.solve(
+        resident.shadow(start.weights.materialise()),
+        [request.edit for request in requests],
+        method=method,
+        past_keys=history.past_keys(leaving_out=removed),
+    )
+    weights = start.weights.changed(add=[solution.delta])
+    started = perf_counter()
+    before, after = history.head.weights.materialise(), weights.materialise()
+    texts = [request.text for request in requests]
+    measured = measure(resident.shadow(after), resident.tokenizer, texts)
+    energies = {
+        layer: (hyperspherical_energy(before[layer]), hyperspherical_energy(after[layer]))
+        for layer in after
+    }
+    return SolvedBatch(
+        requests=tuple(requests),
+        solution=solution,
+        removed=start.removed,
+        weights=weights,
+        after=tuple(measured),
+        energies=energies,
+        seconds_measuring=perf_counter() - started,
+    )
+
+
+def edit_report(batch: SolvedBatch, index: int, seconds_storing: float) -> EditReport:
+    """The numbers of one edit of a solved batch."""
+    request, after = batch.requests[index], batch.after[index]
+    solved, seconds = batch.solution.reports[index], batch.solution.seconds
+    layers = [
+        LayerReport(
+            layer=found.layer,
+            delta_norm=found.delta_norm,
+            achieved_fraction=found.achieved_fraction,
+            energy_before=batch.energies[found.layer][0],
+            energy_after=batch.energies[found.layer][1],
+        )
+        for found in solved.layers
+    ]
+    return EditReport(
+        before=request.before.standing,
+        after=after.standing,
+        paraphrases=paraphrase_reports(request.text, request.before, after),
+        neighbours=neighbour_reports(request.text, request.before, after),
+        layers=layers,
+        value_steps=solved.value_steps,
+        value_loss=solved.value_loss,
+        seconds=PhaseSeconds(
+            values=seconds.values,
+            keys=seconds.keys,
+            solve=seconds.solve,
+            projection=seconds.projection,
+            gates=batch.seconds_measuring,
+            commit=seconds_storing,
+        ),
+    )

@@ -1,0 +1,91 @@
+"""The loop: claim the lowest waiting operations, execute them, sleep until the doorbell rings."""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from app.clock import Clock
+from app.database.database import Database
+from app.errors import Unavailable
+from app.operations import repository
+from app.operations import service as operations
+from app.operations.models import Operation
+from app.queue.doorbell import Doorbell
+from app.worker.execution import Execution
+
+_MOST_ATTEMPTS = 3  # claims that ended without a verdict, because the process died
+_RETRY_S = 1.0  # pause before work that an outage interrupted is tried again
+_STOP_S = 30.0  # how long a stop waits for the operation in hand
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One thread that executes operations in the order of their ``seq``, one run at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        execution: Execution,
+        *,
+        batch_size: int,
+        poll_s: float,
+        clock: Clock,
+        actor: str,
+    ) -> None:
+        self._database, self._doorbell, self._execution = database, doorbell, execution
+        self._batch_size, self._poll_s = batch_size, poll_s
+        self._clock, self._actor = clock, actor
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what the queue holds."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the operation in hand; what is interrupted is claimed again at next start."""
+        self._stopping.set()
+        self._doorbell.close()
+        self._thread.join(_STOP_S)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if not self._work_off_one_run():
+                    self._doorbell.acknowledge()
+                    self._doorbell.wait(self._poll_s)
+            except (Unavailable, OSError) as error:
+                _log.warning("worker_interrupted: %s", error)
+                self._stopping.wait(_RETRY_S)
+
+    def _work_off_one_run(self) -> bool:
+        """Execute the next run of operations; whether there was one."""
+        run = self._claim()
+        while run and not self._stopping.is_set():
+            try:
+                self._execution.execute(run)
+            except (Unavailable, OSError) as error:
+                # Nothing was committed; the same run again keeps the order and is no new attempt.
+                _log.warning("run_interrupted operation=%s: %s", run[0].id, error)
+                self._stopping.wait(_RETRY_S)
+            else:
+                return True
+        return bool(run)
+
+    def _claim(self) -> Sequence[Operation]:
+        with self._database.write() as session:
+            run = repository.next_run(session, self._batch_size)
+            while run and run[0].attempts >= _MOST_ATTEMPTS:
+                self._give_up(session, run[0])
+                run = repository.next_run(session, self._batch_size)
+            if run and run[0].attempts:
+                run = run[:1]  # it may be what killed the last process: let it die alone
+            operations.claim(session, run, self._clock())
+            return run
+
+    def _give_up(self, session: Session, operation: Operation) -> None:
+        operations.give_up(session, operation.id, "crashed", now=self._clock(), actor=self._actor)
+        _log.error("operation_dead operation=%s attempts=%d", operation.id, operation.attempts)
