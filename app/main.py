@@ -21,25 +21,29 @@ from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import QueueUnavailable
-from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
 from app.services import Pending, Services
 from app.serving import Loader, Runtime, Serving, StartRuntime, require_model
 from app.settings import Settings
+from app.worker import runtime
+from editing_core.progress import Progress, silent
 
 _STOP_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-def start_worker(
-    settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
-) -> Runtime:
-    """Load the model and start its worker."""
-    from app.worker.runtime import start
-
-    return start(settings, database, doorbell, artefacts)
+def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
+    """Load the model, bring it to the ledger's head and start its worker."""
+    return runtime.start(
+        services.settings,
+        services.database,
+        services.doorbell,
+        services.artefacts,
+        clock=services.clock,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)

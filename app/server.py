@@ -3,20 +3,17 @@
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
 from rich.console import Console
-from transformers.utils.logging import disable_progress_bar
 
-from app.database.database import Database
 from app.display import StepDisplay
-from app.main import Components, create_app
-from app.queue.doorbell import Doorbell
-from app.revisions.artefacts import ArtefactStore
+from app.main import Components, create_app, start_worker
+from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
-from app.worker.runtime import start
 
 _POLL_S = 0.1
 _EXAMPLE = {"prompt": "The mother tongue of Danielle Darrieux is", "max_tokens": 5}
@@ -25,7 +22,6 @@ _EXAMPLE = {"prompt": "The mother tongue of Danielle Darrieux is", "max_tokens":
 def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
     console = Console(stderr=True)
-    disable_progress_bar()  # ours shows the same steps, and two bars garble each other
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
         components = Components(start_runtime=launch.start_runtime)
@@ -35,7 +31,9 @@ def run(settings: Settings) -> bool:
             port=settings.port,
             log_level="warning",
         )
-        _Server(config, launch, console, steps).run()
+        # Ctrl-C arrives here again after the server has shut down in order.
+        with suppress(KeyboardInterrupt):
+            _Server(config, launch, console, steps).run()
     return launch.error is None
 
 
@@ -46,11 +44,9 @@ class _Launch:
         self._steps = steps
         self.error: Exception | None = None
 
-    def start_runtime(
-        self, settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
-    ) -> Runtime:
+    def start_runtime(self, services: Services) -> Runtime:
         try:
-            return start(settings, database, doorbell, artefacts, progress=self._steps)
+            return start_worker(services, progress=self._steps)
         except Exception as error:
             self.error = error
             raise

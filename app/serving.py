@@ -9,14 +9,10 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from app.database.database import Database
 from app.query.executor import GenerationThread
 from app.query.service import QueryService
-from app.queue.doorbell import Doorbell
 from app.resident.resident import Resident
-from app.revisions.artefacts import ArtefactStore
 from app.services import Pending, Services
-from app.settings import Settings
 
 _SEED_BITS = 63
 _log = logging.getLogger(__name__)
@@ -33,7 +29,7 @@ class Runtime(Protocol):
         """End the worker after the transaction it is in."""
 
 
-StartRuntime = Callable[[Settings, Database, Doorbell, ArtefactStore], Runtime]
+StartRuntime = Callable[[Services], Runtime]
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,13 @@ class Loader:
             serving.runtime.stop()
 
     def _load(self) -> None:
-        services = self._services
+        model = self._services.settings.model
         try:
-            runtime = self._start_runtime(
-                services.settings, services.database, services.doorbell, services.artefacts
-            )
+            runtime = self._start_runtime(self._services)
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
-            _log.exception("model_not_loaded model=%s", services.settings.model)
-            self.serving.fail(f"model {services.settings.model} was not loaded: {error}")
+            _log.exception("model_not_loaded model=%s", model)
+            self.serving.fail(f"model {model} was not loaded: {error}")
             return
         self.serving.fill(self._serve(runtime))
 

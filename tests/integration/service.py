@@ -6,10 +6,8 @@ from threading import Event
 
 from starlette.testclient import TestClient
 
-from app.database.database import Database
 from app.main import Components, create_app
-from app.queue.doorbell import Doorbell
-from app.revisions.artefacts import ArtefactStore
+from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
 
@@ -24,11 +22,9 @@ class NoModelError(RuntimeError):
     """Why this service never becomes ready."""
 
 
-def load_nothing(
-    settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
-) -> Runtime:
+def load_nothing(services: Services) -> Runtime:
     """Stands for a model that cannot be loaded."""
-    del settings, database, doorbell, artefacts
+    del services
     raise NoModelError("this test has none")
 
 
@@ -38,12 +34,10 @@ class SlowLoading:
     def __init__(self) -> None:
         self.may_end = Event()
 
-    def __call__(
-        self, settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
-    ) -> Runtime:
+    def __call__(self, services: Services) -> Runtime:
         """Load until the test has seen enough."""
         self.may_end.wait(30.0)
-        return load_nothing(settings, database, doorbell, artefacts)
+        return load_nothing(services)
 
 
 @contextmanager

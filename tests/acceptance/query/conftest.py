@@ -9,12 +9,10 @@ from fastapi.testclient import TestClient
 from openai import OpenAI
 from torch import Tensor
 
-from app.database.database import Database
 from app.errors import UnknownRevision
 from app.main import Components, create_app
-from app.queue.doorbell import Doorbell
 from app.resident.resident import Resident
-from app.revisions.artefacts import ArtefactStore
+from app.services import Services
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel, load_model
 from tests.tiny import build_tiny_model
@@ -62,10 +60,8 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
 def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """An HTTP client of the service; the `openai` client takes it as its transport."""
 
-    def start_runtime(
-        settings: Settings, database: Database, doorbell: Doorbell, artefacts: ArtefactStore
-    ) -> ReadOnlyRuntime:
-        del settings, database, doorbell, artefacts
+    def start_runtime(services: Services) -> ReadOnlyRuntime:
+        del services
         return ReadOnlyRuntime(resident)
 
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), max_prompt_chars=5000)
