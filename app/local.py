@@ -1,12 +1,15 @@
-"""`errata serve`: its options are the settings, all of them."""
+"""The commands that run the model themselves: `errata serve` and `errata calibrate`."""
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from rich.console import Console
 
+from app.display import StepDisplay
 from app.settings import Settings
 
 _EXIT_FAILED = 1
@@ -35,7 +38,7 @@ def serve_command(**given: str | None) -> None:
 
     Each setting is an option, an environment variable, or a line of a file named .env.
     """
-    settings = _settings({name: value for name, value in given.items() if value is not None})
+    settings = _settings(given)
     # The service pulls in torch; asking for help or for another command need not wait for it.
     from app.server import run
 
@@ -43,12 +46,51 @@ def serve_command(**given: str | None) -> None:
         raise typer.Exit(_EXIT_FAILED)
 
 
+def calibrate_command(
+    text: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="Ordinary text in UTF-8, 200 kB or more."),
+    ],
+    model: Annotated[
+        str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
+    ] = None,
+    machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
+) -> None:
+    """Measure the model's keys on your own text; the next start of the server edits by them."""
+    settings = _settings({"model": model, "data_dir": data_dir})
+    words = _read(text)
+    from app.resident.preparation import calibrate
+    from editing_core.errors import EditingError
+
+    with StepDisplay(Console(stderr=True)) as steps:
+        try:
+            recipe = calibrate(settings, words, steps)
+        except EditingError as error:
+            typer.echo(f"errata: {error}", err=True)
+            raise typer.Exit(_EXIT_FAILED) from error
+    layers = ", ".join(map(str, recipe.layers))
+    told = f"calibrated layers {layers} on {len(words)} characters; recipe {recipe.digest}"
+    typer.echo(recipe.to_json() if machine else told)
+
+
 serve_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [_as_option(name, field) for name, field in Settings.model_fields.items()]
 )
 
 
-def _settings(given: dict[str, Any]) -> Settings:
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        typer.echo(f"errata: {path} cannot be read as text in UTF-8: {error}", err=True)
+        raise typer.Exit(_EXIT_USAGE) from error
+
+
+def _settings(options: dict[str, str | None]) -> Settings:
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:

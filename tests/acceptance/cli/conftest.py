@@ -46,7 +46,7 @@ def server(folder: Path) -> Iterator[str]:
     else:
         pytest.fail("the server ended before it was ready:\n" + "".join(said))
     yield line.partition(_SAYS_WHERE)[2].strip()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=_STOP_S)
     assert process.returncode == 0
 
