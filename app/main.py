@@ -28,6 +28,7 @@ from app.services import Pending, Services
 from app.serving import Loader, Runtime, Serving, StartRuntime, require_model
 from app.settings import Settings
 from app.worker import runtime
+from editing_core.methods import method_named
 from editing_core.progress import Progress, silent
 
 _STOP_TIMEOUT_S = 5.0
@@ -35,7 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
-    """Load the model, bring it to the ledger's head and start its worker."""
+    """Load the model, bring it to the ledger's head and start its worker.
+
+    Raises:
+        UnknownMethod: No update rule has the name that the settings give.
+        EditingError: The model cannot be loaded or edited.
+        Inconsistent: What is stored belongs to another model, or was altered.
+    """
+    method_named(services.settings.method)
     return runtime.start(
         services.settings,
         services.database,

@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
 
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -35,7 +37,14 @@ def _with_driver(url: str) -> str:
     raise ValueError(f"{scheme!r} names no database: use sqlite:///FILE or postgresql://…")
 
 
+def _redis(url: str) -> str:
+    if url.startswith(_REDIS_SCHEMES):
+        return url
+    raise ValueError(f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…")
+
+
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
+RedisUrl = Annotated[str, AfterValidator(_redis)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -61,7 +70,7 @@ class Settings(BaseSettings):
     """Where converted models and key statistics are kept; may be shared and may be deleted."""
     database_url: DatabaseUrl = Field(default_factory=_default_database_url, repr=False)
     """sqlite:///FILE (default: errata.db in the data directory) or postgresql://…"""
-    redis_url: str | None = Field(default=None, repr=False)
+    redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1, mps."""

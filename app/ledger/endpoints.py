@@ -21,8 +21,8 @@ def list_entries(
 ) -> LedgerPage:
     """Entries whose index is above `after`, oldest first."""
     with services.database.read() as session:
-        entries = repository.page(session, after=after, limit=limit)
-    items = [EntryResource.of(entry) for entry in entries]
+        links = list(repository.links(session, after=after, limit=limit))
+    items = [EntryResource.of(link) for link in links]
     return LedgerPage(items=items, next=items[-1].index if len(items) == limit else None)
 
 

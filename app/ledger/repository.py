@@ -34,14 +34,6 @@ def add(session: Session, link: Link) -> LedgerEntry:
     return entry
 
 
-def page(session: Session, *, after: int | None, limit: int) -> Sequence[LedgerEntry]:
-    """Up to `limit` entries whose index is above `after`, oldest first."""
-    query = select(LedgerEntry).order_by(LedgerEntry.index).limit(limit)
-    if after is not None:
-        query = query.where(LedgerEntry.index > after)
-    return session.scalars(query).all()
-
-
 def get(session: Session, index: int) -> LedgerEntry:
     """The entry with this index, which something else refers to."""
     return session.get_one(LedgerEntry, index)
@@ -53,13 +45,22 @@ def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
     return dict(session.execute(query).all())
 
 
-def links(session: Session) -> Generator[Link]:
-    """Every entry exactly as stored, oldest first; survives text that is not even UTF-8."""
+def links(
+    session: Session, *, after: int | None = None, limit: int | None = None
+) -> Generator[Link]:
+    """Entries exactly as stored, oldest first; survives text that is not even UTF-8.
+
+    Args:
+        session: A transaction that stays open while the entries are read.
+        after: Only those whose index is above.
+        limit: At most so many.
+    """
     table = LedgerEntry.__table__.c
     texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
     # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
     kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
     query = select(table.index, *(cast(text, kept_as) for text in texts)).order_by(table.index)
+    query = query.where(table.index > (-1 if after is None else after)).limit(limit)
     with session.execute(query, execution_options={"yield_per": _BATCH}) as rows:
         for index, *values in rows:
             yield Link(index, *(_as_text(value) for value in values))

@@ -2,11 +2,9 @@
 
 import json
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from app.database.base import JsonObject
-from app.ledger.chain import Verdict
-from app.ledger.models import EntryKind, LedgerEntry
+from app.ledger.chain import Link, Verdict
 
 
 class EntryResource(BaseModel):
@@ -15,25 +13,37 @@ class EntryResource(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     index: int
-    kind: EntryKind
-    payload: JsonObject
+    kind: str
+    payload: JsonValue
     actor: str
     at: str
     prev_hash: str
     hash: str
 
     @classmethod
-    def of(cls, entry: LedgerEntry) -> "EntryResource":
-        """The entry as the API shows it."""
+    def of(cls, entry: Link) -> "EntryResource":
+        """The entry as the API shows it, even if it was tampered with."""
         return cls(
             index=entry.index,
-            kind=entry.kind,
-            payload=json.loads(entry.payload),
-            actor=entry.actor,
-            at=entry.at,
-            prev_hash=entry.prev_hash,
-            hash=entry.hash,
+            kind=_readable(entry.kind),
+            payload=_payload(entry.payload),
+            actor=_readable(entry.actor),
+            at=_readable(entry.at),
+            prev_hash=_readable(entry.prev_hash),
+            hash=_readable(entry.hash),
         )
+
+
+def _readable(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _payload(text: str) -> JsonValue:
+    try:
+        payload: JsonValue = json.loads(_readable(text), parse_constant=str)
+    except (ValueError, RecursionError):
+        return _readable(text)
+    return payload
 
 
 class LedgerPage(BaseModel):

@@ -13,6 +13,7 @@ from app.ledger.models import EntryKind
 from app.operations.service import reject
 from app.settings import Settings
 from tests.integration.history import History
+from tests.integration.service import running
 
 COLUMNS = ("kind", "payload", "actor", "at", "prev_hash", "hash")
 Execute = Callable[..., None]
@@ -152,6 +153,28 @@ def test_bytes_that_are_not_even_text_are_named(recorded: History, settings: Set
     connection.commit()
     connection.close()
     assert _check(recorded.database).first_bad == 6
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "payload = CAST(x'7bff7d' AS TEXT)",
+        "payload = '{\"x\": NaN}'",
+        "payload = '1e999'",
+        "kind = 'forged'",
+        "hash = x'00ff'",
+    ],
+)
+def test_a_ledger_that_was_tampered_with_can_still_be_read(
+    recorded: History, settings: Settings, tampering: str
+) -> None:
+    with _tampering(recorded.database) as execute:
+        execute(f'UPDATE ledger_entries SET {tampering} WHERE "index" = 6')  # noqa: S608
+    with running(settings) as client:
+        assert client.get("/v1/ledger/verify").json()["first_bad"] == 6
+        response = client.get("/v1/ledger", params={"after": 4})
+        assert [entry["index"] for entry in response.json()["items"]] == [5, 6, 7]
 
 
 def test_an_append_that_is_rolled_back_leaves_no_gap(history: History) -> None:

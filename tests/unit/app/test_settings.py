@@ -55,6 +55,12 @@ def test_another_database_is_refused(url: str) -> None:
         Settings(database_url=url)
 
 
+def test_a_redis_url_is_one_that_the_client_knows() -> None:
+    assert Settings(redis_url="rediss://host:6380/1").redis_url == "rediss://host:6380/1"
+    with pytest.raises(ValidationError, match="use redis://, rediss://, unix://"):
+        Settings(redis_url="localhost:6379")
+
+
 def test_a_password_is_not_shown() -> None:
     settings = Settings(database_url="postgres://u:hunter2@host/db", redis_url="redis://:hunter2@h")
     assert "hunter2" not in repr(settings)
