@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from app.client import ClientError, Errata
-from app.display import ledger_table, outcome_line, table
+from app.display import edit_table, ledger_table, outcome_line, table
 from app.settings import Settings
 
 SUBJECT = "Danielle Darrieux"
@@ -28,6 +28,7 @@ NEIGHBOUR = "Michel Rocard is a native speaker of"
 _READY_S = 1800.0  # the first start converts the model and collects statistics
 _STOP_S = 30.0
 _POLL_S = 0.3
+_DIGEST_CHARS = 24
 _KEPT_SETTINGS = ("ERRATA_MODEL", "ERRATA_DEVICE", "ERRATA_DTYPE", "ERRATA_METHOD")
 
 
@@ -73,11 +74,11 @@ class Tour:
             p = {word: next(measured).revisions["head"].p for word in (OLD, NEW)}
             held = p[answer] > p[NEW if answer == OLD else OLD]
             self.checks.append(Check(f"revision {said.revision}: {prompt} {answer}", held))
-            shares = [f"{p[word]:.1%}" for word in (OLD, NEW)]
-            text = said.choices[0].text.strip()
-            rows.append([prompt, said.revision, text, *shares, answer, "yes" if held else "NO"])
-        headings = ["prompt", "revision", "model says", OLD, NEW, "expected", "ok"]
-        self._console.print(table(headings, rows))
+            text = said.choices[0].text.strip().partition("\n")[0]
+            verdict = f"{answer}: {'yes' if held else 'NO'}"
+            rows.append([prompt, f"{text} …", f"{p[OLD]:.1%}", f"{p[NEW]:.1%}", verdict])
+        headings = ["prompt", "the model goes on", f"p({OLD})", f"p({NEW})", "expected"]
+        self._console.print(table(headings, rows, f"Revision {said.revision}"))
 
     def _edit(self) -> None:
         edit = self._errata.submit(
@@ -85,17 +86,18 @@ class Tour:
         )
         edit = self._errata.wait(edit.id)
         self.checks.append(Check("the edit is committed", edit.status == "committed"))
-        self._tell(outcome_line(edit))
+        self._console.print(edit_table(edit) or outcome_line(edit))
 
     def _roll_back(self) -> None:
         operation = self._errata.rollback(0, reason="end of the tour")
         operation = self._errata.wait_operation(operation.id)
         self.checks.append(Check("the rollback is committed", operation.status == "committed"))
         self._tell(outcome_line(operation))
-        digests = [(r.number, r.kind, r.weights_digest) for r in self._errata.revisions()]
+        revisions = list(self._errata.revisions())
+        digests = [(r.number, r.kind, r.weights_digest[:_DIGEST_CHARS]) for r in revisions]
         title = "SHA-256 of the edited matrices: the last equals the first, bit for bit"
-        self._console.print(table(["revision", "kind", "weights digest"], digests, title))
-        same = digests[0][2] == digests[-1][2]
+        self._console.print(table(["revision", "kind", "digest (begin)"], digests, title))
+        same = revisions[0].weights_digest == revisions[-1].weights_digest
         self.checks.append(Check("rolling back restores the digest of the base", same))
 
     def _audit(self) -> None:

@@ -47,11 +47,11 @@ def drawn(thing: object) -> str:
             {"number": 3, "kind": "edit", "operations": ["edit_1", "edit_2"]},
             "revision 3 (edit) by edit_1, edit_2",
         ),
-        ("operation", {"kind": "edit", "id": "edit_1"}, "edit edit_1"),
+        ("operation", {"kind": "edit", "id": "edit_1"}, "accepted edit_1"),
         (
             "operation",
-            {"kind": "rollback", "id": "op_1", "to_revision": 0},
-            "rollback op_1 to revision 0",
+            {"kind": "rollback", "id": "rollback_1", "to_revision": 0},
+            "accepted rollback_1 to revision 0",
         ),
         (
             "verdict",
