@@ -96,15 +96,8 @@ def record_base(
         entry = ledger.append(session, EntryKind.BASE, record, actor=actor, now=now)
         base = _revision(RevisionKind.BASE, None, weights_digest, now, entry.index)
         repository.add(session, base)
-        return base
-    stored = json.loads(ledger_repository.get(session, base.ledger_index).payload)
-    for name in ("model_digest", "weights_digest"):
-        if stored[name] != record[name]:
-            raise BaseMismatch(
-                f"this database belongs to model {stored['model']!r} with {name} {stored[name]}, "
-                f"but {model!r} with {record[name]} was loaded; "
-                "set ERRATA_MODEL back, or another ERRATA_DATA_DIR"
-            )
+    else:
+        _require_same_model(session, base, record)
     return base
 
 
@@ -134,6 +127,17 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         move(session, operation, OperationStatus.COMMITTED)
     _settle_edits(session, new)
     return revision
+
+
+def _require_same_model(session: Session, base: Revision, loaded: JsonObject) -> None:
+    stored = json.loads(ledger_repository.get(session, base.ledger_index).payload)
+    for name in ("model_digest", "weights_digest"):
+        if stored[name] != loaded[name]:
+            raise BaseMismatch(
+                f"this database belongs to model {stored['model']!r} with {name} {stored[name]}, "
+                f"but {loaded['model']!r} with {loaded[name]} was loaded; "
+                "set ERRATA_MODEL back, or another ERRATA_DATA_DIR"
+            )
 
 
 def _record(new: NewRevision) -> JsonObject:
