@@ -58,9 +58,17 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Solution:
-    """What ``Editor.solve`` returns; no weight has changed yet."""
+    """What ``Editor.solve`` returns; no weight has changed yet.
+
+    Attributes:
+        delta: The factors, on the grid.
+        values: The optimised values, in the order of the edits.
+        reports: How each edit was solved, in the same order.
+        seconds: Where the time went.
+    """
 
     delta: Delta
+    values: tuple[Value, ...]
     reports: tuple[EditReport, ...]
     seconds: Seconds
 
@@ -110,7 +118,7 @@ class Editor:
         seconds.values = perf_counter() - started
         solved = self._solve_layers(packed, edits, values, rule, method, past_keys or {}, seconds)
         delta = Delta(tuple(edit.id for edit in edits), {s.layer: self._round(s) for s in solved})
-        return Solution(delta, tuple(_reports(edits, values, solved)), seconds)
+        return Solution(delta, tuple(values), tuple(_reports(edits, values, solved)), seconds)
 
     def _solve_layers(
         self,

@@ -23,8 +23,8 @@ def build_tiny_model(folder: Path, *, seed: int = 0, layers: int = 4) -> Path:
     tokenizer = _tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,

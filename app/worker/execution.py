@@ -184,7 +184,7 @@ class Execution:
         _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
 
     def _reject(self, id: str, reason: str, report: EditReport | None) -> None:
-        """End an operation without a revision; ``reason`` is a code, for the ledger holds no text."""
+        """End an operation without a revision; ``reason`` is a code: the ledger holds no text."""
         with self.database.write() as session:
             operations.reject(
                 session,

@@ -35,9 +35,13 @@ class Prefix:
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def select(self, rows: Tensor) -> "Prefix":
-        """The prefix of these rows alone."""
-        layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()}
-        return Prefix(self.lengths[rows], layers)
+        """The prefix of these rows alone, no wider than the longest of them needs."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        layers = {
+            layer: (k[rows, :, :width], v[rows, :, :width]) for layer, (k, v) in self.layers.items()
+        }
+        return Prefix(lengths, layers)
 
 
 @dataclass(frozen=True)

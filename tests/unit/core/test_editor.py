@@ -1,0 +1,125 @@
+from dataclasses import replace
+
+import pytest
+from torch import Tensor
+
+from editing_core.delta import Weights
+from editing_core.digest import tensors_digest
+from editing_core.edit import Edit
+from editing_core.editor import Editor, Solution
+from editing_core.errors import KeyOutsideNullSpace
+from editing_core.keys import KeySweep
+from editing_core.methods import METHOD_NAMES
+from editing_core.model.loading import LoadedModel
+from editing_core.model.packed import PackedModel
+from editing_core.model.view import view_of
+from editing_core.preparation import default_layers, default_recipe
+from editing_core.probe import score
+from editing_core.recipe import Recipe
+from editing_core.statistics import Statistics, collect
+
+_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
+_EDITS = [
+    Edit("a", "Danielle Darrieux", "The mother tongue of {} is", "English"),
+    Edit("b", "Rome", "They say that {} is the capital of", "Spain"),
+]
+
+
+@pytest.fixture(scope="module")
+def statistics(tiny_model: LoadedModel) -> Statistics:
+    return collect(tiny_model, default_layers(tiny_model), _TEXT)
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_model: LoadedModel, statistics: Statistics) -> Recipe:
+    return default_recipe(tiny_model, statistics)
+
+
+@pytest.fixture(scope="module")
+def editor(tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics) -> Editor:
+    return Editor(tiny_model, recipe, statistics)
+
+
+def _base(model: LoadedModel, recipe: Recipe) -> dict[int, Tensor]:
+    return {
+        layer: model.model.get_parameter(model.architecture.parameter(layer)).data
+        for layer in recipe.layers
+    }
+
+
+def _edited(model: LoadedModel, recipe: Recipe, solution: Solution) -> dict[str, Tensor]:
+    weights = Weights(_base(model, recipe)).changed(add=[solution.delta]).materialise()
+    return {model.architecture.parameter(layer): matrix for layer, matrix in weights.items()}
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_an_edit_raises_the_probability_of_its_target(
+    tiny_model: LoadedModel, recipe: Recipe, editor: Editor, method: str
+) -> None:
+    items = [(edit.filled, edit.target) for edit in _EDITS]
+    before = score(tiny_model.model, tiny_model.tokenizer, items)
+    solution = editor.solve(tiny_model.model, _EDITS, method=method)
+    view = view_of(tiny_model.model, _edited(tiny_model, recipe, solution))
+    after = score(view, tiny_model.tokenizer, items)
+    for old, new in zip(before, after, strict=True):
+        assert new.logprob > old.logprob + 0.5
+
+
+def test_solving_changes_no_weight(tiny_model: LoadedModel, editor: Editor) -> None:
+    before = tensors_digest(dict(tiny_model.model.named_parameters()))
+    editor.solve(tiny_model.model, _EDITS, method="alphaedit+sphere")
+    assert tensors_digest(dict(tiny_model.model.named_parameters())) == before
+
+
+def test_solving_twice_gives_the_same_bits(tiny_model: LoadedModel, editor: Editor) -> None:
+    one, other = (
+        editor.solve(tiny_model.model, _EDITS, method="memit+sphere").delta.to_bytes()
+        for _ in range(2)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("method", ["alphaedit", "alphaedit+sphere"])
+def test_keys_read_while_solving_are_those_of_a_fresh_pass(
+    tiny_model: LoadedModel, recipe: Recipe, editor: Editor, method: str
+) -> None:
+    solution = editor.solve(tiny_model.model, _EDITS, method=method)
+    view = view_of(tiny_model.model, _edited(tiny_model, recipe, solution))
+    packed = PackedModel(view, tiny_model.architecture)
+    sweep = KeySweep(packed, tiny_model.tokenizer, _EDITS, recipe)
+    for layer, following in zip(recipe.layers, [*recipe.layers[1:], None], strict=True):
+        fresh = sweep.keys(layer).T
+        read = solution.delta.layers[layer].keys.double()
+        assert float((read - fresh).norm() / fresh.norm()) < 1e-5
+        if following is not None:
+            sweep.advance(layer, until=following)
+
+
+def test_the_report_says_what_the_factors_do(tiny_model: LoadedModel, editor: Editor) -> None:
+    solution = editor.solve(tiny_model.model, _EDITS, method="alphaedit")
+    for index, report in enumerate(solution.reports):
+        assert report.edit == _EDITS[index].id
+        for layer in report.layers:
+            factors = solution.delta.select([index]).layers[layer.layer]
+            delta = factors.left.T @ factors.right
+            assert layer.delta_norm == pytest.approx(float(delta.norm()), rel=1e-3)
+            assert 0 < layer.achieved_fraction <= 1
+
+
+def test_remembered_keys_weaken_a_second_edit_of_the_same_fact(
+    tiny_model: LoadedModel, editor: Editor
+) -> None:
+    first = editor.solve(tiny_model.model, _EDITS[:1], method="alphaedit")
+    remembered = {layer: factors.keys for layer, factors in first.delta.layers.items()}
+    again = editor.solve(tiny_model.model, _EDITS[:1], method="alphaedit", past_keys=remembered)
+    lowest = first.reports[0].layers[0].achieved_fraction
+    weakened = again.reports[0].layers[0].achieved_fraction
+    assert weakened == pytest.approx(lowest / (1 + lowest), rel=1e-3)  # 1/2 as the ridge vanishes
+
+
+def test_a_projection_that_leaves_nothing_of_a_key_is_refused(
+    tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
+) -> None:
+    editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.0), statistics)
+    with pytest.raises(KeyOutsideNullSpace):
+        editor.solve(tiny_model.model, _EDITS, method="alphaedit")

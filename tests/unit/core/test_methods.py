@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from editing_core.errors import KeyOutsideNullSpace, SingularStatistics, UnknownMethod
+from editing_core.methods import METHOD_NAMES, LayerProblem, method_named
+from editing_core.methods.alphaedit import AlphaEdit
+from editing_core.methods.memit import Memit
+from editing_core.recipe import Recipe
+from editing_core.sphere import principal_directions, project
+from editing_core.statistics import SecondMoment
+
+_WIDTH, _OUT, _TAU = 40, 12, 0.3
+_RECIPE = Recipe(
+    model_digest="",
+    statistics_digest="",
+    layers=(0,),
+    contexts=(("{}",),),
+    memit_lambda=7.0,
+    alphaedit_tau=_TAU,
+    alphaedit_l2=2.5,
+)
+
+
+def _draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def _moment() -> tuple[Tensor, SecondMoment]:
+    scale = torch.logspace(-1.5, 0.3, _WIDTH, dtype=torch.float64)
+    samples = _draw(4 * _WIDTH, _WIDTH) * scale
+    matrix = samples.T @ samples / len(samples)
+    return matrix, SecondMoment.of(matrix)
+
+
+def _problem(keys: Tensor, past: Tensor | None = None) -> tuple[Tensor, LayerProblem]:
+    matrix, moment = _moment()
+    none = torch.zeros(_WIDTH, 0, dtype=torch.float64)
+    return matrix, LayerProblem(keys, none if past is None else past, moment)
+
+
+def _null_space(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = vectors[:, values < _TAU]
+    projection: Tensor = kept @ kept.T
+    return projection
+
+
+def test_memit_equals_its_dense_solve() -> None:
+    keys, residual = _draw(_WIDTH, 5), _draw(_OUT, 5, seed=1)
+    matrix, problem = _problem(keys)
+    dense = residual @ keys.T @ torch.linalg.inv(_RECIPE.memit_lambda * matrix + keys @ keys.T)
+    found = residual @ Memit().adjusted_keys(problem, _RECIPE)
+    assert torch.allclose(found, dense, rtol=1e-10, atol=1e-13)
+
+
+def test_alphaedit_equals_the_published_form_over_thirty_batches() -> None:
+    past = torch.zeros(_WIDTH, 0, dtype=torch.float64)
+    for batch in range(30):
+        keys, residual = _draw(_WIDTH, 3, seed=batch), _draw(_OUT, 3, seed=100 + batch)
+        matrix, problem = _problem(keys, past)
+        p = _null_space(matrix)
+        inner = p @ (keys @ keys.T + past @ past.T) + _RECIPE.alphaedit_l2 * torch.eye(_WIDTH)
+        published = torch.linalg.solve(inner, p @ keys @ residual.T).T
+        found = residual @ AlphaEdit().adjusted_keys(problem, _RECIPE)
+        assert torch.allclose(found, published, rtol=1e-10, atol=1e-12)
+        past = torch.cat([past, keys], dim=1)
+
+
+def test_an_alphaedit_update_stays_in_the_null_space_and_sphere_takes_it_out() -> None:
+    keys, residual = _draw(_WIDTH, 4), _draw(_OUT, 4, seed=1)
+    matrix, problem = _problem(keys)
+    right = AlphaEdit().adjusted_keys(problem, _RECIPE)
+    delta, p = residual @ right, _null_space(matrix)
+    assert torch.allclose(delta @ p, delta, atol=1e-12)
+    directions = principal_directions(_draw(_OUT, _WIDTH, seed=2), 0.5)
+    projected = residual @ project(right, directions, 0.5)
+    outside = projected - projected @ p
+    assert float(outside.norm() / projected.norm()) > 1e-3
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_key_that_is_remembered_halves_its_own_next_edit(copies: int) -> None:
+    keys, ridge = _draw(_WIDTH, 1), 1e-6
+    recipe = replace(_RECIPE, alphaedit_l2=ridge)
+
+    def achieved(past: Tensor | None) -> float:
+        _, problem = _problem(keys, past)
+        return float(AlphaEdit().adjusted_keys(problem, recipe) @ keys)
+
+    assert achieved(None) == pytest.approx(1.0, rel=1e-4)
+    assert achieved(keys.repeat(1, copies)) == pytest.approx(1 / (copies + 1), rel=1e-4)
+
+
+def test_a_key_that_the_null_space_does_not_hold_is_refused() -> None:
+    matrix, _ = _moment()
+    _, vectors = torch.linalg.eigh(matrix)
+    _, problem = _problem(vectors[:, -1:])
+    with pytest.raises(KeyOutsideNullSpace, match=r"keeps 0\.0%"):
+        AlphaEdit().adjusted_keys(problem, _RECIPE)
+
+
+def test_singular_statistics_are_refused() -> None:
+    matrix = torch.diag(torch.tensor([0.0] + [1.0] * (_WIDTH - 1), dtype=torch.float64))
+    problem = LayerProblem(
+        _draw(_WIDTH, 1), torch.zeros(_WIDTH, 0, dtype=torch.float64), SecondMoment.of(matrix)
+    )
+    with pytest.raises(SingularStatistics, match="singular"):
+        Memit().adjusted_keys(problem, _RECIPE)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
+def test_statistics_without_a_decomposition_are_refused(bad: float) -> None:
+    with pytest.raises(SingularStatistics):
+        SecondMoment.of(torch.full((3, 3), bad))
+
+
+def test_every_method_has_a_name_with_and_without_sphere() -> None:
+    assert set(METHOD_NAMES) == {"memit", "memit+sphere", "alphaedit", "alphaedit+sphere"}
+    for name in METHOD_NAMES:
+        assert method_named(name).sphere_alpha(_RECIPE) > 0
+
+
+def test_an_unknown_method_is_answered_with_those_there_are() -> None:
+    with pytest.raises(UnknownMethod, match="choose one of memit, memit"):
+        method_named("rome")

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import Tensor
+
+from editing_core.model.loading import LoadedModel
+from editing_core.model.packed import PackedModel, Packing, Prefix
+
+_ROWS = [[5, 9, 20, 3, 40], [7], [300, 2, 11], [17, 17, 17, 17, 17, 17, 18]]
+
+
+def _lengths(rows: list[list[int]]) -> Tensor:
+    return torch.tensor([len(row) for row in rows])
+
+
+def _tokens(rows: list[list[int]]) -> Tensor:
+    return torch.tensor([token for row in rows for token in row])
+
+
+def _plain(model: LoadedModel, layer: int | None) -> Tensor:
+    """Each row alone through the model's own forward, end to end."""
+    found = []
+    for row in _ROWS:
+        out = model.model(torch.tensor([row]), output_hidden_states=True)
+        states = out.hidden_states
+        found.append(states[-1 if layer is None else layer + 1][0])
+    return torch.cat(found)
+
+
+@pytest.fixture
+def packed(tiny_model: LoadedModel) -> PackedModel:
+    return PackedModel(tiny_model.model, tiny_model.architecture)
+
+
+@pytest.mark.parametrize("last", [0, 2, None])
+def test_packed_rows_come_out_as_each_row_alone(
+    tiny_model: LoadedModel, packed: PackedModel, last: int | None
+) -> None:
+    found = packed.run(_tokens(_ROWS), Packing.of(_lengths(_ROWS)), last=last)
+    assert torch.allclose(found, _plain(tiny_model, last), rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_may_enter_where_another_left(packed: PackedModel) -> None:
+    tokens, packing = _tokens(_ROWS), Packing.of(_lengths(_ROWS))
+    half = packed.run(tokens, packing, last=1)
+    found = packed.run(tokens, packing, entering=half, first=2)
+    assert torch.allclose(found, packed.run(tokens, packing), atol=1e-6)
+
+
+def test_remembered_prefixes_replace_their_positions(packed: PackedModel) -> None:
+    tokens, lengths = _tokens(_ROWS), _lengths(_ROWS)
+    before = torch.tensor([3, 0, 2, 6])
+    whole = Packing.of(lengths)
+    hidden = packed.run(tokens, whole, last=1)
+    is_prefix = whole.positions[0] < before[torch.repeat_interleave(lengths)]
+    prefix = Prefix(before)
+    packed.run(
+        tokens[is_prefix],
+        Packing.of(before, record=prefix),
+        entering=hidden[is_prefix],
+        first=2,
+    )
+    rest = packed.run(
+        tokens[~is_prefix],
+        Packing.of(lengths - before, prefix=prefix),
+        entering=hidden[~is_prefix],
+        first=2,
+    )
+    assert torch.allclose(rest, packed.run(tokens, whole)[~is_prefix], atol=1e-5)
+
+
+def test_keys_are_the_inputs_of_the_edited_matrix(
+    tiny_model: LoadedModel, packed: PackedModel
+) -> None:
+    layer, seen = 1, []
+    module = tiny_model.model.get_submodule(tiny_model.architecture.module(layer))
+    handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
+    tiny_model.model(torch.tensor([_ROWS[0]]))
+    handle.remove()
+    tokens, packing = _tokens(_ROWS), Packing.of(_lengths(_ROWS))
+    entering = packed.run(tokens, packing, last=layer - 1)
+    found = packed.keys(tokens, packing, entering, layer, torch.tensor([0, 4]))
+    assert torch.allclose(found, seen[0][[0, 4]], atol=1e-5)
+
+
+def test_logits_are_the_models_own(tiny_model: LoadedModel, packed: PackedModel) -> None:
+    final = packed.run(_tokens(_ROWS[:1]), Packing.of(_lengths(_ROWS[:1])))
+    expected = tiny_model.model(torch.tensor([_ROWS[0]])).logits[0]
+    assert torch.allclose(packed.logits(final), expected, atol=1e-4)
+
+
+def test_the_model_itself_is_left_as_it_was(tiny_model: LoadedModel) -> None:
+    before = tiny_model.model(torch.tensor([_ROWS[0]])).logits
+    implementation = tiny_model.model.config._attn_implementation
+    packed = PackedModel(tiny_model.model, tiny_model.architecture)
+    packed.matrix(1).weight.data = packed.matrix(1).weight.data + 1
+    assert tiny_model.model.config._attn_implementation == implementation
+    packed.run(_tokens(_ROWS), Packing.of(_lengths(_ROWS)))
+    del packed
+    after = tiny_model.model(torch.tensor([_ROWS[0]])).logits
+    assert implementation != "errata_packed"
+    assert after.shape == before.shape
