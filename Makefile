@@ -23,8 +23,9 @@ help: ## This list
 serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:8000
 	@exec $(BIN)/errata serve
 
+# Several servers share the cores in the tests: a thread that waits must not spin.
 test: $(INSTALLED) ## All tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .
