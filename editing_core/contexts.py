@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.edit import SLOT
+from editing_core.progress import Progress, silent
 
 _OPENINGS = ("The", "Therefore", "Because", "I", "You")
 _NEW_TOKENS = 10
@@ -16,7 +17,11 @@ _TOP_K = 5
 
 @torch.no_grad()
 def generate_contexts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int,
+    progress: Progress = silent,
 ) -> tuple[tuple[str, ...], ...]:
     """The bare prompt as one group, and one generated text per opening as the other.
 
@@ -25,7 +30,8 @@ def generate_contexts(
     """
     generator = torch.Generator().manual_seed(seed)
     generated = []
-    for opening in _OPENINGS:
+    for number, opening in enumerate(_OPENINGS):
+        progress("contexts", number, len(_OPENINGS))
         ids: list[int] = tokenizer(opening)["input_ids"]
         for _ in range(_NEW_TOKENS):
             logits = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
@@ -34,6 +40,7 @@ def generate_contexts(
             ids.append(int(top.indices[choice]))
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
         generated.append(f"{_plain(text)}. {SLOT}")
+    progress("contexts", len(_OPENINGS), len(_OPENINGS))
     return (SLOT,), tuple(generated)
 
 

@@ -38,7 +38,9 @@ def prepare_statistics(
     return cached_statistics(model, layers, text, cache_dir / "statistics", progress)
 
 
-def default_recipe(model: LoadedModel, statistics: Statistics) -> Recipe:
+def default_recipe(
+    model: LoadedModel, statistics: Statistics, progress: Progress = silent
+) -> Recipe:
     """A recipe for a model nobody tuned: contexts from the model, thresholds from its keys."""
     energy = _mean([float(moment.eigenvalues.sum()) for moment in statistics.layers.values()])
     eigenvalue = energy / model.architecture.key_width
@@ -46,7 +48,7 @@ def default_recipe(model: LoadedModel, statistics: Statistics) -> Recipe:
         model_digest=model.digest,
         statistics_digest=statistics.digest,
         layers=tuple(sorted(statistics.layers)),
-        contexts=generate_contexts(model.model, model.tokenizer, seed=_SEED),
+        contexts=generate_contexts(model.model, model.tokenizer, seed=_SEED, progress=progress),
         alphaedit_tau=_TAU_PER_EIGENVALUE * eigenvalue,
         alphaedit_l2=_L2_PER_ENERGY * energy,
     )

@@ -51,7 +51,7 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
     )
     recipe = _stored_recipe(settings.data_dir, statistics.digest)
     if recipe is None:
-        recipe = default_recipe(base, statistics)
+        recipe = default_recipe(base, statistics, progress)
         _store(settings.data_dir, recipe)
     return Prepared(base, recipe, Editor(base, recipe, statistics))
 
@@ -66,7 +66,7 @@ def calibrate(settings: Settings, text: str, progress: Progress) -> Recipe:
     statistics = prepare_statistics(
         base, text=text, cache_dir=settings.cache_dir, progress=progress
     )
-    recipe = default_recipe(base, statistics)
+    recipe = default_recipe(base, statistics, progress)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     _text_path(settings.data_dir).write_text(text, encoding="utf-8")
     _store(settings.data_dir, recipe)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.edits.models import Edit
 from app.edits.text import EditText
 from app.errors import UnknownRevision
+from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
 
 
@@ -74,12 +75,12 @@ def add_changes(
 
 
 def changes(session: Session, numbers: Sequence[int]) -> Sequence[RevisionChange]:
-    """Every change these revisions made."""
+    """Every change these revisions made, edits in the order they were accepted."""
     query = (
         select(RevisionChange)
-        .join(Edit, Edit.id == RevisionChange.edit_id)
+        .join(Operation, Operation.id == RevisionChange.edit_id)
         .where(RevisionChange.revision.in_(numbers))
-        .order_by(RevisionChange.revision, RevisionChange.edit_id)
+        .order_by(RevisionChange.revision, Operation.seq)
     )
     return session.scalars(query).all()
 
