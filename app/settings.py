@@ -1,10 +1,11 @@
 """What an operator may set: environment variables `ERRATA_*`, also read from a `.env` file."""
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
@@ -73,17 +74,17 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
     device: str = "cpu"
-    """Where the resident model lives: cpu, cuda, cuda:1, mps."""
+    """Where the resident model lives: cpu, cuda, cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format the model is served in; edits are always computed exactly."""
+    """Number format the model is served in."""
+    open_to_network: bool = False
+    """Allow an address that others can reach, although anybody who does may edit the model."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     method: str = "alphaedit+sphere"
     """How an edit is computed when the request names no method."""
-    worker: Literal["embedded", "external"] = "embedded"
-    """embedded: a thread of this process edits the model; external: `errata worker` does."""
     batch_size: int = Field(default=16, ge=1, le=1000)
     """Most edits the worker solves together."""
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
@@ -94,3 +95,20 @@ class Settings(BaseSettings):
     """Longest time a request may ask to be kept waiting, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How often the worker looks into the database although no doorbell rang, in seconds."""
+
+    @field_validator("host")
+    @classmethod
+    def _stay_on_this_machine(cls, host: str, info: ValidationInfo) -> str:
+        if not (info.data.get("open_to_network") or _is_loopback(host)):
+            raise ValueError(
+                f"{host!r} can be reached by others, who could edit the model without a key; "
+                "use 127.0.0.1, or set open_to_network where something else keeps them out"
+            )
+        return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

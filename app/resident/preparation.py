@@ -38,14 +38,7 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
     Raises:
         EditingError: The model cannot be loaded or edited; the message says why.
     """
-    transformers_logging.disable_progress_bar()  # `progress` tells of these steps
-    base = load_model(
-        settings.model,
-        cache_dir=settings.cache_dir,
-        device=settings.device,
-        dtype=getattr(torch, settings.dtype),
-        progress=progress,
-    )
+    base = _load(settings, progress)
     statistics = prepare_statistics(
         base, text=_calibration_text(settings), cache_dir=settings.cache_dir, progress=progress
     )
@@ -62,7 +55,7 @@ def calibrate(settings: Settings, text: str, progress: Progress) -> Recipe:
     Raises:
         EditingError: The model cannot be loaded, or the text is not enough.
     """
-    base = load_model(settings.model, cache_dir=settings.cache_dir, progress=progress)
+    base = _load(settings, progress)
     statistics = prepare_statistics(
         base, text=text, cache_dir=settings.cache_dir, progress=progress
     )
@@ -71,6 +64,17 @@ def calibrate(settings: Settings, text: str, progress: Progress) -> Recipe:
     _text_path(settings.data_dir).write_text(text, encoding="utf-8")
     _store(settings.data_dir, recipe)
     return recipe
+
+
+def _load(settings: Settings, progress: Progress) -> LoadedModel:
+    transformers_logging.disable_progress_bar()  # `progress` tells of these steps
+    return load_model(
+        settings.model,
+        cache_dir=settings.cache_dir,
+        device=settings.device,
+        dtype=getattr(torch, settings.dtype),
+        progress=progress,
+    )
 
 
 def _calibration_text(settings: Settings) -> str:

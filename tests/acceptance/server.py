@@ -55,20 +55,20 @@ class Server:
 def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
     """A ready server; ended by SIGINT and expected to end well, unless the test killed it."""
     command = [sys.executable, "-m", "app.cli", "serve", "--model", model, "--port", "0"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=data_dir.parent,
         env=environment(data_dir, **settings),
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield Server(process, _address(process))
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=_STOP_S)
-            assert process.returncode == 0
+    ) as process:
+        try:
+            yield Server(process, _address(process))
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=_STOP_S)
+                assert process.returncode == 0
 
 
 def _address(process: "subprocess.Popen[str]") -> str:

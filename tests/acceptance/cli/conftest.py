@@ -1,7 +1,5 @@
 """A real server process on a tiny model, and the command run as a user runs it."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,19 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.server import calibrate_quickly, environment, running
 from tests.tiny import build_tiny_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-_STOP_S = 20.0
 _COMMAND_S = 120.0
-_SAYS_WHERE = "serving at "
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Ours, without the settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")}
-    return kept | {"ERRATA_DATA_DIR": str(folder / "data"), "COLUMNS": "200"}
 
 
 @pytest.fixture(scope="session")
@@ -33,22 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[str]:
     """The address of a running server."""
     model = build_tiny_model(folder / "tiny")
-    command = [sys.executable, "-m", "app.cli", "serve", "--model", str(model), "--port", "0"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if _SAYS_WHERE in line:
-            break
-    else:
-        pytest.fail("the server ended before it was ready:\n" + "".join(said))
-    yield line.partition(_SAYS_WHERE)[2].strip()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=_STOP_S)
-    assert process.returncode == 0
+    calibrate_quickly(folder / "data")
+    with running(folder / "data", str(model)) as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -59,7 +37,7 @@ def alone(folder: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments],
             cwd=folder,
-            env=environment(folder) | variables,
+            env=environment(folder / "data") | variables,
             capture_output=True,
             text=True,
             timeout=_COMMAND_S,
