@@ -16,7 +16,11 @@ from app.serving import Runtime
 from app.settings import Settings
 
 _POLL_S = 0.1
-_EXAMPLE = {"prompt": "The mother tongue of Danielle Darrieux is", "max_tokens": 5}
+_EXAMPLE = {
+    "prompt": "The mother tongue of Danielle Darrieux is",
+    "max_tokens": 5,
+    "temperature": 0,
+}
 
 
 def run(settings: Settings) -> bool:
