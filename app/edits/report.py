@@ -4,7 +4,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _Report(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A report stored by an older release stays readable.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class Standing(_Report):

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from app.database.base import JsonObject
 from app.edits.models import Edit, EditStatus
+from app.edits.report import EditReport
 from app.edits.text import EditText
 from app.text import Label, Phrase, Prompt
 
@@ -103,7 +103,7 @@ class EditResource(EditWords):
     reason: str | None
     supersedes: str | None
     superseded_by: str | None
-    report: JsonObject | None
+    report: EditReport | None
 
     @classmethod
     def of(cls, edit: Edit) -> "EditResource":
@@ -123,7 +123,7 @@ class EditResource(EditWords):
             reason=operation.reason,
             supersedes=edit.supersedes,
             superseded_by=edit.superseded_by,
-            report=edit.report,
+            report=None if edit.report is None else EditReport.model_validate(edit.report),
         )
 
 

@@ -155,7 +155,7 @@ def test_waiting_answers_with_the_finished_edit(client: TestClient, worked: Hist
     wait_until(lambda: bool(worked.claim()), 10.0, what="an accepted edit")
     edit_id = client.get("/v1/edits").json()["items"][0]["id"]
     with worked.database.write() as session:
-        reject(session, edit_id, "already_true", now=worked.clock(), actor="worker", report={})
+        reject(session, edit_id, "already_true", now=worked.clock(), actor="worker", report=None)
     post.join(10.0)
     assert answers[0].status_code == 200
     assert answers[0].json().items() >= {"status": "rejected", "reason": "already_true"}.items()
