@@ -14,7 +14,6 @@ from editing_core.keys import KeySweep
 from editing_core.methods import LayerProblem, Method, method_named, uses_sphere
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.model.view import view_of
 from editing_core.recipe import Recipe
 from editing_core.sphere import principal_directions, project
 from editing_core.statistics import Statistics
@@ -88,7 +87,6 @@ class Editor:
 
     def __init__(self, base: LoadedModel, recipe: Recipe, statistics: Statistics) -> None:
         self._base, self._recipe, self._statistics = base, recipe, statistics
-        self._paths = {layer: base.architecture.parameter(layer) for layer in recipe.layers}
         self._original: dict[int, Tensor] = {}  # principal directions of the base, by layer
 
     def solve(
@@ -142,7 +140,7 @@ class Editor:
             past = past_keys.get(layer, keys.new_zeros(0, keys.shape[0])).to(keys).T
             adjusted = rule.adjusted_keys(LayerProblem(keys, past, moment), self._recipe)
             seconds.solve += clock.lap()
-            weight = packed.matrix(layer).weight.data
+            weight = packed.weight(layer)
             right = adjusted
             if uses_sphere(method):
                 directions = self._directions(layer, weight)
@@ -158,21 +156,23 @@ class Editor:
 
     def _scratch(self, view: PreTrainedModel) -> PreTrainedModel:
         """A view with edited matrices of its own, free to be written."""
-        return view_of(
-            view, {path: view.get_parameter(path).data.clone() for path in self._paths.values()}
-        )
+        architecture, layers = self._base.architecture, self._recipe.layers
+        own = {layer: architecture.weight_of(view, layer).clone() for layer in layers}
+        return architecture.view_with(view, own)
 
     def _directions(self, layer: int, weight: Tensor) -> Tensor:
         if self._recipe.principal_source == "current":
             return principal_directions(weight, self._recipe.eta)
         if layer not in self._original:
-            base = self._base.model.get_parameter(self._paths[layer]).data
-            self._original[layer] = principal_directions(base, self._recipe.eta)
+            self._original[layer] = principal_directions(self._base_weight(layer), self._recipe.eta)
         return self._original[layer]
 
     def _round(self, solved: _Solved) -> Factors:
-        base = self._base.model.get_parameter(self._paths[solved.layer]).data
-        return on_grid(solved.left, solved.right, solved.keys.T, left_grid(base))
+        grid = left_grid(self._base_weight(solved.layer))
+        return on_grid(solved.left, solved.right, solved.keys.T, grid)
+
+    def _base_weight(self, layer: int) -> Tensor:
+        return self._base.architecture.weight_of(self._base.model, layer)
 
 
 @dataclass

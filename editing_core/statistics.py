@@ -113,6 +113,8 @@ class Statistics:
 def statistics_digest(model: LoadedModel, layers: Sequence[int], text: str) -> str:
     """SHA-256 naming the statistics of ``layers`` of this model on this text."""
     parts = [model.digest, ",".join(map(str, layers)), str(WINDOW)]
+    if model.architecture.site != "feed-forward":
+        parts.append(model.architecture.site)
     head = "\n".join(parts).encode()
     return hashlib.sha256(head + b"\n" + text.encode()).hexdigest()
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from tests.families import config_of
 
 _TEXT = (
     "The mother tongue of Danielle Darrieux is French. Michel Rocard is a native speaker of "
@@ -18,33 +20,34 @@ _CHAT_TEMPLATE = (
 )
 
 
-def build_tiny_model(folder: Path, *, seed: int = 0, layers: int = 4) -> Path:
-    """Write a random Llama with a byte-level tokenizer and a chat template to ``folder``."""
-    tokenizer = _tokenizer()
-    config = LlamaConfig(
+def build_tiny_model(
+    folder: Path, *, family: str = "llama", seed: int = 0, layers: int = 4
+) -> Path:
+    """Write a random model with a byte-level tokenizer and a chat template to ``folder``."""
+    tokenizer = tiny_tokenizer()
+    config = config_of(
+        family,
+        layers=layers,
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-        for parameter in model.parameters():
+        model = AutoModelForCausalLM.from_config(config)
+        for name, parameter in model.named_parameters():
             if parameter.dim() == 2:  # larger than the default, so that attention is not uniform
                 torch.nn.init.normal_(parameter, std=0.2)
+            elif name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer trained on a few sentences."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

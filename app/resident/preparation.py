@@ -10,7 +10,6 @@ from transformers.utils import logging as transformers_logging
 from app.settings import Settings
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.model.view import parameters_of
 from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
@@ -27,9 +26,8 @@ class Prepared:
     @property
     def weights(self) -> dict[int, Tensor]:
         """The base's edited matrices, layer → (d_out, d_in)."""
-        paths = {layer: self.base.architecture.parameter(layer) for layer in self.recipe.layers}
-        tensors = parameters_of(self.base.model, paths.values())
-        return {layer: tensors[path] for layer, path in paths.items()}
+        weight_of = self.base.architecture.weight_of
+        return {layer: weight_of(self.base.model, layer) for layer in self.recipe.layers}
 
 
 def prepare(settings: Settings, progress: Progress) -> Prepared:

@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from editing_core.model.loading import LoadedModel
-from editing_core.model.view import view_of
 
 Materialise = Callable[[int], Mapping[int, Tensor]]
 """``materialise(revision)``: layer → edited matrix; raises UnknownRevision."""
@@ -92,6 +91,4 @@ class Resident:
             return view
 
     def _view(self, revision: int, weights: Mapping[int, Tensor]) -> View:
-        architecture = self._base.architecture
-        named = {architecture.parameter(layer): weight for layer, weight in weights.items()}
-        return View(revision, view_of(self._base.model, named))
+        return View(revision, self._base.architecture.view_with(self._base.model, weights))

@@ -18,7 +18,8 @@ from transformers import (
 
 from editing_core.digest import tensors_digest
 from editing_core.errors import ModelNotFound
-from editing_core.model.architecture import Architecture, resolve
+from editing_core.model.architecture import Architecture, Site, resolve
+from editing_core.model.checking import check
 from editing_core.progress import Progress, silent
 
 
@@ -67,15 +68,18 @@ def load_model(
     cache_dir: Path,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    site: Site = "feed-forward",
     progress: Progress = silent,
 ) -> LoadedModel:
     """Load ``source``: a bundled alias, a model folder, a GGUF file or a hub id.
 
     GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder.
+    ``site`` says which output projection of the blocks is to be edited.
 
     Raises:
         ModelNotFound: The source names nothing loadable; the message says what would be.
-        UnsupportedModel: The model's matrices to edit cannot be derived.
+        UnsupportedModel: The model's matrices to edit cannot be derived, or edits of them would
+            not do what they are solved for.
     """
     folder = _folder(source, cache_dir, progress)
     progress("load model", 0, 2)
@@ -89,11 +93,13 @@ def load_model(
         ) from error
     model = model.to(device).eval().requires_grad_(False)
     progress("load model", 1, 2)
+    architecture = resolve(model, site)
+    check(model, architecture)
     loaded = LoadedModel(
         name=_name(source),
         model=model,
         tokenizer=tokenizer,
-        architecture=resolve(model),
+        architecture=architecture,
         digest=tensors_digest(dict(model.named_parameters())),
     )
     progress("load model", 2, 2)

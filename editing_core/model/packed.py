@@ -8,6 +8,7 @@ any block and leave it after any other (`algorithms.md` §8.2).
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -91,6 +92,22 @@ class Packing:
             record=record,
         )
 
+    def within(self, window: int | None) -> Tensor:
+        """``mask``, less what lies ``window`` or more positions before a query."""
+        if window is None or self.mask.shape[3] <= window:
+            return self.mask
+        rows, longest = len(self.lengths), self.mask.shape[2]
+        inside = torch.arange(longest, device=self.mask.device).expand(rows, -1)
+        if self.prefix is None:
+            queries = keys = inside
+        else:
+            queries = inside + self.prefix.lengths[:, None]  # (R, longest)
+            width = self.mask.shape[3] - longest
+            before = torch.arange(width, device=self.mask.device).expand(rows, -1)
+            keys = torch.cat([before, queries], dim=1)
+        near = queries[:, :, None] - keys[:, None, :] < window
+        return self.mask & near[:, None]
+
     def pad(self, packed: Tensor) -> Tensor:
         """(1, heads, T, size) → (R, heads, longest, size), zeros where a row has ended."""
         _, heads, _, size = packed.shape
@@ -116,6 +133,7 @@ def _packed_attention(
     packing: Packing,
     scaling: float | None = None,
     softcap: float | None = None,
+    sliding_window: int | None = None,
     **_ignored: object,
 ) -> tuple[Tensor, None]:
     """Attention of each packed row to its prefix and itself; shapes (1, heads, T, size)."""
@@ -131,7 +149,7 @@ def _packed_attention(
         query,
         key,
         value,
-        attn_mask=packing.mask,
+        attn_mask=packing.within(sliding_window),
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -139,6 +157,34 @@ def _packed_attention(
 
 
 AttentionInterface.register(_ATTENTION, _packed_attention)
+
+
+def attends_on_its_own(module: nn.Module) -> bool:
+    """Whether an attention module asks its method ``_attn`` and not the interface: GPT-J."""
+    return hasattr(module, "_attn") and hasattr(module, "scale_attn")
+
+
+def _own_attention(
+    module: Any, run: "_Run", query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, None]:
+    """Packed attention in place of ``module._attn``, whose scores are in float32, too."""
+    if run.packing is None:
+        raise RuntimeError("packed attention outside of a run")
+    out, _ = _packed_attention(
+        module,
+        query.float(),
+        key.float(),
+        value.float(),
+        mask,
+        packing=run.packing,
+        scaling=1 / float(module.scale_attn),
+    )
+    return out.transpose(1, 2).to(value.dtype), None
+
+
+def hidden_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The hidden states in what a block returns: they, or a tuple that they lead (GPT-J)."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 class _Left(Exception):
@@ -158,15 +204,16 @@ class _Stage(nn.Module):
         self.layer = layer
         self.run = run
 
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         if self.layer < self.run.first:
-            return hidden
+            # Nobody reads it: where the run enters, `entering` takes its place. A tuple suits
+            # models that unpack what a block returns and models that do not.
+            return (hidden,)
         if self.layer == self.run.first and self.run.entering is not None:
             hidden = self.run.entering[None]
         if self.run.last is not None and self.layer > self.run.last:
             raise _Left(hidden[0])
-        out: Tensor = self.block(hidden, *args, **kwargs)
-        return out
+        return self.block(hidden, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -177,11 +224,12 @@ class _Stage(nn.Module):
 
 @dataclass
 class _Run:
-    """Where the current run enters and leaves the stack."""
+    """Where the current run enters and leaves the stack, and how its rows lie."""
 
     first: int = 0
     last: int | None = None
     entering: Tensor | None = None
+    packing: Packing | None = None
 
 
 class PackedModel:
@@ -198,6 +246,9 @@ class PackedModel:
         blocks = cast("nn.ModuleList", self.model.get_submodule(architecture.blocks))
         for layer, block in enumerate(blocks):
             blocks[layer] = _Stage(block, layer, self._run)
+            for module in block.modules():
+                if attends_on_its_own(module):
+                    vars(module)["_attn"] = partial(_own_attention, module, self._run)
 
     def run(
         self,
@@ -245,10 +296,13 @@ class PackedModel:
         out: Tensor = self.model.get_output_embeddings()(hidden)
         return out
 
-    def matrix(self, layer: int) -> nn.Linear:
+    def matrix(self, layer: int) -> nn.Module:
         """The edited linear map of ``layer``."""
-        path = f"{self.architecture.blocks}.{layer}.block.{self.architecture.matrix}"
-        return cast("nn.Linear", self.model.get_submodule(path))
+        return self.model.get_submodule(self.architecture.module(layer))
+
+    def weight(self, layer: int) -> Tensor:
+        """The edited weight (d_out, d_in) of ``layer``: the view's own memory, no copy."""
+        return self.architecture.weight_of(self.model, layer)
 
     def _enter(
         self,
@@ -260,7 +314,7 @@ class PackedModel:
     ) -> Tensor:
         """Final-normed hidden states (T, d), unless something raises ``_Left`` on the way."""
         run = self._run
-        run.first, run.last, run.entering = first, last, entering
+        run.first, run.last, run.entering, run.packing = first, last, entering, packing
         try:
             out = self.model.base_model(
                 input_ids=tokens[None],
@@ -269,6 +323,6 @@ class PackedModel:
                 packing=packing,
             )
         finally:
-            run.entering = None
+            run.entering = run.packing = None
         hidden: Tensor = out.last_hidden_state[0]
         return hidden

@@ -4,7 +4,7 @@ A view costs copies of module objects, not of weights, and nothing that a reader
 or of another view can see is ever written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from typing import TypeVar
 
@@ -49,11 +49,6 @@ def private_copy(model: PreTrainedModel) -> PreTrainedModel:
         if getattr(module, "config", None) is model.config:
             vars(module)["config"] = config
     return twin
-
-
-def parameters_of(model: PreTrainedModel, paths: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors at ``paths``, by path."""
-    return {path: model.get_parameter(path).data for path in paths}
 
 
 def _own(fresh: dict[str, nn.Module], path: str) -> nn.Module:

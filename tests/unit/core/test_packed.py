@@ -92,10 +92,7 @@ def test_the_model_itself_is_left_as_it_was(tiny_model: LoadedModel) -> None:
     before = tiny_model.model(torch.tensor([_ROWS[0]])).logits
     implementation = tiny_model.model.config._attn_implementation
     packed = PackedModel(tiny_model.model, tiny_model.architecture)
-    packed.matrix(1).weight.data = packed.matrix(1).weight.data + 1
-    assert tiny_model.model.config._attn_implementation == implementation
     packed.run(_tokens(_ROWS), Packing.of(_lengths(_ROWS)))
-    del packed
     after = tiny_model.model(torch.tensor([_ROWS[0]])).logits
-    assert implementation != "errata_packed"
-    assert after.shape == before.shape
+    assert tiny_model.model.config._attn_implementation == implementation != "errata_packed"
+    assert torch.equal(after, before)
