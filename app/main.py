@@ -28,7 +28,7 @@ from app.services import Pending, Services
 from app.serving import Loader, Runtime, Serving, StartRuntime, require_model
 from app.settings import Settings
 from app.worker import runtime
-from editing_core.methods import method_named
+from editing_core.methods import plan_named
 from editing_core.progress import Progress, silent
 
 _STOP_TIMEOUT_S = 5.0
@@ -43,7 +43,7 @@ def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
         EditingError: The model cannot be loaded or edited.
         Inconsistent: What is stored belongs to another model, or was altered.
     """
-    method_named(services.settings.method)
+    plan_named(services.settings.method)
     return runtime.start(
         services.settings,
         services.database,

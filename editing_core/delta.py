@@ -8,6 +8,7 @@ below 2⁵³ grid units, is then exact in float64, in any order, on any machine.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,49 @@ class Factors:
         index = torch.tensor(rows, dtype=torch.long)
         return Factors(self.left[index], self.right[index], self.keys[index])
 
+    def update(self) -> Tensor:
+        """Σ left ⊗ right, (d_out, d_in) float64, exact."""
+        return self.left.double().T @ self.right.double()
+
+    def reach(self, grid: int) -> float:
+        """A bound on the entries of every partial sum, in units of the matrix's grid."""
+        # max |right_j| is at most 2^20 units, so max |left_j| alone bounds an edit's entries.
+        units = self.left.abs().amax(dim=1).double() / 2.0**grid
+        return float(units.sum()) * 2.0**_RIGHT_BITS
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The change of one matrix by n edits that have no factors of their own, on the grid.
+
+    Attributes:
+        matrix: (d_out, d_in) float32.
+        keys: (n, d_in) float32, as in ``Factors``.
+    """
+
+    matrix: Tensor
+    keys: Tensor
+
+    def select(self, rows: Sequence[int]) -> "Dense":
+        """All of the edits; a part of them cannot be told apart.
+
+        Raises:
+            ValueError: Only some of the edits are asked for.
+        """
+        if sorted(rows) != list(range(len(self.keys))):
+            raise ValueError(
+                f"a dense update of {len(self.keys)} edits has no part for {len(rows)} of them"
+            )
+        return self
+
+    def update(self) -> Tensor:
+        """The change (d_out, d_in) in float64."""
+        return self.matrix.double()
+
+    def reach(self, grid: int) -> float:
+        """The largest entry, in units of the matrix's grid."""
+        return float(self.matrix.abs().max()) / 2.0 ** (grid - _RIGHT_BITS)
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -49,36 +93,43 @@ class Delta:
 
     Attributes:
         edits: Ids of the edits, in the order of the factors' rows.
-        layers: Layer → factors.
+        layers: Layer → factors, or a dense change where the method has none.
     """
 
     edits: tuple[str, ...]
-    layers: Mapping[int, Factors]
+    layers: Mapping[int, Factors | Dense]
 
     def select(self, rows: Sequence[int]) -> "Delta":
-        """The part of the edits at these positions of ``edits``."""
-        layers = {layer: factors.select(rows) for layer, factors in self.layers.items()}
+        """The part of the edits at these positions of ``edits``.
+
+        Raises:
+            ValueError: The change is dense and only some of its edits are asked for.
+        """
+        layers = {layer: part.select(rows) for layer, part in self.layers.items()}
         return Delta(tuple(self.edits[row] for row in rows), layers)
 
     def to_bytes(self) -> bytes:
         """Safetensors; equal deltas give equal bytes."""
         tensors = {
-            f"{layer}.{name}": getattr(factors, name).contiguous()
-            for layer, factors in self.layers.items()
-            for name in ("left", "right", "keys")
+            f"{layer}.{name}": tensor.contiguous()
+            for layer, part in self.layers.items()
+            for name, tensor in vars(part).items()
         }
         return save(tensors, metadata={"edits": json.dumps(self.edits)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Delta":
         """Read what ``to_bytes`` wrote."""
-        tensors = load(data)
-        layers = sorted({int(name.split(".")[0]) for name in tensors})
-        factors = {
-            layer: Factors(*(tensors[f"{layer}.{name}"] for name in ("left", "right", "keys")))
-            for layer in layers
-        }
-        return cls(tuple(json.loads(_metadata(data)["edits"])), factors)
+        parts = defaultdict[int, dict[str, Tensor]](dict)
+        for path, tensor in load(data).items():
+            layer, name = path.split(".")
+            parts[int(layer)][name] = tensor
+        layers = {layer: _part(tensors) for layer, tensors in sorted(parts.items())}
+        return cls(tuple(json.loads(_metadata(data)["edits"])), layers)
+
+
+def _part(tensors: dict[str, Tensor]) -> Factors | Dense:
+    return Dense(**tensors) if "matrix" in tensors else Factors(**tensors)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -120,6 +171,20 @@ def on_grid(left: Tensor, right: Tensor, keys: Tensor, grid: int) -> Factors:
     )
 
 
+def dense_on_grid(matrix: Tensor, keys: Tensor, grid: int) -> Dense:
+    """Round a change (d_out, d_in) to the grid of products, with at most 24 bits.
+
+    Raises:
+        NonFinite: The change holds NaN or infinity.
+    """
+    matrix = matrix.double()
+    if not torch.isfinite(matrix).all():
+        raise NonFinite("an update holds NaN or infinity; nothing was written")
+    _, exponent = torch.frexp(matrix.abs().max())
+    step = 2.0 ** max(int(exponent) - _LEFT_BITS, grid - _RIGHT_BITS)
+    return Dense((torch.round(matrix / step) * step).float(), keys.float())
+
+
 class Weights:
     """The edited matrices as a pure function of the base and the set of live factors.
 
@@ -144,8 +209,8 @@ class Weights:
         sums = {layer: total.copy() for layer, total in self._sums.items()}
         for deltas, sign in ((subtract, -1), (add, 1)):
             for delta in deltas:
-                for layer, factors in delta.layers.items():
-                    sums[layer].accumulate(factors, sign)
+                for layer, part in delta.layers.items():
+                    sums[layer].accumulate(part, sign)
         weights = Weights.__new__(Weights)
         weights._base, weights._sums = self._base, sums
         return weights
@@ -175,17 +240,18 @@ class _ExactSum:
     def copy(self) -> "_ExactSum":
         return _ExactSum(self.total.clone(), self.grid, self.bound)
 
-    def accumulate(self, factors: Factors, sign: int) -> None:
-        # max|right_j| is at most 2^20 units, so max|left_j| alone bounds an edit's entries.
-        units = factors.left.abs().amax(dim=1).double() / 2.0**self.grid
-        bound = self.bound + sign * float(units.sum()) * 2.0**_RIGHT_BITS
+    def accumulate(self, part: Factors | Dense, sign: int) -> None:
+        bound = self.bound + sign * part.reach(self.grid)
         if bound >= _EXACT:
             raise GridOverflow("the live edits' factors would no longer add up exactly")
-        self.total.addmm_(factors.left.double().T, factors.right.double(), alpha=sign)
+        self.total.add_(part.update(), alpha=sign)
         self.bound = bound
 
 
 def keys_of(deltas: Sequence[Delta]) -> dict[int, Tensor]:
     """Keys of the edits of all deltas, layer → (N, d_in), in order; empty without deltas."""
-    layers = deltas[0].layers if deltas else {}
-    return {layer: torch.cat([delta.layers[layer].keys for delta in deltas]) for layer in layers}
+    layers = sorted({layer for delta in deltas for layer in delta.layers})
+    return {
+        layer: torch.cat([delta.layers[layer].keys for delta in deltas if layer in delta.layers])
+        for layer in layers
+    }

@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from editing_core.delta import Delta, Factors, left_grid, on_grid
+from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
+from editing_core.directions import Directions
 from editing_core.edit import Edit
 from editing_core.keys import KeySweep
-from editing_core.methods import LayerProblem, Method, method_named, uses_sphere
+from editing_core.methods import (
+    PLANS,
+    LayerProblem,
+    LayerUpdate,
+    Plan,
+    Projection,
+    plan_named,
+)
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.recipe import Recipe
-from editing_core.sphere import principal_directions, project
+from editing_core.sphere import project
 from editing_core.statistics import Statistics
 from editing_core.values import Value, optimise
 
@@ -74,20 +82,33 @@ class Solution:
 
 @dataclass
 class _Solved:
-    """One layer's solution before it is rounded: Δ = leftᵀ right."""
+    """One layer's solution before it is rounded: Δ = leftᵀ right, or a dense Δ."""
 
     layer: int
     keys: Tensor  # (d_in, B)
     left: Tensor  # (B, d_out)
     right: Tensor  # (B, d_in)
+    dense: Tensor | None = None  # (d_out, d_in)
+
+    @property
+    def update(self) -> Tensor:
+        """Δ (d_out, d_in)."""
+        return self.left.T @ self.right if self.dense is None else self.dense
 
 
 class Editor:
     """Solves batches of edits for one base model by one recipe."""
 
-    def __init__(self, base: LoadedModel, recipe: Recipe, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        base: LoadedModel,
+        recipe: Recipe,
+        statistics: Statistics,
+        plans: Mapping[str, Plan] = PLANS,
+    ) -> None:
         self._base, self._recipe, self._statistics = base, recipe, statistics
-        self._original: dict[int, Tensor] = {}  # principal directions of the base, by layer
+        self._plans = plans
+        self._directions = Directions(base, recipe)
 
     def solve(
         self,
@@ -101,78 +122,138 @@ class Editor:
 
         Args:
             view: The model as it is now.
-            edits: One batch; solved together.
+            edits: One batch; solved together unless the method takes them one by one.
             method: A name of ``METHOD_NAMES``.
             past_keys: Layer → keys (N, d_in) of the edits live in the view.
 
         Raises:
             EditingError: See ``editing_core.errors``; nothing was written.
         """
-        rule, seconds = method_named(method), Seconds()
-        scratch = self._scratch(view)
+        plan, seconds = plan_named(method, self._plans), Seconds()
+        layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
+        weights = {layer: self._weight(view, layer) for layer in layers}
+        groups = [[edit] for edit in edits] if plan.rule.one_by_one else [list(edits)]
+        values: list[Value] = []
+        parts: list[list[_Solved]] = []
+        for group in groups:
+            batch = _Batch(group, plan, layers, past_keys or {}, seconds)
+            found, solved = self._solve_batch(view, weights, batch)
+            values += found
+            parts.append(solved)
+            weights = {s.layer: weights[s.layer] + s.update.to(weights[s.layer]) for s in solved}
+        joined = [_joined(same_layer) for same_layer in zip(*parts, strict=True)]
+        delta = Delta(tuple(edit.id for edit in edits), {s.layer: self._round(s) for s in joined})
+        return Solution(delta, tuple(values), tuple(_reports(edits, values, joined)), seconds)
+
+    def _solve_batch(
+        self, view: PreTrainedModel, weights: Mapping[int, Tensor], batch: "_Batch"
+    ) -> tuple[list[Value], list[_Solved]]:
+        """Values and updates of edits that are solved together, on matrices ``weights``."""
+        own = {layer: weight.clone() for layer, weight in weights.items()}
+        scratch = self._base.architecture.view_with(view, own)
         packed = PackedModel(scratch, self._base.architecture)
-        started = perf_counter()
-        values = optimise(packed, self._base.tokenizer, edits, self._recipe)
-        seconds.values = perf_counter() - started
-        solved = self._solve_layers(packed, edits, values, rule, method, past_keys or {}, seconds)
-        delta = Delta(tuple(edit.id for edit in edits), {s.layer: self._round(s) for s in solved})
-        return Solution(delta, tuple(values), tuple(_reports(edits, values, solved)), seconds)
+        clock, tokenizer = _Stopwatch(), self._base.tokenizer
+        values = optimise(packed, tokenizer, batch.edits, self._recipe, layer=batch.layers[-1])
+        batch.seconds.values += clock.lap()
+        solved = self._solve_layers(packed, values, batch)
+        clock.lap()
+        for s in solved:
+            if batch.plan.rule.projects_in_loop:
+                continue
+            if not batch.plan.rule.separable:
+                original = self._weight(self._base.model, s.layer).double()
+                layer = LayerUpdate(s.update, weights[s.layer].double(), original)
+                s.dense = batch.plan.rule.reshape(layer)
+            self._project_update(s, weights[s.layer], batch.plan)
+        batch.seconds.projection += clock.lap()
+        return values, solved
 
     def _solve_layers(
-        self,
-        packed: PackedModel,
-        edits: Sequence[Edit],
-        values: Sequence[Value],
-        rule: Method,
-        method: str,
-        past_keys: Mapping[int, Tensor],
-        seconds: Seconds,
+        self, packed: PackedModel, values: Sequence[Value], batch: "_Batch"
     ) -> list[_Solved]:
-        layers, targets = self._recipe.layers, torch.stack([value.z for value in values]).double().T
-        clock = _Stopwatch()
-        sweep = KeySweep(packed, self._base.tokenizer, edits, self._recipe)
+        rule, layers, seconds = batch.plan.rule, batch.layers, batch.seconds
+        targets, clock = torch.stack([value.z for value in values]).double().T, _Stopwatch()
+        sweep = KeySweep(packed, self._base.tokenizer, batch.edits, self._recipe, layers)
         solved = []
         for index, layer in enumerate(layers):
-            keys, current = sweep.keys(layer), sweep.current(layer)
-            residual = (targets - current) / (len(layers) - index)  # R (d_out, B)
+            keys, bare_keys = sweep.keys(layer)
+            residual = (targets - sweep.current(layer)) / (len(layers) - index)  # R (d_out, B)
             seconds.keys += clock.lap()
-            moment = self._statistics.layers[layer]
-            past = past_keys.get(layer, keys.new_zeros(0, keys.shape[0])).to(keys).T
-            adjusted = rule.adjusted_keys(LayerProblem(keys, past, moment), self._recipe)
-            seconds.solve += clock.lap()
             weight = packed.weight(layer)
-            right = adjusted
-            if uses_sphere(method):
-                directions = self._directions(layer, weight)
-                right = project(adjusted, directions, rule.sphere_alpha(self._recipe))
+            problem = LayerProblem(
+                keys=keys,
+                bare_keys=bare_keys,
+                past=batch.past_keys.get(layer, keys.new_zeros(0, len(keys))).to(keys).T,
+                moment=self._statistics.layers[layer],
+                sphere=self._sphere_inside(layer, weight, batch.plan),
+            )
+            found = _Solved(layer, keys, residual.T, rule.adjusted_keys(problem, self._recipe))
+            seconds.solve += clock.lap()
+            if rule.projects_in_loop:
+                self._project_update(found, weight, batch.plan)
             seconds.projection += clock.lap()
-            solved.append(_Solved(layer, keys, residual.T, right))
+            solved.append(found)
             if index + 1 < len(layers):
-                written = right if rule.projects_in_loop else adjusted
-                weight += (residual @ written).to(weight)
+                weight += found.update.to(weight)
                 sweep.advance(layer, until=layers[index + 1])
             seconds.keys += clock.lap()
         return solved
 
-    def _scratch(self, view: PreTrainedModel) -> PreTrainedModel:
-        """A view with edited matrices of its own, free to be written."""
-        architecture, layers = self._base.architecture, self._recipe.layers
-        own = {layer: architecture.weight_of(view, layer).clone() for layer in layers}
-        return architecture.view_with(view, own)
+    def _sphere_inside(self, layer: int, weight: Tensor, plan: Plan) -> Projection | None:
+        """P⊥ on columns, where the method is to solve in the projected space."""
+        if plan.sphere != "solve":
+            return None
+        directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self._recipe)
+        return lambda keys: project(keys.T, directions, alpha).T
 
-    def _directions(self, layer: int, weight: Tensor) -> Tensor:
-        if self._recipe.principal_source == "current":
-            return principal_directions(weight, self._recipe.eta)
-        if layer not in self._original:
-            self._original[layer] = principal_directions(self._base_weight(layer), self._recipe.eta)
-        return self._original[layer]
+    def _project_update(self, solved: _Solved, weight: Tensor, plan: Plan) -> None:
+        """The one SPHERE step of every method, on factors and dense updates alike."""
+        if plan.sphere not in ("post", "reproject"):
+            return
+        directions, alpha = (
+            self._directions.of(solved.layer, weight),
+            plan.rule.sphere_alpha(self._recipe),
+        )
+        if solved.dense is not None:
+            solved.dense = project(solved.dense, directions, alpha)
+            return
+        solved.right = project(solved.right, directions, alpha)
+        if plan.sphere == "reproject":
+            null_space = self._statistics.layers[solved.layer].null_space(
+                self._recipe.alphaedit_tau
+            )
+            solved.right = null_space(solved.right.T).T
 
-    def _round(self, solved: _Solved) -> Factors:
-        grid = left_grid(self._base_weight(solved.layer))
+    def _round(self, solved: _Solved) -> Factors | Dense:
+        grid = left_grid(self._weight(self._base.model, solved.layer))
+        if solved.dense is not None:
+            return dense_on_grid(solved.dense, solved.keys.T, grid)
         return on_grid(solved.left, solved.right, solved.keys.T, grid)
 
-    def _base_weight(self, layer: int) -> Tensor:
-        return self._base.architecture.weight_of(self._base.model, layer)
+    def _weight(self, model: PreTrainedModel, layer: int) -> Tensor:
+        return self._base.architecture.weight_of(model, layer)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Edits that are solved together, and how."""
+
+    edits: Sequence[Edit]
+    plan: Plan
+    layers: tuple[int, ...]
+    past_keys: Mapping[int, Tensor]
+    seconds: Seconds
+
+
+def _joined(parts: Sequence[_Solved]) -> _Solved:
+    """The updates of one layer by edits that were solved one after another."""
+    return _Solved(
+        parts[0].layer,
+        torch.cat([part.keys for part in parts], dim=1),
+        torch.cat([part.left for part in parts]),
+        torch.cat([part.right for part in parts]),
+        parts[0].dense,
+    )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from editing_core.recipe import Recipe
 
 
 class KeySweep:
-    """Walks up the layers of ``recipe`` for a batch of edits; layers must be taken in order."""
+    """Walks up ``layers`` for a batch of edits; they must be taken in order."""
 
     def __init__(
         self,
@@ -25,8 +25,9 @@ class KeySweep:
         tokenizer: PreTrainedTokenizerBase,
         edits: Sequence[Edit],
         recipe: Recipe,
+        layers: Sequence[int],
     ) -> None:
-        self._packed, self._recipe, self._edits = packed, recipe, len(edits)
+        self._packed, self._layers, self._edits = packed, layers, len(edits)
         device = packed.model.device
         rows = [
             tokenise(tokenizer, edit, context) for edit in edits for context in recipe.all_contexts
@@ -44,11 +45,14 @@ class KeySweep:
         self._hidden = self._enter()
 
     @torch.no_grad()
-    def keys(self, layer: int) -> Tensor:
-        """K (d_in, B) in float64: inputs of the edited matrix, averaged over contexts."""
+    def keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the edited matrix: averaged over contexts, and at the bare prompt.
+
+        Both (d_in, B) in float64.
+        """
         found = self._packed.keys(self._tokens, self._packing, self._hidden, layer, self._subject)
         grouped = found.double().view(self._edits, len(self._weights), -1)
-        return torch.einsum("bcd,c->db", grouped, self._weights)
+        return torch.einsum("bcd,c->db", grouped, self._weights), grouped[:, 0].T
 
     @torch.no_grad()
     def current(self, layer: int) -> Tensor:
@@ -61,7 +65,7 @@ class KeySweep:
             packing,
             entering=self._hidden[bare],
             first=layer,
-            last=self._recipe.layers[-1],
+            last=self._layers[-1],
         )
         ends = packing.starts + packing.lengths - 1
         return out[ends].double().T
@@ -75,4 +79,4 @@ class KeySweep:
 
     @torch.no_grad()
     def _enter(self) -> Tensor:
-        return self._packed.run(self._tokens, self._packing, last=self._recipe.layers[0] - 1)
+        return self._packed.run(self._tokens, self._packing, last=self._layers[0] - 1)

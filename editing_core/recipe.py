@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
-PrincipalSource = Literal["original", "current"]
+PrincipalSource = Literal["original", "current", "every_k"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class Recipe:
         alphaedit_alpha: SPHERE's strength α on AlphaEdit.
         eta: SPHERE's share η of eigenvalue mass.
         alpha: SPHERE's strength α on every other update rule.
-        principal_source: Weights whose directions SPHERE spares: the base's or the head's.
+        principal_source: Weights whose directions SPHERE spares: the base's, the head's at every
+            batch (the authors' code), or the head's every ``every_k`` batches.
+        every_k: Batches for which directions are kept with ``every_k``.
+        emmet_ridge: λ_e of EMMET for batches of more than one edit.
     """
 
     model_digest: str
@@ -64,11 +67,18 @@ class Recipe:
     eta: float = 0.5
     alpha: float = 0.8
     principal_source: PrincipalSource = "original"
+    every_k: int = 10
+    emmet_ridge: float = 0.1
 
     @property
     def all_contexts(self) -> tuple[str, ...]:
         """The context templates of all groups, bare prompt first."""
         return tuple(context for group in self.contexts for context in group)
+
+    @property
+    def single_layer(self) -> int:
+        """The layer that rules of one layer edit: the second, as published (5 of 4 to 8)."""
+        return self.layers[min(1, len(self.layers) - 1)]
 
     @property
     def digest(self) -> str:

@@ -46,18 +46,31 @@ class Value:
 
 
 def optimise(
-    packed: PackedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], recipe: Recipe
+    packed: PackedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    edits: Sequence[Edit],
+    recipe: Recipe,
+    *,
+    layer: int | None = None,
 ) -> list[Value]:
     """The value of each edit, in order; edits of one call do not influence each other.
+
+    Args:
+        packed: The model to edit.
+        tokenizer: Its tokenizer.
+        edits: What to say.
+        recipe: Contexts and settings.
+        layer: The block whose output is optimised; by default the recipe's last.
 
     Raises:
         InvalidEdit: A subject or target has no tokens.
         NonFinite: An edit's loss is not finite.
     """
+    layer = recipe.layers[-1] if layer is None else layer
     values: list[Value] = []
     for first in range(0, len(edits), _CHUNK):
         chunk = edits[first : first + _CHUNK]
-        values += _optimise_chunk(packed, tokenizer, chunk, recipe)
+        values += _optimise_chunk(packed, tokenizer, chunk, recipe, layer)
     return values
 
 
@@ -212,9 +225,13 @@ class _Adam:
 
 
 def _optimise_chunk(
-    packed: PackedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit], recipe: Recipe
+    packed: PackedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    edits: Sequence[Edit],
+    recipe: Recipe,
+    layer: int,
 ) -> list[Value]:
-    settings, layer = recipe.value, recipe.layers[-1]
+    settings = recipe.value
     batch = _prepare(packed, _rows(tokenizer, edits, recipe), layer)
     objective = _Objective(packed, batch, layer, settings)
     delta = torch.zeros_like(objective.z0)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.edits.models import Edit
 from app.errors import UnknownOperation
 from app.operations.models import IdempotencyKey, Operation, OperationKind, OperationStatus
+from editing_core.methods import plan_named
 
 UNFINISHED = (OperationStatus.ACCEPTED, OperationStatus.RUNNING)
 
@@ -63,6 +64,8 @@ def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
     ids = [operation.id for operation in waiting]
     edits = {edit.id: edit for edit in session.scalars(select(Edit).where(Edit.id.in_(ids)))}
     method, subjects = edits[ids[0]].method, set[str]()
+    if not plan_named(method).rule.separable:
+        return 1  # its edits could not be undone one by one if they came together
     for position, operation in enumerate(waiting):
         edit = edits.get(operation.id)
         if edit is None or edit.method != method:

@@ -1,23 +1,28 @@
 """AlphaEdit: null-space constrained editing (Fang et al., arXiv 2410.02355)."""
 
-import torch
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace
-from editing_core.methods.base import LayerProblem
+from editing_core.methods.base import LayerProblem, LowRank
+from editing_core.methods.memit import ridge_rows
 from editing_core.recipe import Recipe
 
 _LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be written
 
 
-class AlphaEdit:
+class AlphaEdit(LowRank):
     """Δ = R K̂ᵀ (K̂K̂ᵀ + K̂_pK̂_pᵀ + λI)⁻¹ with K̂ = PK, K̂_p = PK_p, λ = ``recipe.alphaedit_l2``.
 
     Equal to the published [P(KKᵀ + C_p) + λI]⁻¹ P K Rᵀ; in dual form (`algorithms.md` §8.3):
     K⊥ = K̂ − K̂_p (λI + K̂_pᵀK̂_p)⁻¹ K̂_pᵀK̂ and A = (λI + K̂ᵀK⊥)⁻¹ K⊥ᵀ.
+
+    With SPHERE inside the solve, S = P P⊥ takes the place of P: K̂ = SᵀK, and Δ ends in Sᵀ. The
+    update is then the best one in the projected space, where projecting afterwards takes part of
+    each edit back, and it stays in the null space.
     """
 
     projects_in_loop = True
+    has_null_space = True
 
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
         """A, shape (B, d_in).
@@ -25,20 +30,19 @@ class AlphaEdit:
         Raises:
             KeyOutsideNullSpace: P removes over 90 % of a key.
         """
-        project = problem.moment.null_space(recipe.alphaedit_tau)
-        keys, past = project(problem.keys), project(problem.past)
+        null_space = problem.moment.null_space(recipe.alphaedit_tau)
+        keys, past = null_space(problem.keys), null_space(problem.past)
         _refuse_lost_keys(problem.keys, keys)
+        if problem.sphere is not None:
+            keys, past = problem.sphere(keys), problem.sphere(past)
         ridge = recipe.alphaedit_l2
+        fresh = keys
         if past.shape[1]:
-            gram = past.T @ past
-            gram.diagonal().add_(ridge)
-            fresh = keys - past @ torch.linalg.solve(gram, past.T @ keys)  # K⊥ (d_in, B)
-        else:
-            fresh = keys
-        core = keys.T @ fresh
-        core.diagonal().add_(ridge)
-        adjusted: Tensor = torch.linalg.solve(core, fresh.T)
-        return adjusted
+            fresh = keys - past @ (ridge_rows(past, past, ridge) @ keys)  # K⊥ (d_in, B)
+        rows = ridge_rows(keys, fresh, ridge)
+        if problem.sphere is not None:
+            rows = null_space(problem.sphere(rows.T)).T
+        return rows
 
     def sphere_alpha(self, recipe: Recipe) -> float:
         """``recipe.alphaedit_alpha``."""

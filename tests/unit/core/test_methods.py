@@ -5,9 +5,14 @@ import torch
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace, SingularStatistics, UnknownMethod
-from editing_core.methods import METHOD_NAMES, LayerProblem, method_named
+from editing_core.methods import METHOD_NAMES, LayerProblem, plan_named
 from editing_core.methods.alphaedit import AlphaEdit
-from editing_core.methods.memit import Memit
+from editing_core.methods.base import LayerUpdate
+from editing_core.methods.emmet import Emmet
+from editing_core.methods.memit import Memit, MemitSequential
+from editing_core.methods.prune import Prune
+from editing_core.methods.rect import Rect
+from editing_core.methods.rome import Rome
 from editing_core.recipe import Recipe
 from editing_core.sphere import principal_directions, project
 from editing_core.statistics import SecondMoment
@@ -38,7 +43,7 @@ def _moment() -> tuple[Tensor, SecondMoment]:
 def _problem(keys: Tensor, past: Tensor | None = None) -> tuple[Tensor, LayerProblem]:
     matrix, moment = _moment()
     none = torch.zeros(_WIDTH, 0, dtype=torch.float64)
-    return matrix, LayerProblem(keys, none if past is None else past, moment)
+    return matrix, LayerProblem(keys, keys, none if past is None else past, moment)
 
 
 def _null_space(matrix: Tensor) -> Tensor:
@@ -104,9 +109,8 @@ def test_a_key_that_the_null_space_does_not_hold_is_refused() -> None:
 
 def test_singular_statistics_are_refused() -> None:
     matrix = torch.diag(torch.tensor([0.0] + [1.0] * (_WIDTH - 1), dtype=torch.float64))
-    problem = LayerProblem(
-        _draw(_WIDTH, 1), torch.zeros(_WIDTH, 0, dtype=torch.float64), SecondMoment.of(matrix)
-    )
+    _, problem = _problem(_draw(_WIDTH, 1))
+    problem = replace(problem, moment=SecondMoment.of(matrix))
     with pytest.raises(SingularStatistics, match="singular"):
         Memit().adjusted_keys(problem, _RECIPE)
 
@@ -117,12 +121,95 @@ def test_statistics_without_a_decomposition_are_refused(bad: float) -> None:
         SecondMoment.of(torch.full((3, 3), bad))
 
 
-def test_every_method_has_a_name_with_and_without_sphere() -> None:
-    assert set(METHOD_NAMES) == {"memit", "memit+sphere", "alphaedit", "alphaedit+sphere"}
-    for name in METHOD_NAMES:
-        assert method_named(name).sphere_alpha(_RECIPE) > 0
+def test_every_rule_has_a_name_with_and_without_sphere() -> None:
+    rules = {name for name in METHOD_NAMES if "+" not in name}
+    assert rules == {"memit", "memit-seq", "alphaedit", "rect", "prune", "emmet", "rome"}
+    for rule in rules:
+        assert plan_named(rule).sphere == "none"
+        assert plan_named(rule + "+sphere").sphere == "post"
+        assert plan_named(rule).rule.sphere_alpha(_RECIPE) == (0.5 if rule == "alphaedit" else 0.8)
 
 
 def test_an_unknown_method_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UnknownMethod, match="choose one of memit, memit"):
-        method_named("rome")
+    with pytest.raises(UnknownMethod, match=r"choose one of memit, memit\+sphere"):
+        plan_named("nonsense")
+
+
+def test_memit_seq_equals_its_dense_solve_over_several_batches() -> None:
+    past = torch.zeros(_WIDTH, 0, dtype=torch.float64)
+    for batch in range(5):
+        keys, residual = _draw(_WIDTH, 3, seed=batch), _draw(_OUT, 3, seed=100 + batch)
+        matrix, problem = _problem(keys, past)
+        inner = _RECIPE.memit_lambda * matrix + past @ past.T + keys @ keys.T
+        dense = residual @ keys.T @ torch.linalg.inv(inner)
+        found = residual @ MemitSequential().adjusted_keys(problem, _RECIPE)
+        assert torch.allclose(found, dense, rtol=1e-9, atol=1e-12)
+        past = torch.cat([past, keys], dim=1)
+
+
+def test_memit_seq_without_a_past_is_memit() -> None:
+    _, problem = _problem(_draw(_WIDTH, 3))
+    expected = Memit().adjusted_keys(problem, _RECIPE)
+    assert torch.allclose(MemitSequential().adjusted_keys(problem, _RECIPE), expected, rtol=1e-12)
+
+
+def test_emmet_meets_its_constraint_and_is_rome_for_one_edit() -> None:
+    keys, recipe = _draw(_WIDTH, 4), replace(_RECIPE, emmet_ridge=0.0)
+    matrix, problem = _problem(keys)
+    rows = Emmet().adjusted_keys(problem, recipe)
+    assert torch.allclose(rows @ keys, torch.eye(4, dtype=torch.float64), atol=1e-9)
+    _, single = _problem(keys[:, :1])
+    direction = torch.linalg.solve(matrix, keys[:, :1])
+    rome = direction.T / (direction * keys[:, :1]).sum()
+    assert torch.allclose(Emmet().adjusted_keys(single, recipe), rome, rtol=1e-9)
+    assert torch.allclose(Rome().adjusted_keys(single, recipe), rome, rtol=1e-9)
+
+
+def test_rome_meets_the_bare_prompts_key() -> None:
+    _, problem = _problem(_draw(_WIDTH, 1))
+    problem = replace(problem, bare_keys=_draw(_WIDTH, 1, seed=9))
+    assert float(Rome().adjusted_keys(problem, _RECIPE) @ problem.bare_keys) == pytest.approx(1)
+
+
+def test_rect_keeps_the_entries_that_change_their_weight_most() -> None:
+    update, weight = _draw(_OUT, _WIDTH), _draw(_OUT, _WIDTH, seed=1)
+    kept = Rect().reshape(LayerUpdate(update, weight, weight))
+    share = (update / weight).abs()
+    assert int((kept != 0).sum()) == int(0.4 * update.numel())
+    assert float(share[kept != 0].min()) > float(share[kept == 0].max())
+    assert torch.equal(kept[kept != 0], update[kept != 0])
+
+
+def test_prune_bounds_the_accumulated_change_by_the_original_weight() -> None:
+    original, before = _draw(_OUT, _WIDTH, seed=1), _draw(_OUT, _WIDTH, seed=2) * 0.1
+    update = _draw(_OUT, 1, seed=3) @ _draw(1, _WIDTH, seed=4)
+    largest = float(torch.linalg.matrix_norm(original, ord=2))
+    assert float(torch.linalg.matrix_norm(before + update, ord=2)) > largest
+    found = Prune().reshape(LayerUpdate(update, original + before, original))
+    total = torch.linalg.svdvals(before + found)
+    expected = torch.linalg.svdvals(before + update)
+    damped = (expected / largest).log() + largest
+    expected = torch.where(expected > largest, damped, expected)
+    assert torch.allclose(total, expected.sort(descending=True).values, rtol=1e-9)
+
+
+def test_prune_leaves_a_small_change_alone() -> None:
+    original, update = _draw(_OUT, _WIDTH, seed=1), _draw(_OUT, _WIDTH, seed=2) * 1e-3
+    found = Prune().reshape(LayerUpdate(update, original, original))
+    assert torch.allclose(found, update, atol=1e-12)
+
+
+def test_solving_in_the_projected_space_equals_its_dense_form() -> None:
+    keys, past, residual = _draw(_WIDTH, 4), _draw(_WIDTH, 6, seed=5), _draw(_OUT, 4, seed=1)
+    matrix, problem = _problem(keys, past)
+    directions = principal_directions(_draw(_OUT, _WIDTH, seed=2), 0.5)
+    sphere = torch.eye(_WIDTH, dtype=torch.float64) - 0.5 * directions @ directions.T
+    s = _null_space(matrix) @ sphere
+    inside, before = s.T @ keys, s.T @ past
+    inner = inside @ inside.T + before @ before.T + _RECIPE.alphaedit_l2 * torch.eye(_WIDTH)
+    dense = residual @ inside.T @ torch.linalg.inv(inner) @ s.T
+    problem = replace(problem, sphere=lambda k: sphere @ k)
+    found = residual @ AlphaEdit().adjusted_keys(problem, _RECIPE)
+    assert torch.allclose(found, dense, rtol=1e-9, atol=1e-12)
+    p = _null_space(matrix)
+    assert torch.allclose(found @ p, found, atol=1e-12)  # and it stays in the null space
