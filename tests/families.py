@@ -17,7 +17,7 @@ _GPT = {"n_embd": _WIDTH, "n_inner": _INNER, "n_head": _HEADS, "n_positions": _P
 
 EDITABLE: dict[str, dict[str, Any]] = {
     "llama": _LLAMA,
-    "mistral": {**_LLAMA, "sliding_window": 4},
+    "mistral": {**_LLAMA, "sliding_window": 16},
     "qwen2": _LLAMA,
     "qwen3": _QWEN3,
     "gemma": {**_LLAMA, "head_dim": 16},
@@ -27,6 +27,8 @@ EDITABLE: dict[str, dict[str, Any]] = {
     "gpt_neox": {**_LLAMA, "use_parallel_residual": True},
     "phi": {**_LLAMA, "qk_layernorm": True},
 }
+# Attention and feed-forward read the same hidden state.
+PARALLEL = ("gptj", "gpt_neox", "phi")
 REFUSED: dict[str, dict[str, Any]] = {
     "gemma2": {**_LLAMA, "head_dim": 16},
     "gemma3_text": {**_LLAMA, "head_dim": 16},

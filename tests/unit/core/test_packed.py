@@ -5,7 +5,7 @@ from torch import Tensor
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel, Packing, Prefix
 
-_ROWS = [[5, 9, 20, 3, 40], [7], [300, 2, 11], [17, 17, 17, 17, 17, 17, 18]]
+_ROWS = [[5, 9, 20, 3, 40], [7], [300, 2, 11], [17] * 6 + [18], list(range(30, 60))]
 
 
 def _lengths(rows: list[list[int]]) -> Tensor:
@@ -27,16 +27,16 @@ def _plain(model: LoadedModel, layer: int | None) -> Tensor:
 
 
 @pytest.fixture
-def packed(tiny_model: LoadedModel) -> PackedModel:
-    return PackedModel(tiny_model.model, tiny_model.architecture)
+def packed(family_model: LoadedModel) -> PackedModel:
+    return PackedModel(family_model.model, family_model.architecture)
 
 
 @pytest.mark.parametrize("last", [0, 2, None])
 def test_packed_rows_come_out_as_each_row_alone(
-    tiny_model: LoadedModel, packed: PackedModel, last: int | None
+    family_model: LoadedModel, packed: PackedModel, last: int | None
 ) -> None:
     found = packed.run(_tokens(_ROWS), Packing.of(_lengths(_ROWS)), last=last)
-    assert torch.allclose(found, _plain(tiny_model, last), rtol=1e-4, atol=1e-4)
+    assert torch.allclose(found, _plain(family_model, last), rtol=1e-4, atol=1e-4)
 
 
 def test_a_run_may_enter_where_another_left(packed: PackedModel) -> None:
@@ -48,7 +48,7 @@ def test_a_run_may_enter_where_another_left(packed: PackedModel) -> None:
 
 def test_remembered_prefixes_replace_their_positions(packed: PackedModel) -> None:
     tokens, lengths = _tokens(_ROWS), _lengths(_ROWS)
-    before = torch.tensor([3, 0, 2, 6])
+    before = torch.tensor([3, 0, 2, 6, 20])
     whole = Packing.of(lengths)
     hidden = packed.run(tokens, whole, last=1)
     is_prefix = whole.positions[0] < before[torch.repeat_interleave(lengths)]
@@ -69,12 +69,12 @@ def test_remembered_prefixes_replace_their_positions(packed: PackedModel) -> Non
 
 
 def test_keys_are_the_inputs_of_the_edited_matrix(
-    tiny_model: LoadedModel, packed: PackedModel
+    family_model: LoadedModel, packed: PackedModel
 ) -> None:
     layer, seen = 1, []
-    module = tiny_model.model.get_submodule(tiny_model.architecture.module(layer))
+    module = family_model.model.get_submodule(family_model.architecture.module(layer))
     handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
-    tiny_model.model(torch.tensor([_ROWS[0]]))
+    family_model.model(torch.tensor([_ROWS[0]]))
     handle.remove()
     tokens, packing = _tokens(_ROWS), Packing.of(_lengths(_ROWS))
     entering = packed.run(tokens, packing, last=layer - 1)
@@ -82,17 +82,17 @@ def test_keys_are_the_inputs_of_the_edited_matrix(
     assert torch.allclose(found, seen[0][[0, 4]], atol=1e-5)
 
 
-def test_logits_are_the_models_own(tiny_model: LoadedModel, packed: PackedModel) -> None:
+def test_logits_are_the_models_own(family_model: LoadedModel, packed: PackedModel) -> None:
     final = packed.run(_tokens(_ROWS[:1]), Packing.of(_lengths(_ROWS[:1])))
-    expected = tiny_model.model(torch.tensor([_ROWS[0]])).logits[0]
+    expected = family_model.model(torch.tensor([_ROWS[0]])).logits[0]
     assert torch.allclose(packed.logits(final), expected, atol=1e-4)
 
 
-def test_the_model_itself_is_left_as_it_was(tiny_model: LoadedModel) -> None:
-    before = tiny_model.model(torch.tensor([_ROWS[0]])).logits
-    implementation = tiny_model.model.config._attn_implementation
-    packed = PackedModel(tiny_model.model, tiny_model.architecture)
+def test_the_model_itself_is_left_as_it_was(family_model: LoadedModel) -> None:
+    before = family_model.model(torch.tensor([_ROWS[0]])).logits
+    implementation = family_model.model.config._attn_implementation
+    packed = PackedModel(family_model.model, family_model.architecture)
     packed.run(_tokens(_ROWS), Packing.of(_lengths(_ROWS)))
-    after = tiny_model.model(torch.tensor([_ROWS[0]])).logits
-    assert tiny_model.model.config._attn_implementation == implementation != "errata_packed"
+    after = family_model.model(torch.tensor([_ROWS[0]])).logits
+    assert family_model.model.config._attn_implementation == implementation != "errata_packed"
     assert torch.equal(after, before)
