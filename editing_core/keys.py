@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit, tokenise
-from editing_core.model.packed import PackedModel, Packing
+from editing_core.model.packed import PackedModel
+from editing_core.model.packing import Packing
 from editing_core.recipe import Recipe
 
 

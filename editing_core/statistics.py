@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from editing_core.errors import SingularStatistics
 from editing_core.model.loading import LoadedModel
-from editing_core.model.packed import PackedModel, Packing
+from editing_core.model.packed import PackedModel
+from editing_core.model.packing import Packing
 from editing_core.progress import Progress, silent
 
 WINDOW = 512  # tokens a sequence; attention beyond it adds cost, not information about keys

@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit, target_tokens, tokenise
 from editing_core.errors import NonFinite
-from editing_core.model.packed import PackedModel, Packing, Prefix
+from editing_core.model.packed import PackedModel
+from editing_core.model.packing import Packing, Prefix
 from editing_core.recipe import Recipe, ValueSettings
 
 _BARE = "{}"

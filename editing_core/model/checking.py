@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from editing_core.errors import UnsupportedModel
 from editing_core.model.architecture import SUPPORTED, Architecture, resolve
-from editing_core.model.packed import PackedModel, Packing, attends_on_its_own, hidden_of
+from editing_core.model.packed import PackedModel, attends_on_its_own, hidden_of
+from editing_core.model.packing import Packing
 from editing_core.model.view import private_copy
 
 _TOKENS = 5

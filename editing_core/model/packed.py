@@ -7,7 +7,7 @@ The model's own forward does the work: blocks are wrapped, so that a run can ent
 any block and leave it after any other (`algorithms.md` §8.2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -18,109 +18,10 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from editing_core.errors import UnsupportedModel
 from editing_core.model.architecture import Architecture
+from editing_core.model.packing import Packing
 from editing_core.model.view import private_copy
 
 _ATTENTION = "errata_packed"
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Keys and values of the positions before the packed ones, per layer, padded on the right.
-
-    Attributes:
-        lengths: (R,) positions each row has.
-        layers: layer → keys, values, each (R, heads, longest, head size).
-    """
-
-    lengths: Tensor
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def select(self, rows: Tensor) -> "Prefix":
-        """The prefix of these rows alone, no wider than the longest of them needs."""
-        lengths = self.lengths[rows]
-        width = int(lengths.max())
-        layers = {
-            layer: (k[rows, :, :width], v[rows, :, :width]) for layer, (k, v) in self.layers.items()
-        }
-        return Prefix(lengths, layers)
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How R rows lie end to end in T = Σ lengths positions.
-
-    Attributes:
-        lengths: (R,) positions of each row.
-        starts: (R,) index of each row's first position in the packed sequence.
-        flat: (T,) index of each packed position in the padded (R · longest) layout.
-        positions: (1, T) position of each in its own sentence, prefix counted.
-        mask: (R, 1, longest, prefix + longest) what each padded query may look at.
-        prefix: Earlier positions of the rows, if any.
-        record: Where to put this run's keys and values, if anywhere.
-    """
-
-    lengths: Tensor
-    starts: Tensor
-    flat: Tensor
-    positions: Tensor
-    mask: Tensor
-    prefix: Prefix | None = None
-    record: Prefix | None = None
-
-    @classmethod
-    def of(
-        cls, lengths: Tensor, *, prefix: Prefix | None = None, record: Prefix | None = None
-    ) -> "Packing":
-        """Lay out rows of the given lengths (R,) after their prefixes."""
-        longest = int(lengths.max())
-        inside = torch.arange(longest, device=lengths.device).expand(len(lengths), -1)
-        present = inside < lengths[:, None]  # (R, longest)
-        before = torch.zeros_like(lengths) if prefix is None else prefix.lengths
-        causal = inside[:, None, :] <= inside[:, :, None]  # (R, longest, longest)
-        mask = causal
-        if prefix is not None:
-            width = int(before.max())
-            seen = torch.arange(width, device=lengths.device) < before[:, None]  # (R, width)
-            mask = torch.cat([seen[:, None, :].expand(-1, longest, -1), causal], dim=2)
-        return cls(
-            lengths=lengths,
-            starts=lengths.cumsum(0) - lengths,
-            flat=present.flatten().nonzero().squeeze(1),
-            positions=(inside + before[:, None])[present][None],
-            mask=mask[:, None],
-            prefix=prefix,
-            record=record,
-        )
-
-    def within(self, window: int | None) -> Tensor:
-        """``mask``, less what lies ``window`` or more positions before a query."""
-        if window is None or self.mask.shape[3] <= window:
-            return self.mask
-        rows, longest = len(self.lengths), self.mask.shape[2]
-        inside = torch.arange(longest, device=self.mask.device).expand(rows, -1)
-        if self.prefix is None:
-            queries = keys = inside
-        else:
-            queries = inside + self.prefix.lengths[:, None]  # (R, longest)
-            width = self.mask.shape[3] - longest
-            before = torch.arange(width, device=self.mask.device).expand(rows, -1)
-            keys = torch.cat([before, queries], dim=1)
-        near = queries[:, :, None] - keys[:, None, :] < window
-        return self.mask & near[:, None]
-
-    def pad(self, packed: Tensor) -> Tensor:
-        """(1, heads, T, size) → (R, heads, longest, size), zeros where a row has ended."""
-        _, heads, _, size = packed.shape
-        rows, longest = len(self.lengths), self.mask.shape[2]
-        padded = packed.new_zeros(rows * longest, heads, size)
-        padded = padded.index_copy(0, self.flat, packed[0].transpose(0, 1))
-        return padded.view(rows, longest, heads, size).transpose(1, 2)
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """(R, heads, longest, size) → (1, T, heads, size)."""
-        rows, heads, longest, size = padded.shape
-        flat = padded.transpose(1, 2).reshape(rows * longest, heads, size)
-        return flat.index_select(0, self.flat)[None]
 
 
 def _packed_attention(
@@ -196,7 +97,7 @@ class _Left(Exception):
 
 
 class _Stage(nn.Module):
-    """A block that a run can skip, enter at, or leave before."""
+    """A block that a run can skip, enter at, or leave: after it, or before the first."""
 
     def __init__(self, block: nn.Module, layer: int, run: "_Run") -> None:
         super().__init__()
@@ -205,15 +106,19 @@ class _Stage(nn.Module):
         self.run = run
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if self.layer < self.run.first:
+        run = self.run
+        if self.layer < run.first:
             # Nobody reads it: where the run enters, `entering` takes its place. A tuple suits
             # models that unpack what a block returns and models that do not.
             return (hidden,)
-        if self.layer == self.run.first and self.run.entering is not None:
-            hidden = self.run.entering[None]
-        if self.run.last is not None and self.layer > self.run.last:
+        if self.layer == run.first and run.entering is not None:
+            hidden = run.entering[None]
+        if run.last is not None and self.layer > run.last:
             raise _Left(hidden[0])
-        return self.block(hidden, *args, **kwargs)
+        out = self.block(hidden, *args, **kwargs)
+        if self.layer == run.last:
+            raise _Left(hidden_of(out)[0])
+        return out
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -267,7 +172,15 @@ class PackedModel:
             entering: (T, d) input of block ``first``; needed if ``first`` is not 0.
             first: Block at which the run enters.
             last: Block after which it leaves; −1 leaves before the first.
+
+        Raises:
+            UnsupportedModel: There is no block ``first``; a value needs one above the edited ones.
         """
+        if first >= self.architecture.layers:
+            raise UnsupportedModel(
+                f"no block {first} to enter: the model has {self.architecture.layers}, and at "
+                "least one must lie above the edited layers"
+            )
         try:
             hidden = self._enter(tokens, packing, entering, first, last)
         except _Left as left:

@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from editing_core.errors import UnsupportedModel
 from editing_core.model.loading import LoadedModel
-from editing_core.model.packed import PackedModel, Packing, Prefix
+from editing_core.model.packed import PackedModel, hidden_of
+from editing_core.model.packing import Packing, Prefix
 
 _ROWS = [[5, 9, 20, 3, 40], [7], [300, 2, 11], [17] * 6 + [18], list(range(30, 60))]
 
@@ -18,11 +20,15 @@ def _tokens(rows: list[list[int]]) -> Tensor:
 
 def _plain(model: LoadedModel, layer: int | None) -> Tensor:
     """Each row alone through the model's own forward, end to end."""
-    found = []
+    if layer is None:
+        outputs = [model.model.base_model(torch.tensor([row])).last_hidden_state for row in _ROWS]
+        return torch.cat([output[0] for output in outputs])
+    found: list[Tensor] = []
+    block = model.model.get_submodule(f"{model.architecture.blocks}.{layer}")
+    handle = block.register_forward_hook(lambda _m, _a, out: found.append(hidden_of(out)[0]))
     for row in _ROWS:
-        out = model.model(torch.tensor([row]), output_hidden_states=True)
-        states = out.hidden_states
-        found.append(states[-1 if layer is None else layer + 1][0])
+        model.model(torch.tensor([row]))
+    handle.remove()
     return torch.cat(found)
 
 
@@ -31,7 +37,7 @@ def packed(family_model: LoadedModel) -> PackedModel:
     return PackedModel(family_model.model, family_model.architecture)
 
 
-@pytest.mark.parametrize("last", [0, 2, None])
+@pytest.mark.parametrize("last", [0, 2, 3, None])
 def test_packed_rows_come_out_as_each_row_alone(
     family_model: LoadedModel, packed: PackedModel, last: int | None
 ) -> None:
@@ -44,6 +50,13 @@ def test_a_run_may_enter_where_another_left(packed: PackedModel) -> None:
     half = packed.run(tokens, packing, last=1)
     found = packed.run(tokens, packing, entering=half, first=2)
     assert torch.allclose(found, packed.run(tokens, packing), atol=1e-6)
+
+
+def test_a_run_needs_a_block_to_enter(packed: PackedModel) -> None:
+    tokens, packing = _tokens(_ROWS), Packing.of(_lengths(_ROWS))
+    top = packed.run(tokens, packing, last=3)
+    with pytest.raises(UnsupportedModel, match="no block 4 to enter: the model has 4"):
+        packed.run(tokens, packing, entering=top, first=4)
 
 
 def test_remembered_prefixes_replace_their_positions(packed: PackedModel) -> None:
