@@ -30,6 +30,23 @@ class ValueSettings:
 
 
 @dataclass(frozen=True)
+class FineTuneSettings:
+    """How the FT baseline is trained (`algorithms.md` §1.2).
+
+    Attributes:
+        steps: Forward passes at most.
+        learning_rate: Adam's step size.
+        stop_loss: Mean loss at which training ends.
+        largest_change: Bound on every entry of |ΔW|; None for none.
+    """
+
+    steps: int = 25
+    learning_rate: float = 5e-4
+    stop_loss: float = 1e-2
+    largest_change: float | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The recipe of one model.
 
@@ -53,6 +70,7 @@ class Recipe:
             batch (the authors' code), or the head's every ``every_k`` batches.
         every_k: Batches for which directions are kept with ``every_k``.
         emmet_ridge: λ_e of EMMET for batches of more than one edit.
+        finetune: Settings of FT.
     """
 
     model_digest: str
@@ -69,6 +87,7 @@ class Recipe:
     principal_source: PrincipalSource = "original"
     every_k: int = 10
     emmet_ridge: float = 0.1
+    finetune: FineTuneSettings = FineTuneSettings()
 
     @property
     def all_contexts(self) -> tuple[str, ...]:
@@ -94,8 +113,10 @@ class Recipe:
         """Read what ``to_json`` wrote."""
         record: dict[str, Any] = json.loads(text)
         value = ValueSettings(**record.pop("value"))
+        finetune = FineTuneSettings(**record.pop("finetune", {}))
         known = {field.name for field in fields(cls)}
-        return cls(value=value, **{k: _tuples(v) for k, v in record.items() if k in known})
+        rest = {name: _tuples(found) for name, found in record.items() if name in known}
+        return cls(value=value, finetune=finetune, **rest)
 
 
 def _tuples(value: Any) -> Any:

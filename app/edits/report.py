@@ -41,7 +41,7 @@ class LayerReport(_Report):
     layer: int
     delta_norm: float
     """Frobenius norm of the edit's own part of the change."""
-    achieved_fraction: float
+    achieved_fraction: float | None
     """Share of the wanted output change that this part makes at the edit's own key."""
     energy_before: float
     """Hyperspherical energy before the revision, relative to random neurons."""

@@ -11,8 +11,9 @@ from app.resident.resident import Resident
 from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
 from editing_core.delta import Weights
 from editing_core.edit import Edit
-from editing_core.editor import Editor, Solution
+from editing_core.editor import Editor
 from editing_core.energy import hyperspherical_energy
+from editing_core.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from editing_core.errors import UnknownMethod
 from editing_core.methods.alphaedit import AlphaEdit
 from editing_core.methods.base import LayerProblem, LayerUpdate, LowRank, Method, Projection
 from editing_core.methods.emmet import Emmet
+from editing_core.methods.finetune import FineTune
 from editing_core.methods.memit import Memit, MemitSequential
 from editing_core.methods.prune import Prune
 from editing_core.methods.rect import Rect
@@ -22,6 +23,7 @@ from editing_core.methods.rome import Rome
 __all__ = [
     "METHOD_NAMES",
     "PLANS",
+    "FineTune",
     "LayerProblem",
     "LayerUpdate",
     "LowRank",
@@ -37,6 +39,7 @@ Sphere = Literal["none", "post", "solve", "reproject"]
 finished update that is then put back into the null space."""
 
 _RULES: dict[str, type[Method]] = {
+    "ft": FineTune,
     "memit": Memit,
     "memit-seq": MemitSequential,
     "alphaedit": AlphaEdit,

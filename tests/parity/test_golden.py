@@ -18,10 +18,11 @@ from torch import Tensor
 
 from editing_core.delta import Delta, Weights, keys_of
 from editing_core.edit import Edit
-from editing_core.editor import Editor, Solution
+from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel
 from editing_core.model.view import view_of
 from editing_core.recipe import Recipe
+from editing_core.solution import Solution
 from editing_core.statistics import SecondMoment, Statistics
 
 _GOLDEN = Path(__file__).parent / "golden"

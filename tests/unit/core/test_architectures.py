@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from editing_core.delta import Delta, Weights, left_grid, on_grid
 from editing_core.edit import Edit, tokenise
-from editing_core.editor import Editor, Solution
+from editing_core.editor import Editor
 from editing_core.errors import UnsupportedModel
 from editing_core.model.architecture import Site, resolve
 from editing_core.model.loading import LoadedModel, load_model
@@ -18,6 +18,7 @@ from editing_core.model.packed import PackedModel, hidden_of
 from editing_core.model.view import private_copy
 from editing_core.probe import score
 from editing_core.recipe import Recipe, ValueSettings
+from editing_core.solution import Solution
 from editing_core.statistics import collect
 from editing_core.values import optimise
 from tests.families import PARALLEL

@@ -3,19 +3,21 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
-from editing_core.delta import Weights
+from editing_core.delta import Delta, Weights
 from editing_core.digest import tensors_digest
 from editing_core.edit import Edit
-from editing_core.editor import Editor, Solution
+from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
 from editing_core.keys import KeySweep
-from editing_core.methods import METHOD_NAMES
+from editing_core.methods import METHOD_NAMES, PLANS, LayerProblem, plans_of
+from editing_core.methods.memit import Memit
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.model.view import view_of
 from editing_core.preparation import default_layers, default_recipe
 from editing_core.probe import score
 from editing_core.recipe import Recipe
+from editing_core.solution import EditReport, Solution
 from editing_core.statistics import Statistics, collect
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
@@ -50,6 +52,12 @@ def _base(model: LoadedModel, recipe: Recipe) -> dict[int, Tensor]:
 def _edited(model: LoadedModel, recipe: Recipe, solution: Solution) -> dict[str, Tensor]:
     weights = Weights(_base(model, recipe)).changed(add=[solution.delta]).materialise()
     return {model.architecture.parameter(layer): matrix for layer, matrix in weights.items()}
+
+
+def _achieved(report: EditReport, layer: int) -> float:
+    (found,) = (found for found in report.layers if found.layer == layer)
+    assert found.achieved_fraction is not None
+    return found.achieved_fraction
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
@@ -103,17 +111,16 @@ def test_the_report_says_what_the_factors_do(tiny_model: LoadedModel, editor: Ed
             factors = solution.delta.select([index]).layers[layer.layer]
             delta = factors.update()
             assert layer.delta_norm == pytest.approx(float(delta.norm()), rel=1e-3)
-            assert 0 < layer.achieved_fraction <= 1
+            assert 0 < _achieved(report, layer.layer) <= 1
 
 
 def test_remembered_keys_weaken_a_second_edit_of_the_same_fact(
-    tiny_model: LoadedModel, editor: Editor
+    tiny_model: LoadedModel, recipe: Recipe, editor: Editor
 ) -> None:
     first = editor.solve(tiny_model.model, _EDITS[:1], method="alphaedit")
     remembered = {layer: factors.keys for layer, factors in first.delta.layers.items()}
     again = editor.solve(tiny_model.model, _EDITS[:1], method="alphaedit", past_keys=remembered)
-    lowest = first.reports[0].layers[0].achieved_fraction
-    weakened = again.reports[0].layers[0].achieved_fraction
+    lowest, weakened = (_achieved(s.reports[0], recipe.layers[0]) for s in (first, again))
     assert weakened == pytest.approx(lowest / (1 + lowest), rel=1e-3)  # 1/2 as the ridge vanishes
 
 
@@ -123,3 +130,49 @@ def test_a_projection_that_leaves_nothing_of_a_key_is_refused(
     editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.0), statistics)
     with pytest.raises(KeyOutsideNullSpace):
         editor.solve(tiny_model.model, _EDITS, method="alphaedit")
+
+
+class _Half(Memit):
+    """A rule of one's own: half of what MEMIT writes."""
+
+    def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
+        return super().adjusted_keys(problem, recipe) / 2
+
+
+def test_a_rule_from_outside_works_with_and_without_sphere(
+    tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
+) -> None:
+    plans = {**PLANS, **plans_of("half", _Half())}
+    editor = Editor(tiny_model, recipe, statistics, plans)
+    first = recipe.layers[0]
+    for suffix in ("", "+sphere"):
+        whole, half = (
+            editor.solve(tiny_model.model, _EDITS, method=name + suffix).delta.layers[first]
+            for name in ("memit", "half")
+        )
+        error = (half.update() - whole.update() / 2).norm() / whole.update().norm()
+        assert float(error) < 1e-5
+
+
+def test_edits_taken_one_by_one_build_on_each_other(
+    tiny_model: LoadedModel, recipe: Recipe, editor: Editor
+) -> None:
+    together = editor.solve(tiny_model.model, _EDITS, method="rome")
+    first = editor.solve(tiny_model.model, _EDITS[:1], method="rome")
+    view = view_of(tiny_model.model, _edited(tiny_model, recipe, first))
+    second = editor.solve(view, _EDITS[1:], method="rome")
+    layer = recipe.single_layer
+    assert list(together.delta.layers) == [layer]
+    for found, expected in ((0, first), (1, second)):
+        part = together.delta.select([found]).layers[layer].update()
+        alone = expected.delta.layers[layer].update()
+        assert float((part - alone).norm() / alone.norm()) < 1e-3
+
+
+def test_a_dense_update_belongs_to_its_batch_as_a_whole(
+    tiny_model: LoadedModel, editor: Editor
+) -> None:
+    delta = editor.solve(tiny_model.model, _EDITS, method="rect+sphere").delta
+    assert Delta.from_bytes(delta.to_bytes()).to_bytes() == delta.to_bytes()
+    with pytest.raises(ValueError, match="no part"):
+        delta.select([0])
