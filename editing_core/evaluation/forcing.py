@@ -1,0 +1,180 @@
+"""Teacher forcing: how well a model foretells targets, many prompts at a time.
+
+Every prompt runs once, whatever the number of its targets: a target of one token is read off the
+prompt's last position, a longer one continues on the prompt's keys and values. The LM head sees
+only positions that predict a target token. Prompts of like length go together, end to end
+without padding.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from editing_core.edit import target_tokens
+from editing_core.model.packed import PackedModel
+from editing_core.model.packing import Packing, Prefix
+from editing_core.progress import Progress, silent
+
+_POSITIONS = 2048  # of prompts in one forward pass; bounds memory
+_HEAD_ROWS = 256  # positions whose logits are held at a time
+
+Question = tuple[str, str]
+"""A prompt and a target that may follow it."""
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What a model makes of a target after a prompt, each token given those before it.
+
+    Attributes:
+        nll: Mean of −log p(token) over the target's tokens.
+        hits: For each token of the target, whether it is the arg-max.
+    """
+
+    nll: float
+    hits: tuple[bool, ...]
+
+    @property
+    def match(self) -> bool:
+        """Whether every token is the arg-max."""
+        return all(self.hits)
+
+    @property
+    def share(self) -> float:
+        """Share of the tokens that are the arg-max."""
+        return sum(self.hits) / len(self.hits)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt with the targets asked after it, as token ids."""
+
+    text: str
+    ids: list[int]
+    targets: Mapping[str, list[int]]
+
+
+@torch.no_grad()
+def force(
+    packed: PackedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Iterable[Question],
+    *,
+    progress: Progress = silent,
+    step: str = "evaluate",
+) -> dict[Question, Forced]:
+    """What the model makes of each question; one that is asked twice costs once.
+
+    A beginning-of-text token belongs to prompts only, never to targets, whatever the tokenizer
+    adds by default (`algorithms.md` §3.2).
+
+    Raises:
+        InvalidEdit: A target has no tokens.
+    """
+    prompts = _prompts(tokenizer, questions)
+    found: dict[Question, Forced] = {}
+    done = 0
+    progress(step, 0, len(prompts))
+    for chunk in _chunks(prompts):
+        found |= _force_chunk(packed, chunk)
+        done += len(chunk)
+        progress(step, done, len(prompts))
+    return found
+
+
+def _prompts(tokenizer: PreTrainedTokenizerBase, questions: Iterable[Question]) -> list[_Prompt]:
+    """The distinct prompts, shortest first."""
+    asked: dict[str, dict[str, list[int]]] = {}
+    tokens: dict[str, list[int]] = {}
+    for prompt, target in questions:
+        if target not in tokens:
+            tokens[target] = target_tokens(tokenizer, target)
+        asked.setdefault(prompt, {})[target] = tokens[target]
+    if not asked:
+        return []
+    ids: list[list[int]] = tokenizer(list(asked))["input_ids"]
+    prompts = [_Prompt(text, row, asked[text]) for text, row in zip(asked, ids, strict=True)]
+    return sorted(prompts, key=lambda prompt: len(prompt.ids))
+
+
+def _chunks(prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
+    chunk: list[_Prompt] = []
+    positions = 0
+    for prompt in prompts:
+        if chunk and positions + len(prompt.ids) > _POSITIONS:
+            yield chunk
+            chunk, positions = [], 0
+        chunk.append(prompt)
+        positions += len(prompt.ids)
+    if chunk:
+        yield chunk
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Token sequences end to end."""
+
+    tokens: Tensor  # (T,)
+    lengths: Tensor  # (R,)
+
+    @classmethod
+    def of(cls, rows: Sequence[list[int]], device: torch.device) -> Self:
+        return cls(
+            torch.tensor([token for row in rows for token in row], device=device),
+            torch.tensor([len(row) for row in rows], device=device),
+        )
+
+
+def _force_chunk(packed: PackedModel, chunk: Sequence[_Prompt]) -> dict[Question, Forced]:
+    device = packed.model.device
+    asked = [
+        (row, target, ids)
+        for row, prompt in enumerate(chunk)
+        for target, ids in prompt.targets.items()
+    ]
+    longer = [(row, ids) for row, _, ids in asked if len(ids) > 1]
+    rows = _Rows.of([prompt.ids for prompt in chunk], device)
+    prefix = Prefix(rows.lengths)
+    packing = Packing.of(rows.lengths, record=prefix if longer else None)
+    hidden = packed.run(rows.tokens, packing)[rows.lengths.cumsum(0) - 1]  # (R, d)
+    if longer:
+        tails = _Rows.of([ids[:-1] for _, ids in longer], device)
+        owners = torch.tensor([row for row, _ in longer], device=device)
+        tail_packing = Packing.of(tails.lengths, prefix=prefix.select(owners))
+        hidden = torch.cat([hidden, packed.run(tails.tokens, tail_packing)])
+    at: list[int] = []
+    spoken: list[int] = []
+    following = len(chunk)  # where the positions of the next longer target begin
+    for row, _, ids in asked:
+        at += [row, *range(following, following + len(ids) - 1)]
+        spoken += ids
+        following += len(ids) - 1
+    nll, hits = _read(packed, hidden, at, spoken)
+    found, first = {}, 0
+    for row, target, ids in asked:
+        last = first + len(ids)
+        mean = sum(nll[first:last]) / len(ids)
+        found[chunk[row].text, target] = Forced(mean, tuple(hits[first:last]))
+        first = last
+    return found
+
+
+def _read(
+    packed: PackedModel, hidden: Tensor, at: Sequence[int], spoken: Sequence[int]
+) -> tuple[list[float], list[bool]]:
+    """−log p of token ``spoken[m]`` at row ``at[m]`` of ``hidden``, and whether it is the top."""
+    positions = torch.tensor(at, device=hidden.device)
+    tokens = torch.tensor(spoken, device=hidden.device)
+    nll = hidden.new_empty(len(at), dtype=torch.float32)
+    hits = torch.empty(len(at), dtype=torch.bool, device=hidden.device)
+    for first in range(0, len(hidden), _HEAD_ROWS):
+        logits = packed.logits(hidden[first : first + _HEAD_ROWS]).float()  # (≤ 256, vocabulary)
+        here = ((positions >= first) & (positions < first + len(logits))).nonzero().flatten()
+        rows, expected = positions[here] - first, tokens[here]
+        nll[here] = logits.logsumexp(1)[rows] - logits[rows, expected]
+        hits[here] = logits.argmax(1)[rows] == expected
+    return nll.tolist(), hits.tolist()
