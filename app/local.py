@@ -1,6 +1,8 @@
-"""The commands that run the model themselves: `errata serve` and `errata calibrate`."""
+"""The commands that run the model themselves: `errata serve`, `calibrate` and `bench`."""
 
 import inspect
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +76,71 @@ def calibrate_command(
     layers = ", ".join(map(str, recipe.layers))
     told = f"calibrated layers {layers} on {len(words)} characters; recipe {recipe.digest}"
     typer.echo(recipe.to_json() if machine else told)
+
+
+def bench_command(
+    data: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="Records, JSON or JSON Lines, may be .gz."),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="counterfact, counterfact-flat, zsre or zsre-flat.")
+    ],
+    methods: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results and progress.")],
+    edits: Annotated[
+        int, typer.Option(min=1, help="Records to edit, the first of the data.")
+    ] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Edits solved together.")] = 100,
+    evaluate_every: Annotated[
+        int, typer.Option(min=1, help="Measure after as many further edits, and at the end.")
+    ] = 250,
+    limit_evaluation: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most records measured before the end, drawn by the seed."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    reference: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Text for perplexity; default: bundled."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
+    ] = None,
+    machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
+) -> None:
+    """Edit a set of facts by each method in turn, and measure what becomes of the model.
+
+    Writes results.json, results.md and plots. A run that was killed continues where it was.
+    """
+    settings = _settings({"model": model, "data_dir": data_dir})
+    words = None if reference is None else _read(reference)
+    from app.bench import BenchOptions, run_bench
+    from editing_core.errors import EditingError
+
+    options = BenchOptions(
+        data=data,
+        form=form,
+        methods=tuple(dict.fromkeys(name.strip() for name in methods.split(","))),
+        out=out,
+        edits=edits,
+        batch_size=batch_size,
+        evaluate_every=evaluate_every,
+        limit_evaluation=limit_evaluation,
+        seed=seed,
+        reference=words,
+        command=shlex.join(["errata", *sys.argv[1:]]),
+    )
+    with StepDisplay(Console(stderr=True)) as steps:
+        try:
+            results = run_bench(settings, options, steps)
+        except EditingError as error:
+            typer.echo(f"errata: {error}", err=True)
+            raise typer.Exit(_EXIT_FAILED) from error
+    typer.echo(results if machine else f"results are in {out / 'results.md'}")
 
 
 serve_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

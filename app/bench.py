@@ -1,0 +1,186 @@
+"""`errata bench`: what to run, where it ran, and what it leaves behind."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+
+from app.resident.preparation import Prepared, prepare
+from app.settings import Settings
+from editing_core.evaluation.bench import Bench, Subject
+from editing_core.evaluation.configuration import Configuration
+from editing_core.evaluation.journal import Journal, write_atomically
+from editing_core.evaluation.plots import check_plots, plot_energy, plot_metrics, plot_weights
+from editing_core.evaluation.reading import Reading, read_records
+from editing_core.evaluation.report import results_markdown
+from editing_core.evaluation.row import Row, rows_to_json
+from editing_core.methods import plan_named
+from editing_core.preparation import bundled_text
+from editing_core.progress import Progress
+
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What the command line asks for.
+
+    Attributes:
+        data: File of the records.
+        form: Its format.
+        methods: The methods, in the order they run.
+        out: Folder of results.
+        edits: Records to edit.
+        batch_size: Edits solved together.
+        evaluate_every: Edits from one measurement to the next.
+        limit_evaluation: Most records measured before the end.
+        seed: Of what is drawn.
+        reference: Text for perplexity; None for the bundled one.
+        command: The command line itself, for the report.
+    """
+
+    data: Path
+    form: str
+    methods: tuple[str, ...]
+    out: Path
+    edits: int
+    batch_size: int
+    evaluate_every: int
+    limit_evaluation: int | None
+    seed: int
+    reference: str | None
+    command: str
+
+
+def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> str:
+    """Run what is not done yet and write the results; returns ``results.json``.
+
+    Raises:
+        EditingError: The data, a method's name, the model or the folder will not do.
+    """
+    check_plots()
+    for method in options.methods:
+        plan_named(method)
+    reading = read_records(options.data, options.form)
+    reading.first(options.edits)  # too few records: to be known before the model is loaded
+    prepared = prepare(settings, progress)
+    reference = bundled_text("reference") if options.reference is None else options.reference
+    subject = Subject(
+        base=prepared.base,
+        editor=prepared.editor,
+        layers=prepared.recipe.layers,
+        records=reading.first(options.edits),
+        reference=reference,
+        commit=_commit(),
+    )
+    configuration = _configuration(options, prepared, reference)
+    journal = Journal(options.out)
+    with journal.opened(configuration):
+        bench = Bench(subject, configuration, journal, progress)
+        bench.unedited()
+        for method in options.methods:
+            bench.run(method)
+            _write_results(bench, subject, configuration, journal, options, reading)
+        _write_plots(bench, subject, journal, options)
+    return (options.out / "results.json").read_text(encoding="utf-8")
+
+
+def _configuration(options: BenchOptions, prepared: Prepared, reference: str) -> Configuration:
+    return Configuration(
+        data_digest=hashlib.sha256(options.data.read_bytes()).hexdigest(),
+        form=options.form,
+        edits=options.edits,
+        batch_size=options.batch_size,
+        evaluate_every=options.evaluate_every,
+        limit_evaluation=options.limit_evaluation,
+        seed=options.seed,
+        model=prepared.base.name,
+        model_digest=prepared.base.digest,
+        recipe_digest=prepared.recipe.digest,
+        reference_digest=hashlib.sha256(reference.encode()).hexdigest(),
+    )
+
+
+def _write_results(
+    bench: Bench,
+    subject: Subject,
+    configuration: Configuration,
+    journal: Journal,
+    options: BenchOptions,
+    reading: Reading,
+) -> None:
+    runs = {method: journal.run(method) for method in _methods(journal, options)}
+    rows = [row for run in runs.values() for row in run.rows]
+    unedited = bench.unedited()
+    refusals = {
+        method: [refusal for batch in run.batches for refusal in batch.refusals]
+        for method, run in runs.items()
+    }
+    circumstances = {
+        "command": f"`{options.command}`",
+        "commit": ", ".join(f"`{commit}`" for commit in _commits(unedited, *rows)),
+        "machine": _machine(),
+        "data": f"{options.data.name} (`{configuration.data_digest[:16]}`), {options.form}; "
+        f"{len(reading.records)} usable records, {reading.conflicting} conflicting and "
+        f"{reading.unusable} unusable dropped",
+        "reference text": f"{len(subject.reference)} characters "
+        f"(`{configuration.reference_digest[:16]}`)",
+    }
+    told = results_markdown(rows, unedited, configuration, circumstances, refusals)
+    write_atomically(options.out / "results.json", rows_to_json(rows).encode())
+    write_atomically(options.out / "results.md", told.encode())
+
+
+def _write_plots(bench: Bench, subject: Subject, journal: Journal, options: BenchOptions) -> None:
+    methods = _methods(journal, options)
+    rows = [row for method in methods for row in journal.run(method).rows]
+    plot_metrics(options.out / "metrics.png", rows, bench.unedited())
+    plot_energy(options.out / "energy.png", rows)
+    layer = subject.layers[min(1, len(subject.layers) - 1)]  # the one that all methods edit
+    after = {method: bench.weights_after(method)[layer] for method in methods}
+    plot_weights(
+        options.out / "weights.png", subject.weights[layer], after, layer=layer, seed=options.seed
+    )
+
+
+def _methods(journal: Journal, options: BenchOptions) -> list[str]:
+    """Those asked for, then those of earlier sittings."""
+    return list(dict.fromkeys([*options.methods, *journal.methods()]))
+
+
+def _commits(*rows: Row) -> Sequence[str]:
+    return list(dict.fromkeys(row.commit for row in rows))
+
+
+def _commit() -> str:
+    """Version of this code: the commit of its checkout, marked if files differ from it."""
+    git = shutil.which("git")
+    if git is None:
+        return _UNKNOWN
+    command = [git, "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or _UNKNOWN
+
+
+def _machine() -> str:
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__} on "
+        f"{torch.get_num_threads()} threads, transformers {transformers.__version__}, "
+        f"Python {platform.python_version()}, {platform.system()}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
