@@ -13,6 +13,7 @@ from editing_core.model.loading import LoadedModel, load_model
 from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
+from editing_core.statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,11 @@ class Prepared:
 
     base: LoadedModel
     recipe: Recipe
-    editor: Editor
+    statistics: Statistics
+
+    def editor(self) -> Editor:
+        """A new editor: one remembers what it found, so none is shared between histories."""
+        return Editor(self.base, self.recipe, self.statistics)
 
     @property
     def weights(self) -> dict[int, Tensor]:
@@ -44,7 +49,7 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
     if recipe is None:
         recipe = default_recipe(base, statistics, progress)
         _store(settings.data_dir, recipe)
-    return Prepared(base, recipe, Editor(base, recipe, statistics))
+    return Prepared(base, recipe, statistics)
 
 
 def calibrate(settings: Settings, text: str, progress: Progress) -> Recipe:

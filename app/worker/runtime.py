@@ -59,7 +59,7 @@ def start(
         artefacts=artefacts,
         history=history,
         resident=resident,
-        editor=prepared.editor,
+        editor=prepared.editor(),
         clock=clock,
         actor=ACTOR,
     )

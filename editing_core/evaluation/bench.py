@@ -14,7 +14,7 @@ from editing_core.delta import Delta, Weights, keys_of
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.energy import hyperspherical_energy
-from editing_core.errors import EditingError
+from editing_core.errors import GridOverflow, InvalidEdit, KeyOutsideNullSpace, NonFinite
 from editing_core.evaluation.configuration import Configuration
 from editing_core.evaluation.journal import Batch, Journal, Refusal, Run
 from editing_core.evaluation.metrics import Metrics, measure
@@ -27,6 +27,9 @@ from editing_core.progress import Progress, silent
 
 UNEDITED = "unedited"
 
+# What is wrong with an edit, or with a model that edits have broken; other errors end the run.
+_UNSOLVABLE = (InvalidEdit, KeyOutsideNullSpace, NonFinite, GridOverflow)
+
 T = TypeVar("T")
 
 
@@ -36,7 +39,7 @@ class Subject:
 
     Attributes:
         base: The model.
-        editor: Solves edits of it.
+        editor: Makes an editor of it; each method gets its own, for an editor remembers.
         layers: All layers that some method edits.
         records: The records to edit, all of them, in order.
         reference: Text for perplexity that no statistics were collected on.
@@ -44,7 +47,7 @@ class Subject:
     """
 
     base: LoadedModel
-    editor: Editor
+    editor: Callable[[], Editor]
     layers: tuple[int, ...]
     records: tuple[Record, ...]
     reference: str
@@ -100,7 +103,7 @@ class _Attempt:
                 self.model.view(), edits, method=self.method, past_keys=self.model.past
             )
             self.model.add(solution.delta)
-        except EditingError as error:
+        except _UNSOLVABLE as error:
             if len(edits) == 1:
                 self.refusals.append(Refusal(edits[0].id, str(error)))
                 return
@@ -147,7 +150,7 @@ class Bench:
             UnknownMethod: There is no such method.
         """
         configuration, journal = self._configuration, self._journal
-        run, model = journal.run(method), self._model(method)
+        run, model, editor = journal.run(method), self._model(method), self._subject.editor()
         while True:
             self._progress(f"{method}: edits", run.edits, configuration.edits)
             if _measurement_due(configuration, run):
@@ -156,7 +159,8 @@ class Bench:
                 journal.keep_run(method, run)
             if run.edits >= configuration.edits:
                 return run.rows
-            run = replace(run, batches=(*run.batches, self._edit(method, run, model)))
+            attempt = _Attempt(editor, method, model)
+            run = replace(run, batches=(*run.batches, self._edit(attempt, run)))
             journal.keep_run(method, run)
 
     def weights_after(self, method: str) -> dict[int, Tensor]:
@@ -169,15 +173,14 @@ class Bench:
             model.add(delta)
         return model
 
-    def _edit(self, method: str, run: Run, model: _Model) -> Batch:
-        """Make the next batch of edits in ``model``, and keep its factors."""
+    def _edit(self, attempt: _Attempt, run: Run) -> Batch:
+        """Make the next batch of edits, and keep its factors."""
         end = min(run.edits + self._configuration.batch_size, self._configuration.edits)
         edits = [record.edit for record in self._subject.records[run.edits : end]]
-        attempt = _Attempt(self._subject.editor, method, model)
         started = perf_counter()
         attempt.write(edits)
         attempt.seconds["total"] = perf_counter() - started
-        names = self._journal.keep_deltas(method, len(run.batches), attempt.deltas)
+        names = self._journal.keep_deltas(attempt.method, len(run.batches), attempt.deltas)
         return Batch(len(edits), names, tuple(attempt.refusals), attempt.seconds)
 
     def _row(self, method: str, run: Run, model: _Model, records: tuple[Record, ...]) -> Row:
