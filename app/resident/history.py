@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from sqlalchemy.orm import Session
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from app.errors import Inconsistent
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import LiveEdit
-from editing_core.delta import Delta, Weights, keys_of
+from editing_core.delta import Delta, Weights
 from editing_core.digest import weights_digest
 
 
@@ -24,11 +25,13 @@ class State:
         revision: Its number.
         weights: Its edited matrices, as base and exact sum.
         live: Edit id → the edit, in the order they were accepted.
+        keys: Edit id → layer → the edit's key (d_in,), what methods with a memory remember.
     """
 
     revision: int
     weights: Weights
     live: Mapping[str, LiveEdit]
+    keys: Mapping[str, Mapping[int, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class History:
     ) -> None:
         self._database, self._artefacts = database, artefacts
         self._base = base
-        self._head = State(0, Weights(base), {})
+        self._head = State(0, Weights(base), {}, {})
 
     @property
     def head(self) -> State:
@@ -80,10 +83,10 @@ class History:
             if recorded is None:
                 raise Inconsistent("the ledger has no base revision")
             live = _by_id(repository.live_edits(session, recorded.number))
-        state = State(recorded.number, self._changed(self._head, live).weights, live)
-        weights = state.weights.materialise()
+        sums = self._changed(self._head, live).weights
+        weights = sums.materialise()
         _check_digest(recorded.number, weights, recorded.weights_digest)
-        self._head = state
+        self._head = State(recorded.number, sums, live, self._keys(live))
         return weights
 
     def materialise(self, revision: int) -> dict[int, Tensor]:
@@ -113,14 +116,18 @@ class History:
     def past_keys(self, leaving_out: Iterable[str]) -> dict[int, Tensor]:
         """Keys of the head's live edits but these, layer → (N, d_in)."""
         gone = set(leaving_out)
-        live = [edit for id, edit in self._head.live.items() if id not in gone]
-        return keys_of(self._deltas(live))
+        columns = defaultdict[int, list[Tensor]](list)
+        for id in self._head.live:
+            if id not in gone:
+                for layer, key in self._head.keys[id].items():
+                    columns[layer].append(key)
+        return {layer: torch.stack(keys) for layer, keys in columns.items()}
 
     def advance(self, revision: int, weights: Weights) -> None:
         """Make a revision that was just committed the head."""
         with self._database.read() as session:
             live = _by_id(repository.live_edits(session, revision))
-        self._head = State(revision, weights, live)
+        self._head = State(revision, weights, live, self._keys(live))
 
     def _changed(self, state: State, live: Mapping[str, LiveEdit]) -> Change:
         removed = [edit for id, edit in state.live.items() if id not in live]
@@ -130,6 +137,15 @@ class History:
             removed=tuple(edit.edit_id for edit in removed),
             restored=tuple(edit.edit_id for edit in restored),
         )
+
+    def _keys(self, live: Mapping[str, LiveEdit]) -> dict[str, Mapping[int, Tensor]]:
+        """Keys of these edits; only those the head does not have yet are read from disk."""
+        known = self._head.keys
+        keys = {id: known[id] for id in live if id in known}
+        for delta in self._deltas([edit for id, edit in live.items() if id not in known]):
+            for row, id in enumerate(delta.edits):
+                keys[id] = {layer: part.keys[row] for layer, part in delta.layers.items()}
+        return keys
 
     def _deltas(self, edits: Sequence[LiveEdit]) -> list[Delta]:
         """The factors of these edits; an artefact that several share is read once."""

@@ -60,7 +60,7 @@ def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
         ({"subject": "x" * 501}, "subject", "at most 500"),
         ({"prompt": "{}" + "x" * 1_000_000}, "prompt", "at most 4000"),
         ({"subject": "a\x00b"}, "subject", "NUL"),
-        ({"method": "rome"}, "method", ", ".join(METHOD_NAMES)),
+        ({"method": "nonsense"}, "method", ", ".join(METHOD_NAMES)),
         ({"force": "yes"}, "force", "boolean"),
         ({"paraphrases": ["ok", "\x00"]}, "paraphrases[1]", "NUL"),
         ({"neighbours": [{"prompt": ""}]}, "neighbours[0].prompt", "at least 1"),
