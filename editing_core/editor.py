@@ -11,13 +11,13 @@ from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, 
 from editing_core.directions import Directions
 from editing_core.edit import Edit
 from editing_core.keys import KeySweep
+from editing_core.memory import PastKeys, Projection
 from editing_core.methods import (
     PLANS,
     FineTune,
     LayerProblem,
     LayerUpdate,
     Plan,
-    Projection,
     plan_named,
 )
 from editing_core.model.loading import LoadedModel
@@ -70,6 +70,7 @@ class Editor:
         self._base, self._recipe, self._statistics = base, recipe, statistics
         self._plans = plans
         self._directions = Directions(base, recipe)
+        self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
     def solve(
         self,
@@ -159,6 +160,7 @@ class Editor:
                 past=batch.past_keys.get(layer, keys.new_zeros(0, len(keys))).to(keys).T,
                 moment=self._statistics.layers[layer],
                 sphere=self._sphere_inside(layer, weight, batch.plan),
+                memory=self._memory(layer, batch.plan),
             )
             adjusted = rule.adjusted_keys(problem, self._recipe)
             found = LayerSolution(layer, keys, residual.T, adjusted)
@@ -179,6 +181,15 @@ class Editor:
             return None
         directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self._recipe)
         return lambda keys: project(keys.T, directions, alpha).T
+
+    def _memory(self, layer: int, plan: Plan) -> PastKeys | None:
+        """The layer's memory under this plan, if it has one that outlives a batch."""
+        if plan.sphere == "solve":
+            return None  # the projection follows the directions, which may change
+        if (plan, layer) not in self._memories:
+            moment = self._statistics.layers[layer]
+            self._memories[plan, layer] = plan.rule.memory(moment, self._recipe)
+        return self._memories[plan, layer]
 
     def _finish(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
         """What happens to the updates of all layers once the last is solved."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from editing_core.errors import UnknownMethod
 from editing_core.methods.alphaedit import AlphaEdit
-from editing_core.methods.base import LayerProblem, LayerUpdate, LowRank, Method, Projection
+from editing_core.methods.base import LayerProblem, LayerUpdate, LowRank, Method
 from editing_core.methods.emmet import Emmet
 from editing_core.methods.finetune import FineTune
 from editing_core.methods.memit import Memit, MemitSequential
@@ -29,7 +29,6 @@ __all__ = [
     "LowRank",
     "Method",
     "Plan",
-    "Projection",
     "plan_named",
     "plans_of",
 ]

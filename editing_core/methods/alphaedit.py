@@ -3,9 +3,11 @@
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace
+from editing_core.memory import PastKeys, Projection
 from editing_core.methods.base import LayerProblem, LowRank
 from editing_core.methods.memit import ridge_rows
 from editing_core.recipe import Recipe
+from editing_core.statistics import SecondMoment
 
 _LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be written
 
@@ -31,22 +33,25 @@ class AlphaEdit(LowRank):
             KeyOutsideNullSpace: P removes over 90 % of a key.
         """
         null_space = problem.moment.null_space(recipe.alphaedit_tau)
-        keys, past = null_space(problem.keys), null_space(problem.past)
-        _refuse_lost_keys(problem.keys, keys)
-        if problem.sphere is not None:
-            keys, past = problem.sphere(keys), problem.sphere(past)
-        ridge = recipe.alphaedit_l2
-        fresh = keys
-        if past.shape[1]:
-            fresh = keys - past @ (ridge_rows(past, past, ridge) @ keys)  # K⊥ (d_in, B)
-        rows = ridge_rows(keys, fresh, ridge)
-        if problem.sphere is not None:
-            rows = null_space(problem.sphere(rows.T)).T
-        return rows
+        _refuse_lost_keys(problem.keys, null_space(problem.keys))
+        project = null_space if problem.sphere is None else _after(problem.sphere, null_space)
+        keys = project(problem.keys)
+        memory = problem.memory or PastKeys(project, recipe.alphaedit_l2)
+        memory.recall(problem.past.T)
+        rows = ridge_rows(keys, memory.unexplained(keys), recipe.alphaedit_l2)
+        return rows if problem.sphere is None else null_space(problem.sphere(rows.T)).T
 
     def sphere_alpha(self, recipe: Recipe) -> float:
         """``recipe.alphaedit_alpha``."""
         return recipe.alphaedit_alpha
+
+    def memory(self, moment: SecondMoment, recipe: Recipe) -> PastKeys:
+        """Past keys in the null space; not for SPHERE inside the solve, whose space may move."""
+        return PastKeys(moment.null_space(recipe.alphaedit_tau), recipe.alphaedit_l2)
+
+
+def _after(second: Projection, first: Projection) -> Projection:
+    return lambda keys: second(first(keys))
 
 
 def _refuse_lost_keys(keys: Tensor, projected: Tensor) -> None:

@@ -6,17 +6,14 @@ solved: Δ = R A, and the rule gives A (``adjusted_keys``). Some then reshape th
 as a whole (FT).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from editing_core.memory import PastKeys, Projection
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment
-
-Projection = Callable[[Tensor], Tensor]
-"""P⊥ of SPHERE as a function of keys (d_in, B)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class LayerProblem:
         past: K_p (d_in, N), keys of the live edits before this batch.
         moment: C = E[kkᵀ] on ordinary text.
         sphere: P⊥, where SPHERE is to act inside the solve; None where it acts afterwards.
+        memory: What the rule's ``memory`` gave for this layer, kept from batch to batch.
     """
 
     keys: Tensor
@@ -36,6 +34,7 @@ class LayerProblem:
     past: Tensor
     moment: SecondMoment
     sphere: Projection | None = None
+    memory: PastKeys | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,10 @@ class Method(Protocol):
         """Strength α of SPHERE on this rule."""
         ...
 
+    def memory(self, moment: SecondMoment, recipe: Recipe) -> PastKeys | None:
+        """An empty memory of past keys for one layer, if the rule's solve has use for one."""
+        ...
+
 
 class LowRank:
     """What most rules share: all layers, the batch together, one factor pair an edit."""
@@ -100,3 +103,7 @@ class LowRank:
     def sphere_alpha(self, recipe: Recipe) -> float:
         """``recipe.alpha``."""
         return recipe.alpha
+
+    def memory(self, moment: SecondMoment, recipe: Recipe) -> PastKeys | None:  # noqa: ARG002
+        """None: the solve starts afresh with each batch."""
+        return None

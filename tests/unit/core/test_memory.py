@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import Tensor
+
+from editing_core.memory import PastKeys
+
+_WIDTH, _RIDGE = 12, 0.7
+
+
+def _draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _halved(keys: Tensor) -> Tensor:
+    """A projection that is not the identity: onto the first half of the entries."""
+    kept = torch.zeros_like(keys)
+    kept[: _WIDTH // 2] = keys[: _WIDTH // 2]
+    return kept
+
+
+def _dense(raw: Tensor, keys: Tensor) -> Tensor:
+    past = _halved(raw.double().T)
+    inner = _RIDGE * torch.eye(len(raw), dtype=torch.float64) + past.T @ past
+    explained: Tensor = past @ torch.linalg.solve(inner, past.T @ keys)
+    return keys - explained
+
+
+_ALL = _draw(30, _WIDTH, seed=0)
+_HISTORIES = {
+    "grows": [_ALL[:1], _ALL[:4], _ALL[:11]],
+    "outgrows the key width": [_ALL[:5], _ALL[:13], _ALL[:30]],
+    "shrinks from the end": [_ALL[:10], _ALL[:3]],
+    "loses one in the middle": [_ALL[:10], _ALL[[0, 1, 2, 4, 5, 6, 7, 8, 9]]],
+    "loses the first": [_ALL[:6], _ALL[1:6]],
+    "shrinks below the key width": [_ALL[:20], _ALL[:7], _ALL[:8]],
+    "is forgotten": [_ALL[:6], _ALL[:0], _ALL[3:5]],
+    "stays": [_ALL[:6], _ALL[:6]],
+}
+
+
+@pytest.mark.parametrize("history", _HISTORIES.values(), ids=_HISTORIES.keys())
+def test_a_memory_that_grew_and_shrank_solves_like_a_fresh_one(history: list[Tensor]) -> None:
+    memory = PastKeys(_halved, _RIDGE)
+    for step, raw in enumerate(history):
+        keys = _halved(_draw(_WIDTH, 3, seed=100 + step).double())
+        memory.recall(raw)
+        found = memory.unexplained(keys)
+        assert torch.allclose(found, _dense(raw, keys), rtol=1e-10, atol=1e-12)
+
+
+def test_only_what_is_new_is_projected() -> None:
+    projected: list[int] = []
+
+    def counting(keys: Tensor) -> Tensor:
+        projected.append(keys.shape[1])
+        return keys
+
+    memory = PastKeys(counting, _RIDGE)
+    for count in (4, 9, 10, 10):
+        memory.recall(_ALL[:count])
+    assert projected == [4, 5, 1, 0]
