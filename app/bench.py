@@ -16,7 +16,7 @@ from app.resident.preparation import Prepared, prepare
 from app.settings import Settings
 from editing_core.evaluation.bench import Bench, Subject
 from editing_core.evaluation.configuration import Configuration
-from editing_core.evaluation.journal import Journal, write_atomically
+from editing_core.evaluation.journal import Journal, Run, write_atomically
 from editing_core.evaluation.plots import check_plots, plot_energy, plot_metrics, plot_weights
 from editing_core.evaluation.reading import Reading, read_records
 from editing_core.evaluation.report import results_markdown
@@ -84,11 +84,12 @@ def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> 
     journal = Journal(options.out)
     with journal.opened(configuration):
         bench = Bench(subject, configuration, journal, progress)
+        sitting = _Sitting(options, reading, subject, configuration, journal, bench)
         bench.unedited()
         for method in options.methods:
             bench.run(method)
-            _write_results(bench, subject, configuration, journal, options, reading)
-        _write_plots(bench, subject, journal, options)
+            sitting.write_results()
+        sitting.write_plots()
     return (options.out / "results.json").read_text(encoding="utf-8")
 
 
@@ -108,55 +109,59 @@ def _configuration(options: BenchOptions, prepared: Prepared, reference: str) ->
     )
 
 
-def _write_results(
-    bench: Bench,
-    subject: Subject,
-    configuration: Configuration,
-    journal: Journal,
-    options: BenchOptions,
-    reading: Reading,
-) -> None:
-    runs = {method: journal.run(method) for method in _methods(journal, options)}
-    rows = [row for run in runs.values() for row in run.rows]
-    unedited = bench.unedited()
-    refusals = {
-        method: [refusal for batch in run.batches for refusal in batch.refusals]
-        for method, run in runs.items()
-    }
-    circumstances = {
-        "command": f"`{options.command}`",
-        "commit": ", ".join(f"`{commit}`" for commit in _commits(unedited, *rows)),
-        "machine": _machine(),
-        "data": f"{options.data.name} (`{configuration.data_digest[:16]}`), {options.form}; "
-        f"{len(reading.records)} usable records, {reading.conflicting} conflicting and "
-        f"{reading.unusable} unusable dropped",
-        "reference text": f"{len(subject.reference)} characters "
-        f"(`{configuration.reference_digest[:16]}`)",
-    }
-    told = results_markdown(rows, unedited, configuration, circumstances, refusals)
-    write_atomically(options.out / "results.json", rows_to_json(rows).encode())
-    write_atomically(options.out / "results.md", told.encode())
+@dataclass(frozen=True)
+class _Sitting:
+    """One call of the command on an open journal, and what it leaves behind."""
 
+    options: BenchOptions
+    reading: Reading
+    subject: Subject
+    configuration: Configuration
+    journal: Journal
+    bench: Bench
 
-def _write_plots(bench: Bench, subject: Subject, journal: Journal, options: BenchOptions) -> None:
-    methods = _methods(journal, options)
-    rows = [row for method in methods for row in journal.run(method).rows]
-    plot_metrics(options.out / "metrics.png", rows, bench.unedited())
-    plot_energy(options.out / "energy.png", rows)
-    layer = subject.layers[min(1, len(subject.layers) - 1)]  # the one that all methods edit
-    after = {method: bench.weights_after(method)[layer] for method in methods}
-    plot_weights(
-        options.out / "weights.png", subject.weights[layer], after, layer=layer, seed=options.seed
-    )
+    @property
+    def runs(self) -> dict[str, Run]:
+        """How far the methods asked for are, then those of earlier sittings."""
+        methods = dict.fromkeys([*self.options.methods, *self.journal.methods()])
+        return {method: self.journal.run(method) for method in methods}
 
+    def write_results(self) -> None:
+        """Write ``results.json`` and ``results.md``."""
+        out, runs, unedited = self.options.out, self.runs, self.bench.unedited()
+        rows = [row for run in runs.values() for row in run.rows]
+        refusals = {
+            method: [refusal for batch in run.batches for refusal in batch.refusals]
+            for method, run in runs.items()
+        }
+        told = self._circumstances([unedited, *rows])
+        document = results_markdown(rows, unedited, self.configuration, told, refusals)
+        write_atomically(out / "results.json", rows_to_json(rows).encode())
+        write_atomically(out / "results.md", document.encode())
 
-def _methods(journal: Journal, options: BenchOptions) -> list[str]:
-    """Those asked for, then those of earlier sittings."""
-    return list(dict.fromkeys([*options.methods, *journal.methods()]))
+    def write_plots(self) -> None:
+        """Write ``metrics.png``, ``energy.png`` and ``weights.png``."""
+        out, subject, runs = self.options.out, self.subject, self.runs
+        rows = [row for run in runs.values() for row in run.rows]
+        plot_metrics(out / "metrics.png", rows, self.bench.unedited())
+        plot_energy(out / "energy.png", rows)
+        layer = subject.layers[min(1, len(subject.layers) - 1)]  # the one that all methods edit
+        after = {method: self.bench.weights_after(method)[layer] for method in runs}
+        before = subject.weights[layer]
+        plot_weights(out / "weights.png", before, after, layer=layer, seed=self.options.seed)
 
-
-def _commits(*rows: Row) -> Sequence[str]:
-    return list(dict.fromkeys(row.commit for row in rows))
+    def _circumstances(self, rows: Sequence[Row]) -> dict[str, str]:
+        reading, configuration = self.reading, self.configuration
+        return {
+            "command": f"`{self.options.command}`",
+            "commit": ", ".join(dict.fromkeys(f"`{row.commit}`" for row in rows)),
+            "machine": _machine(),
+            "data": f"{self.options.data.name} (`{configuration.data_digest[:16]}`), "
+            f"{self.options.form}; {len(reading.records)} usable records, "
+            f"{reading.conflicting} conflicting and {reading.unusable} unusable dropped",
+            "reference text": f"{len(self.subject.reference)} characters "
+            f"(`{configuration.reference_digest[:16]}`)",
+        }
 
 
 def _commit() -> str:

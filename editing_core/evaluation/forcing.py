@@ -129,38 +129,53 @@ class _Rows:
         )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A target after the prompt in row ``row`` of a chunk."""
+
+    row: int
+    target: str
+    ids: list[int]
+
+
 def _force_chunk(packed: PackedModel, chunk: Sequence[_Prompt]) -> dict[Question, Forced]:
-    device = packed.model.device
     asked = [
-        (row, target, ids)
+        _Asked(row, target, ids)
         for row, prompt in enumerate(chunk)
         for target, ids in prompt.targets.items()
     ]
-    longer = [(row, ids) for row, _, ids in asked if len(ids) > 1]
-    rows = _Rows.of([prompt.ids for prompt in chunk], device)
-    prefix = Prefix(rows.lengths)
-    packing = Packing.of(rows.lengths, record=prefix if longer else None)
-    hidden = packed.run(rows.tokens, packing)[rows.lengths.cumsum(0) - 1]  # (R, d)
-    if longer:
-        tails = _Rows.of([ids[:-1] for _, ids in longer], device)
-        owners = torch.tensor([row for row, _ in longer], device=device)
-        tail_packing = Packing.of(tails.lengths, prefix=prefix.select(owners))
-        hidden = torch.cat([hidden, packed.run(tails.tokens, tail_packing)])
+    hidden = _hidden(packed, chunk, [one for one in asked if len(one.ids) > 1])
     at: list[int] = []
     spoken: list[int] = []
     following = len(chunk)  # where the positions of the next longer target begin
-    for row, _, ids in asked:
-        at += [row, *range(following, following + len(ids) - 1)]
-        spoken += ids
-        following += len(ids) - 1
+    for one in asked:
+        rest = len(one.ids) - 1
+        at += [one.row, *range(following, following + rest)]
+        spoken += one.ids
+        following += rest
     nll, hits = _read(packed, hidden, at, spoken)
     found, first = {}, 0
-    for row, target, ids in asked:
-        last = first + len(ids)
-        mean = sum(nll[first:last]) / len(ids)
-        found[chunk[row].text, target] = Forced(mean, tuple(hits[first:last]))
+    for one in asked:
+        last = first + len(one.ids)
+        mean = sum(nll[first:last]) / len(one.ids)
+        found[chunk[one.row].text, one.target] = Forced(mean, tuple(hits[first:last]))
         first = last
     return found
+
+
+def _hidden(packed: PackedModel, chunk: Sequence[_Prompt], longer: Sequence[_Asked]) -> Tensor:
+    """Hidden states that foretell a token: the prompts' last, then the longer targets' in turn."""
+    device = packed.model.device
+    rows = _Rows.of([prompt.ids for prompt in chunk], device)
+    prefix = Prefix(rows.lengths)
+    packing = Packing.of(rows.lengths, record=prefix if longer else None)
+    last = packed.run(rows.tokens, packing)[rows.lengths.cumsum(0) - 1]  # (R, d)
+    if not longer:
+        return last
+    tails = _Rows.of([one.ids[:-1] for one in longer], device)
+    owners = torch.tensor([one.row for one in longer], device=device)
+    continued = Packing.of(tails.lengths, prefix=prefix.select(owners))
+    return torch.cat([last, packed.run(tails.tokens, continued)])
 
 
 def _read(

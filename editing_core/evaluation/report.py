@@ -112,13 +112,14 @@ def _seconds(rows: Sequence[Row]) -> str:
 def _energy(rows: Sequence[Row]) -> str:
     lines = []
     for name in PERCENTAGES:
-        pairs = [
-            (row.energy_ratio, value) for row in rows if (value := getattr(row, name)) is not None
-        ]
+        pairs = [(r.energy_ratio, value) for r in rows if (value := getattr(r, name)) is not None]
         performance = [value for _, value in pairs]
         ratio = spearman([ratio for ratio, _ in pairs], performance)
         drift = spearman([abs(ratio - 1) for ratio, _ in pairs], performance)
-        lines.append([name.replace("_", " "), _rho(ratio), _rho(drift)])
+        if ratio is not None or drift is not None:
+            lines.append([name.replace("_", " "), _rho(ratio), _rho(drift)])
+    if not lines:
+        return ""
     heading = "## Energy and performance: Spearman's ρ over all rows\n\n"
     return heading + _drawn(["metric", "with HE ratio", "with its distance from 1"], lines)
 
