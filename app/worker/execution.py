@@ -179,8 +179,8 @@ class Execution:
         )
         with self.database.write() as session:
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
+        self.resident.publish(revision, matrices)  # first: clients see the edit as committed
         self.history.advance(revision, change.weights)
-        self.resident.publish(revision, matrices)
         _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
 
     def _reject(self, id: str, reason: str, report: EditReport | None) -> None:

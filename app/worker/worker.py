@@ -15,7 +15,7 @@ from app.operations.models import Operation
 from app.queue.doorbell import Doorbell
 from app.worker.execution import Execution
 
-_MOST_ATTEMPTS = 3  # claims that ended without a verdict, because the process died
+_MOST_ATTEMPTS = 3  # claims that ended without a verdict, because process or execution died
 _RETRY_S = 1.0  # pause before work that an outage interrupted is tried again
 _STOP_S = 30.0  # how long a stop waits for the operation in hand
 _log = logging.getLogger(__name__)
@@ -60,6 +60,10 @@ class Worker:
             except (Unavailable, OSError) as error:
                 _log.warning("worker_interrupted: %s", error)
                 self._stopping.wait(_RETRY_S)
+            # The outermost frame of this thread: nobody may end it, and what was in hand is claimed
+            # again, which counts as an attempt, until it is given up and the queue moves on.
+            except Exception:
+                _log.exception("run_failed")
 
     def _work_off_one_run(self) -> bool:
         """Execute the next run of operations; whether there was one."""
