@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format demo lock clean
+.PHONY: help serve test check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -40,6 +40,9 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 
 demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
 	@$(BIN)/python -m app.demo
+
+bench: $(INSTALLED) ## How fast the editing core is, as ratios on this machine
+	@$(BIN)/python -m benchmarks.core
 
 lock: $(INSTALLED) ## Write the versions installed now to constraints.txt
 	@head -1 constraints.txt > $(VENV)/constraints.txt
