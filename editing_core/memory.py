@@ -27,6 +27,7 @@ class PastKeys:
         self._project, self._ridge = project, ridge
         self._raw = torch.zeros(0, 0)  # (N, d_in), as last seen
         self._projected = torch.zeros(0, 0, dtype=torch.float64)  # K̂_p (d_in, N)
+        self._gram = torch.zeros(0, 0, dtype=torch.float64)  # K̂_pK̂_pᵀ, once N > d_in
         self._factor = torch.zeros(0, 0, dtype=torch.float64)  # lower Cholesky factor
 
     def recall(self, raw: Tensor) -> None:
@@ -34,12 +35,16 @@ class PastKeys:
         kept = _common_rows(self._raw, raw)
         fresh = self._project(raw[kept:].double().T)  # (d_in, new)
         old = self._projected[:, :kept] if kept else fresh[:, :0]
-        was_dual = self._is_dual
+        was_dual, only_grew = self._is_dual, kept == len(self._raw)
         self._raw, self._projected = raw, torch.cat([old, fresh], dim=1)
         if not self._is_dual:
-            gram = self._projected @ self._projected.T
-            gram.diagonal().add_(self._ridge)
-            self._factor = torch.linalg.cholesky(gram)
+            if was_dual or not only_grew:
+                self._gram = self._projected @ self._projected.T
+            elif len(raw) > kept:
+                self._gram = self._gram + fresh @ fresh.T
+            ridged = self._gram.clone()
+            ridged.diagonal().add_(self._ridge)
+            self._factor = torch.linalg.cholesky(ridged)
         elif was_dual:
             self._factor = self._extended(self._factor[:kept, :kept], old, fresh)
         else:

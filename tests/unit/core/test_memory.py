@@ -33,6 +33,7 @@ _HISTORIES = {
     "loses one in the middle": [_ALL[:10], _ALL[[0, 1, 2, 4, 5, 6, 7, 8, 9]]],
     "loses the first": [_ALL[:6], _ALL[1:6]],
     "shrinks below the key width": [_ALL[:20], _ALL[:7], _ALL[:8]],
+    "shrinks above the key width": [_ALL[:20], _ALL[:25], _ALL[:16], _ALL[:17]],
     "is forgotten": [_ALL[:6], _ALL[:0], _ALL[3:5]],
     "stays": [_ALL[:6], _ALL[:6]],
 }
