@@ -18,6 +18,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from editing_core.errors import UnsupportedModel
 from editing_core.model.architecture import Architecture
+from editing_core.model.linear import fast_linear
 from editing_core.model.packing import Packing
 from editing_core.model.view import private_copy
 
@@ -154,6 +155,9 @@ class PackedModel:
             for module in block.modules():
                 if attends_on_its_own(module):
                     vars(module)["_attn"] = partial(_own_attention, module, self._run)
+        for module in self.model.modules():
+            if type(module) is nn.Linear:
+                vars(module)["forward"] = partial(fast_linear, module)
 
     def run(
         self,
