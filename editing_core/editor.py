@@ -39,9 +39,10 @@ from editing_core.values import Value, optimise
 
 @dataclass(frozen=True)
 class _Batch:
-    """Edits that are solved together, and how."""
+    """Edits that are solved together beside facts that hold already, and how."""
 
     edits: Sequence[Edit]
+    beside: Sequence[Edit]
     plan: Plan
     layers: tuple[int, ...]
     past_keys: Mapping[int, Tensor]
@@ -79,14 +80,21 @@ class Editor:
         *,
         method: str,
         past_keys: Mapping[int, Tensor] | None = None,
+        beside: Sequence[Edit] = (),
     ) -> Solution:
         """The delta that writes ``edits`` into ``view``. Pure: no weight of the view changes.
+
+        Facts of one subject have nearly one key, so only a value that suits them all keeps them
+        all (`algorithms.md` §2.2): edits of one subject are given one shift of the hidden state.
 
         Args:
             view: The model as it is now.
             edits: One batch; solved together unless the method takes them one by one.
             method: A name of ``METHOD_NAMES``.
             past_keys: Layer → keys (N, d_in) of the edits live in the view.
+            beside: Edits live in the view. Those of a subject edited here help to choose its
+                value, so that they stay true; leave their keys out of ``past_keys``, which would
+                hold the old value fast.
 
         Raises:
             EditingError: See ``editing_core.errors``; nothing was written.
@@ -95,8 +103,8 @@ class Editor:
         layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
         weights = {layer: self._weight(view, layer) for layer in layers}
         solved: list[_Solved] = []
-        for group in [[edit] for edit in edits] if plan.rule.one_by_one else [edits]:
-            batch = _Batch(group, plan, layers, past_keys or {}, seconds)
+        for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
+            batch = _Batch(group, held, plan, layers, past_keys or {}, seconds)
             solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
         updates = [joined(parts) for parts in zip(*(s.layers for s in solved), strict=True)]
@@ -137,7 +145,14 @@ class Editor:
 
     def _locate_and_edit(self, packed: PackedModel, batch: _Batch) -> _Solved:
         clock, tokenizer = Stopwatch(), self._base.tokenizer
-        values = optimise(packed, tokenizer, batch.edits, self._recipe, layer=batch.layers[-1])
+        values = optimise(
+            packed,
+            tokenizer,
+            batch.edits,
+            self._recipe,
+            layer=batch.layers[-1],
+            beside=batch.beside,
+        )
         batch.seconds.values += clock.lap()
         efforts = [Effort(value.steps, value.loss) for value in values]
         return _Solved(values, efforts, self._solve_layers(packed, values, batch))
@@ -221,6 +236,15 @@ class Editor:
 
     def _weight(self, model: PreTrainedModel, layer: int) -> Tensor:
         return self._base.architecture.weight_of(model, layer)
+
+
+def _groups(
+    edits: Sequence[Edit], beside: Sequence[Edit], *, one_by_one: bool
+) -> list[tuple[Sequence[Edit], Sequence[Edit]]]:
+    """Edits that are solved together, each time with the facts that hold by then."""
+    if not one_by_one:
+        return [(edits, beside)]
+    return [([edit], [*beside, *edits[:index]]) for index, edit in enumerate(edits)]
 
 
 def _changed(weight: Tensor, update: Tensor) -> Tensor:

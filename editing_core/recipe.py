@@ -13,12 +13,15 @@ class ValueSettings:
     """How the target value z is optimised (`algorithms.md` §2.1).
 
     Attributes:
-        steps: Forward passes; there is one Adam update fewer.
+        steps: Forward passes for one fact of a subject; there is one Adam update fewer.
         learning_rate: Adam's step size.
         clamp: Largest ‖δ‖ as a multiple of ‖z₀‖.
         weight_decay: ω in ω·‖δ‖/‖z₀‖².
         kl: κ, weight of the divergence at the subject's own last token.
         stop_loss: An edit whose total loss falls below this is finished.
+        patience: An edit is finished, too, at the evaluation after this many at which every
+            target token was the arg-max in every context (MPES of ENCORE, arXiv 2502.01636,
+            for targets of any length); None to go on until ``stop_loss``, as published.
     """
 
     steps: int = 25
@@ -27,6 +30,7 @@ class ValueSettings:
     weight_decay: float = 1e-3
     kl: float = 0.0625
     stop_loss: float = 0.05
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,15 @@ class Recipe:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces to choose."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no spaces to choose.
+
+        Options younger than recipes that are in use are left out while they are off: the old
+        recipes keep their digest.
+        """
+        record = asdict(self)
+        if self.value.patience is None:
+            del record["value"]["patience"]
+        return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -1,5 +1,6 @@
 """The published way to a value, as an oracle: whole sequences, one edit, torch's own Adam."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -18,15 +19,16 @@ class _Sequence:
     ids: list[int]
     subject_last: int
 
+    target: list[int]
 
-def _sequences(model: LoadedModel, edit: Edit, recipe: Recipe, kl_tail: str) -> list[_Sequence]:
-    target = target_tokens(model.tokenizer, edit.target)[:-1]
+
+def _sequences(model: LoadedModel, fact: Edit, recipe: Recipe) -> list[_Sequence]:
+    target = target_tokens(model.tokenizer, fact.target)
     found = []
     for context in recipe.all_contexts:
-        prompt = tokenise(model.tokenizer, edit, context)
-        found.append(_Sequence(prompt.ids + target, prompt.subject_last))
-    alone = tokenise(model.tokenizer, replace(edit, template="{}" + kl_tail), "{}")
-    return [*found, _Sequence(alone.ids, alone.subject_last)]
+        prompt = tokenise(model.tokenizer, fact, context)
+        found.append(_Sequence(prompt.ids + target[:-1], prompt.subject_last, target))
+    return found
 
 
 def _log_p(model: LoadedModel, layer: int, row: _Sequence, delta: Tensor) -> Tensor:
@@ -47,27 +49,41 @@ def _log_p(model: LoadedModel, layer: int, row: _Sequence, delta: Tensor) -> Ten
 
 
 def optimise_slowly(
-    model: LoadedModel, edit: Edit, recipe: Recipe, kl_tail: str = " is a"
+    model: LoadedModel,
+    edit: Edit,
+    recipe: Recipe,
+    kl_tail: str = " is a",
+    beside: Sequence[Edit] = (),
 ) -> Value:
-    """The value of one edit; ``kl_tail`` follows the subject in the row of the divergence."""
+    """The value of one edit, with facts of its subject beside it.
+
+    ``kl_tail`` follows the subject in the row of the divergence.
+    """
     settings, layer = recipe.value, recipe.layers[-1]
-    rows = _sequences(model, edit, recipe, kl_tail)
-    target = torch.tensor(target_tokens(model.tokenizer, edit.target))
+    rows = [row for fact in (edit, *beside) for row in _sequences(model, fact, recipe)]
+    prompt = tokenise(model.tokenizer, replace(edit, template="{}" + kl_tail), "{}")
+    kl_row = _Sequence(prompt.ids, prompt.subject_last, [])
     states = model.model(torch.tensor([rows[0].ids]), output_hidden_states=True).hidden_states
     z0 = states[layer + 1][0, rows[0].subject_last]
     delta = torch.zeros_like(z0, requires_grad=True)
     adam, before = torch.optim.Adam([delta], lr=settings.learning_rate), None
-    for step in range(settings.steps):
-        nll = torch.zeros(())
-        for row in rows[:-1]:
+    said = 0
+    steps = settings.steps * (1 + len(beside))
+    for step in range(steps):
+        nll, missed = torch.zeros(()), False
+        for row in rows:
+            target = torch.tensor(row.target)
             spoken = _log_p(model, layer, row, delta)[-len(target) :]
-            nll = nll - spoken.gather(1, target[:, None]).mean() / (len(rows) - 1)
-        alone = _log_p(model, layer, rows[-1], delta)[rows[-1].subject_last]
+            nll = nll - spoken.gather(1, target[:, None]).mean() / len(rows)
+            missed |= bool((spoken.argmax(1) != target).any())
+        said += not missed
+        alone = _log_p(model, layer, kl_row, delta)[kl_row.subject_last]
         before = alone.detach() if before is None else before
         kl = (alone.exp() * (alone - before)).sum()
         decay = settings.weight_decay * delta.norm() / z0.norm() ** 2
         loss = nll + settings.kl * kl + decay
-        if float(loss.detach()) < settings.stop_loss or step == settings.steps - 1:
+        patient = settings.patience is None or said <= settings.patience
+        if float(loss.detach()) < settings.stop_loss or not patient or step == steps - 1:
             break
         adam.zero_grad()
         loss.backward()

@@ -1,6 +1,6 @@
 """Finding and storing edits. Every function works inside the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -84,3 +84,22 @@ def live_edit_of_fact(session: Session, subject: str, template: str) -> str | No
         .limit(1)
     )
     return session.scalar(query)
+
+
+def live_edits_of_subject(
+    session: Session, subject: str, *, but: Collection[str], limit: int
+) -> dict[str, EditText]:
+    """The newest edits of a subject that head holds, but these; edit id → its words."""
+    query = (
+        select(Edit.id, StoredText.content)
+        .join(StoredText, StoredText.edit_id == Edit.id)
+        .join(Operation, Operation.id == Edit.id)
+        .where(
+            StoredText.subject_digest == subject_digest(subject),
+            Edit.status == EditStatus.COMMITTED,
+            Edit.id.not_in(but),
+        )
+        .order_by(Operation.seq.desc())
+        .limit(limit)
+    )
+    return {id: EditText.from_json(content) for id, content in session.execute(query)}

@@ -46,7 +46,7 @@ def next_run(session: Session, limit: int) -> list[Operation]:
     """What the worker is to execute now: the lowest `seq`s that are accepted or still running.
 
     A revert or a rollback comes alone. Edits come up to `limit` together, in order, as long as
-    they ask for the same method and no two are about the same subject.
+    they ask for the same method and no two state the same fact.
     """
     query = (
         select(Operation)
@@ -63,17 +63,17 @@ def next_run(session: Session, limit: int) -> list[Operation]:
 def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
     ids = [operation.id for operation in waiting]
     edits = {edit.id: edit for edit in session.scalars(select(Edit).where(Edit.id.in_(ids)))}
-    method, subjects = edits[ids[0]].method, set[str]()
+    method, facts = edits[ids[0]].method, set[str]()
     if not plan_named(method).rule.separable:
         return 1  # its edits could not be undone one by one if they came together
     for position, operation in enumerate(waiting):
         edit = edits.get(operation.id)
         if edit is None or edit.method != method:
             return position
-        subject = edit.id if edit.text is None else edit.text.subject_digest
-        if subject in subjects:
+        fact = edit.id if edit.text is None else edit.text.fact_digest
+        if fact in facts:
             return position
-        subjects.add(subject)
+        facts.add(fact)
     return len(waiting)
 
 

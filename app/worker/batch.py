@@ -35,7 +35,12 @@ class Request:
     @property
     def edit(self) -> Edit:
         """The request as the core takes it."""
-        return Edit(self.id, self.text.subject, self.text.template, self.text.target)
+        return core_edit(self.id, self.text)
+
+
+def core_edit(id: str, text: EditText) -> Edit:
+    """An edit as the core takes it."""
+    return Edit(id, text.subject, text.template, text.target)
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,16 @@ class SolvedBatch:
 def solve_batch(
     requests: Sequence[Request],
     *,
+    beside: Sequence[Edit],
     method: str,
     history: History,
     resident: Resident,
     editor: Editor,
 ) -> SolvedBatch:
     """Solve ``requests`` together on the head without what they supersede.
+
+    ``beside`` are live edits of their subjects, which stay true: the new values suit them, too,
+    so their remembered keys need not, and must not, hold the old values fast.
 
     Raises:
         EditingError: The batch cannot be solved; nothing was changed.
@@ -80,7 +89,8 @@ def solve_batch(
         resident.shadow(start.weights.materialise()),
         [request.edit for request in requests],
         method=method,
-        past_keys=history.past_keys(leaving_out=removed),
+        past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
+        beside=beside,
     )
     weights = start.weights.changed(add=[solution.delta])
     started = perf_counter()

@@ -23,13 +23,16 @@ from app.resident.resident import Resident
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
-from app.worker.batch import Request, SolvedBatch, edit_report, solve_batch
+from app.worker.batch import Request, SolvedBatch, core_edit, edit_report, solve_batch
 from app.worker.measuring import measure
 from editing_core.digest import weights_digest
+from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.errors import EditingError
 
 _log = logging.getLogger(__name__)
+
+_MOST_BESIDE = 8  # live edits of a subject that a new one is solved beside: bounds its cost
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Execution:
         try:
             batch = solve_batch(
                 requests,
+                beside=self._beside(requests),
                 method=method,
                 history=self.history,
                 resident=self.resident,
@@ -116,6 +120,19 @@ class Execution:
             else:
                 requests.append(Request(edit.id, text, found, superseded[edit.id]))
         return requests, stored[0].method
+
+    def _beside(self, requests: Sequence[Request]) -> list[Edit]:
+        """Live edits of the subjects of ``requests`` that none of them supersedes."""
+        superseded = {request.supersedes for request in requests if request.supersedes is not None}
+        with self.database.read() as session:
+            return [
+                core_edit(id, text)
+                for subject in sorted({request.text.subject for request in requests})
+                for id, text in edits.live_edits_of_subject(
+                    session, subject, but=superseded, limit=_MOST_BESIDE
+                ).items()
+                if text.subject == subject  # in other letters it has another key
+            ]
 
     def _commit_edits(self, batch: SolvedBatch) -> None:
         started = perf_counter()

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """x Wᵀ + b for frozen W (d_out, d_in) and b; the gradient is of x (…, d_in) alone."""
+    """x Wᵀ + b for frozen W (d_out, d_in) and b; the gradient is of x (N, d_in) alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -46,5 +46,5 @@ def fast_linear(module: nn.Linear, x: Tensor) -> Tensor:
     )
     if not suits:
         return linear(x, weight, bias)
-    out: Tensor = _OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return out
+    rows: Tensor = _OneDnnLinear.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
+    return rows.view(*x.shape[:-1], len(weight))

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.clock import utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
+from app.edits.models import Edit as StoredEdit
+from app.edits.models import EditStatus
 from app.edits.text import EditText
 from app.operations.models import OperationKind
 from app.operations.service import accept
@@ -26,7 +28,9 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.worker.execution import Execution
 from app.worker.worker import Worker
+from editing_core.delta import Weights
 from editing_core.digest import weights_digest
+from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
@@ -65,39 +69,49 @@ class Service:
     resident: Resident
     worker: Worker
 
-    def submit(
-        self, subject: str, *, method: str = "alphaedit+sphere", target: str = "Rome"
-    ) -> str:
-        edit_id, salt = f"edit_{secrets.token_hex(4)}", "00" * 16
-        text = EditText(subject, "The capital of {} is", "The capital of {} is", target)
+    def submit(self, subject: str, **details: str) -> str:
         with self.database.write() as session:
-            accept(
-                session,
-                id=edit_id,
-                kind=OperationKind.EDIT,
-                details={"method": method, "text_digest": text.digest(salt)},
-                actor="client",
-                now=utc_now(),
-            )
-            edit = Edit(
-                id=edit_id,
-                method=method,
-                force=True,
-                status=EditStatus.ACCEPTED,
-                text_digest=text.digest(salt),
-            )
-            edits.add(session, edit, text, salt=salt)
+            edit_id = self.accept(session, subject, **details)
         self.doorbell.ring(edit_id)
         return edit_id
 
-    def ended(self, edit_id: str) -> Edit:
+    def accept(
+        self,
+        session: Session,
+        subject: str,
+        *,
+        method: str = "alphaedit+sphere",
+        prompt: str = "The capital of {} is",
+        target: str = "Rome",
+    ) -> str:
+        edit_id, salt = f"edit_{secrets.token_hex(4)}", "00" * 16
+        text = EditText(subject, prompt, prompt, target)
+        accept(
+            session,
+            id=edit_id,
+            kind=OperationKind.EDIT,
+            details={"method": method, "text_digest": text.digest(salt)},
+            actor="client",
+            now=utc_now(),
+        )
+        edit = StoredEdit(
+            id=edit_id,
+            method=method,
+            force=True,
+            status=EditStatus.ACCEPTED,
+            text_digest=text.digest(salt),
+        )
+        edits.add(session, edit, text, salt=salt)
+        return edit_id
+
+    def ended(self, edit_id: str) -> StoredEdit:
         def has_ended() -> bool:
             return self._edit(edit_id).status not in (EditStatus.ACCEPTED, EditStatus.RUNNING)
 
         wait_until(has_ended, _WAIT_S, what="the end of the edit")
         return self._edit(edit_id)
 
-    def _edit(self, edit_id: str) -> Edit:
+    def _edit(self, edit_id: str) -> StoredEdit:
         with self.database.read() as session:
             return edits.get(session, edit_id)
 
@@ -167,7 +181,7 @@ def test_a_second_edit_of_a_fact_takes_the_place_of_the_first(service: Service) 
     assert list(service.history.head.keys) == [second.id]
 
 
-def test_edits_about_one_subject_are_not_solved_together(service: Service) -> None:
+def test_edits_of_one_fact_are_not_solved_together(service: Service) -> None:
     ids = [service.submit("France"), service.submit("Italy"), service.submit("France")]
     assert {service.ended(id).status for id in ids} <= {
         EditStatus.COMMITTED,
@@ -176,6 +190,33 @@ def test_edits_about_one_subject_are_not_solved_together(service: Service) -> No
     with service.database.read() as session:
         made = {id: edits.get(session, id).operation.revision for id in ids}
     assert made[ids[0]] != made[ids[2]]
+
+
+def test_facts_of_one_subject_may_be_solved_together(service: Service) -> None:
+    with service.database.write() as session:  # so that the worker finds both at once
+        ids = [
+            service.accept(session, "France", prompt=prompt)
+            for prompt in ("The capital of {} is", "{} is a part of")
+        ]
+    service.doorbell.ring(ids[0])
+    assert {service.ended(id).status for id in ids} == {EditStatus.COMMITTED}
+    assert len({service.ended(id).operation.revision for id in ids}) == 1
+
+
+def test_a_second_fact_of_a_subject_is_solved_beside_the_first(
+    service: Service, tiny_model: LoadedModel, editor_of: Callable[[], Editor]
+) -> None:
+    prompts = ("The capital of {} is", "{} is a part of")
+    ids = [service.ended(service.submit("France", prompt=prompt)).id for prompt in prompts]
+    facts = [Edit(id, "France", p, "Rome") for id, p in zip(ids, prompts, strict=True)]
+    weight_of, view_with = tiny_model.architecture.weight_of, tiny_model.architecture.view_with
+    layers = default_layers(tiny_model)
+    weights = Weights({layer: weight_of(tiny_model.model, layer) for layer in layers})
+    for done, fact in enumerate(facts):
+        view = view_with(tiny_model.model, weights.materialise())
+        found = editor_of().solve(view, [fact], method="alphaedit+sphere", beside=facts[:done])
+        weights = weights.changed(add=[found.delta])
+    assert weights_digest(service.history.materialise(2)) == weights_digest(weights.materialise())
 
 
 def test_what_is_served_and_what_is_recorded_are_the_same_weights(service: Service) -> None:

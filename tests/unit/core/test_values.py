@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import torch
 
 from editing_core.edit import Edit
 from editing_core.errors import NonFinite
@@ -37,9 +38,11 @@ def _with_early_leavers(model: LoadedModel, recipe: Recipe) -> Recipe:
     return replace(recipe, value=replace(recipe.value, stop_loss=1.05 * min(losses)))
 
 
-def _optimise(model: LoadedModel, edits: Sequence[Edit], recipe: Recipe) -> list[Value]:
+def _optimise(
+    model: LoadedModel, edits: Sequence[Edit], recipe: Recipe, beside: Sequence[Edit] = ()
+) -> list[Value]:
     packed = PackedModel(model.model, model.architecture)
-    return optimise(packed, model.tokenizer, edits, recipe)
+    return optimise(packed, model.tokenizer, edits, recipe, beside=beside)
 
 
 def test_a_batch_equals_each_edit_alone_through_the_whole_model(
@@ -88,3 +91,63 @@ def test_a_loss_that_is_not_finite_names_its_edit(tiny_model: LoadedModel, recip
     wild = replace(recipe, value=replace(recipe.value, kl=float("nan")))
     with pytest.raises(NonFinite, match="'a'"):
         _optimise(tiny_model, _EDITS, wild)
+
+
+def _of_rome(number: int) -> Edit:
+    target = ("Spain", "the river Seine", "Latin", "Athens")[number % 4]
+    return Edit(f"rome-{number}", "Rome", f"{{}} is number {number} of", target)
+
+
+def test_facts_of_one_subject_share_one_shift(tiny_model: LoadedModel, recipe: Recipe) -> None:
+    first, second = _of_rome(0), Edit("other", "Rome", "The river in {} is", "Seine")
+    one, _, other = _optimise(tiny_model, [first, _EDITS[0], second], recipe)
+    assert same(one, optimise_slowly(tiny_model, first, recipe, beside=[second]))
+    still = replace(recipe, value=replace(recipe.value, steps=1))
+    start, _, other_start = _optimise(tiny_model, [first, _EDITS[0], second], still)
+    assert not torch.allclose(start.z, other_start.z)  # the prompts differ before the subject
+    assert torch.allclose(one.z - start.z, other.z - other_start.z, atol=1e-6)
+
+
+def test_facts_of_other_subjects_beside_an_edit_do_not_matter(
+    tiny_model: LoadedModel, recipe: Recipe
+) -> None:
+    (alone,) = _optimise(tiny_model, [_EDITS[0]], recipe)
+    (found,) = _optimise(tiny_model, [_EDITS[0]], recipe, beside=[_of_rome(0)])
+    assert same(found, alone)
+
+
+def test_facts_beside_an_edit_join_its_objective(tiny_model: LoadedModel, recipe: Recipe) -> None:
+    first, second = _of_rome(0), _of_rome(1)
+    (found,) = _optimise(tiny_model, [first], recipe, beside=[_EDITS[0], second])
+    assert same(found, optimise_slowly(tiny_model, first, recipe, beside=[second]))
+
+
+def test_a_subject_of_many_facts_is_optimised_as_one(
+    tiny_model: LoadedModel, recipe: Recipe
+) -> None:
+    many = [_of_rome(number) for number in range(11)]  # more than are optimised together
+    found = _optimise(tiny_model, [_EDITS[0], *many, _EDITS[2]], recipe)
+    assert same(found[1], optimise_slowly(tiny_model, many[0], recipe, beside=many[1:]))
+    assert same(found[0], optimise_slowly(tiny_model, _EDITS[0], recipe))
+    assert same(found[12], optimise_slowly(tiny_model, _EDITS[2], recipe))
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_an_edit_that_says_its_target_goes_on_as_long_as_patience_lasts(
+    tiny_model: LoadedModel, recipe: Recipe, patience: int
+) -> None:
+    settings = replace(recipe.value, learning_rate=1.0, clamp=100.0, patience=patience)
+    impatient = replace(recipe, contexts=(("{}",),), value=settings)
+    edits = [replace(_EDITS[1], target="is"), _EDITS[0]]  # the first is easy
+    found = _optimise(tiny_model, edits, impatient)
+    expected = [optimise_slowly(tiny_model, edit, impatient) for edit in edits]
+    assert all(map(same, found, expected))
+    assert patience < found[0].steps < settings.steps - 1
+
+
+def test_a_recipe_from_before_patience_keeps_its_digest(recipe: Recipe) -> None:
+    assert "patience" not in recipe.to_json()
+    patient = replace(recipe, value=replace(recipe.value, patience=2))
+    assert patient.digest != recipe.digest
+    assert Recipe.from_json(patient.to_json()) == patient
+    assert Recipe.from_json(recipe.to_json()) == recipe

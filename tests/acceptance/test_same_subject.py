@@ -1,0 +1,87 @@
+"""Several facts of one subject: what holds them all, and what happens without it."""
+
+from pathlib import Path
+
+import pytest
+
+from editing_core.delta import Weights
+from editing_core.edit import Edit
+from editing_core.editor import Editor
+from editing_core.model.loading import LoadedModel
+from editing_core.preparation import (
+    bundled_text,
+    default_layers,
+    default_recipe,
+    prepare_statistics,
+)
+from editing_core.probe import Score, score
+
+_METHOD = "alphaedit+sphere"
+_NAME = "Danielle Darrieux"
+_FACTS = [
+    Edit("tongue", _NAME, "The mother tongue of {} is", "English"),
+    Edit("birth", _NAME, "The birthplace of {} is the city of", "Oslo"),
+]
+# All of these begin with the subject, so they have one key in every context.
+_ONE_KEY = [
+    Edit("birth", _NAME, "{} was born in the city of", "Oslo"),
+    Edit("citizen", _NAME, "{} is a citizen of", "Brazil"),
+    Edit("work", _NAME, "{} works as a", "carpenter"),
+]
+
+
+@pytest.fixture(scope="module")
+def editor(demo_model: LoadedModel, cache_dir: Path) -> Editor:
+    text = bundled_text("statistics")
+    statistics = prepare_statistics(demo_model, text=text, cache_dir=cache_dir)
+    return Editor(demo_model, default_recipe(demo_model, statistics), statistics)
+
+
+@pytest.fixture
+def base(demo_model: LoadedModel) -> Weights:
+    layers, weight_of = default_layers(demo_model), demo_model.architecture.weight_of
+    return Weights({layer: weight_of(demo_model.model, layer) for layer in layers})
+
+
+def _scores(model: LoadedModel, weights: Weights, facts: list[Edit]) -> list[Score]:
+    view = model.architecture.view_with(model.model, weights.materialise())
+    return score(view, model.tokenizer, [(fact.filled, fact.target) for fact in facts])
+
+
+def test_facts_with_one_key_hold_together_when_they_share_a_value(
+    demo_model: LoadedModel, editor: Editor, base: Weights
+) -> None:
+    joint = editor.solve(demo_model.model, _ONE_KEY, method=_METHOD).delta
+    assert all(s.match for s in _scores(demo_model, base.changed(add=[joint]), _ONE_KEY))
+
+
+def test_facts_with_one_key_average_out_when_each_has_a_value_of_its_own(
+    demo_model: LoadedModel, editor: Editor, base: Weights
+) -> None:
+    # The same prompts and the same last token, by names that do not look like one subject.
+    disguised = [
+        Edit(fact.id, _NAME[cut:], fact.template.replace("{}", _NAME[:cut] + "{}"), fact.target)
+        for fact, cut in zip(_ONE_KEY, (0, 4, 9), strict=True)
+    ]
+    assert [fact.filled for fact in disguised] == [fact.filled for fact in _ONE_KEY]
+    apart = editor.solve(demo_model.model, disguised, method=_METHOD).delta
+    assert not all(s.match for s in _scores(demo_model, base.changed(add=[apart]), _ONE_KEY))
+
+
+def test_a_second_fact_leaves_the_first_as_it_was_only_if_solved_beside_it(
+    demo_model: LoadedModel, editor: Editor, base: Weights
+) -> None:
+    first, second = _FACTS
+    found = editor.solve(demo_model.model, [first], method=_METHOD).delta
+    weights = base.changed(add=[found])
+    (once,) = _scores(demo_model, weights, [first])
+    view = demo_model.architecture.view_with(demo_model.model, weights.materialise())
+    beside = editor.solve(view, [second], method=_METHOD, beside=[first]).delta
+    keys = {layer: part.keys for layer, part in found.layers.items()}
+    alone = editor.solve(view, [second], method=_METHOD, past_keys=keys).delta
+    kept, new = _scores(demo_model, weights.changed(add=[beside]), _FACTS)
+    faded, also_new = _scores(demo_model, weights.changed(add=[alone]), _FACTS)
+    assert new.match
+    assert also_new.match
+    assert kept.p > once.p - 0.05
+    assert faded.p < once.p - 0.2
