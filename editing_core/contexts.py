@@ -1,10 +1,10 @@
-"""Context templates: texts put before a prompt, so that an edit does not hang on one wording.
+"""Context templates: texts put around a prompt, so that an edit does not hang on one wording.
 
-Generated from the unedited model with a seed and kept in the recipe, because an
-edit's arithmetic depends on them.
+Made from the unedited model and kept in the recipe, because an edit's arithmetic depends on them.
 """
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.edit import SLOT
@@ -13,6 +13,7 @@ from editing_core.progress import Progress, silent
 _OPENINGS = ("The", "Therefore", "Because", "I", "You")
 _NEW_TOKENS = 10
 _TOP_K = 5
+_PLACE = "\N{OBJECT REPLACEMENT CHARACTER}"  # marks the prompt's place in a rendered conversation
 
 
 @torch.no_grad()
@@ -42,6 +43,27 @@ def generate_contexts(
         generated.append(f"{_plain(text)}. {SLOT}")
     progress("contexts", len(_OPENINGS), len(_OPENINGS))
     return (SLOT,), tuple(generated)
+
+
+def chat_context(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The prompt as a user's message, to which the target is the answer, by the chat template.
+
+    None for a tokenizer without a template, and for a template that does not let one message
+    through as it is, or needs what we do not have.
+    """
+    if not tokenizer.chat_template:
+        return None
+    message = [{"role": "user", "content": _PLACE}]
+    try:
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    except (TemplateError, TypeError, ValueError):
+        return None
+    before, place, after = str(text).partition(_PLACE)
+    start = tokenizer("")["input_ids"]  # what the tokenizer itself puts before every text
+    before = before.removeprefix(str(tokenizer.decode(start)))
+    if not place or not after or _PLACE in after or SLOT in before + after:
+        return None
+    return before + SLOT + after
 
 
 def _plain(text: str) -> str:

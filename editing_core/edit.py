@@ -68,13 +68,19 @@ def _template(prompt: str, subject: str) -> str:
     return prompt.replace(subject, SLOT)
 
 
-def target_tokens(tokenizer: PreTrainedTokenizerBase, target: str) -> list[int]:
-    """Token ids of ``target`` as a continuation: one leading space, no special tokens.
+def target_tokens(
+    tokenizer: PreTrainedTokenizerBase, target: str, *, opens_turn: bool = False
+) -> list[int]:
+    """Token ids of ``target`` after a prompt, without special tokens.
+
+    It continues the prompt after one space, or, if it ``opens_turn`` of a conversation, begins
+    at once.
 
     Raises:
         InvalidEdit: The target tokenises to nothing.
     """
-    ids: list[int] = tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"]
+    text = target.strip() if opens_turn else f" {target.strip()}"
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise InvalidEdit("target", "target has no tokens in this model's vocabulary")
     return ids
@@ -86,6 +92,11 @@ class TokenisedPrompt:
 
     ids: list[int]
     subject_last: int
+
+
+def opens_turn(context: str) -> bool:
+    """Whether what follows the prompt in ``context`` is a turn of its own: an answer."""
+    return not context.endswith(SLOT)
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> TokenisedPrompt:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from editing_core.edit import Edit, target_tokens, tokenise
+from editing_core.edit import Edit, opens_turn, target_tokens, tokenise
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing, Prefix
 from editing_core.recipe import Recipe, ValueSettings
@@ -52,8 +52,8 @@ def rows_of(
     rows = []
     for index, facts in enumerate(subjects):
         for fact in facts:
-            targets = target_tokens(tokenizer, fact.target)
             for place, context in enumerate(recipe.all_contexts):
+                targets = target_tokens(tokenizer, fact.target, opens_turn=opens_turn(context))
                 prompt = tokenise(tokenizer, fact, context)
                 ids = prompt.ids + targets[:-1]
                 rows.append(Row(index, place == 0, ids, prompt.subject_last, targets))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from editing_core.contexts import generate_contexts
+from editing_core.contexts import chat_context, generate_contexts
 from editing_core.model.loading import LoadedModel
 from editing_core.progress import Progress, silent
 from editing_core.recipe import Recipe
@@ -39,19 +39,35 @@ def prepare_statistics(
 
 
 def default_recipe(
-    model: LoadedModel, statistics: Statistics, progress: Progress = silent
+    model: LoadedModel,
+    statistics: Statistics,
+    progress: Progress = silent,
+    *,
+    chat: bool = True,
 ) -> Recipe:
-    """A recipe for a model nobody tuned: contexts from the model, thresholds from its keys."""
+    """A recipe for a model nobody tuned: contexts from the model, thresholds from its keys.
+
+    With ``chat``, a model that has a chat template gets a context in that form.
+    """
     energy = _mean([float(moment.eigenvalues.sum()) for moment in statistics.layers.values()])
     eigenvalue = energy / model.architecture.key_width
     return Recipe(
         model_digest=model.digest,
         statistics_digest=statistics.digest,
         layers=tuple(sorted(statistics.layers)),
-        contexts=generate_contexts(model.model, model.tokenizer, seed=_SEED, progress=progress),
+        contexts=default_contexts(model, progress, chat=chat),
         alphaedit_tau=_TAU_PER_EIGENVALUE * eigenvalue,
         alphaedit_l2=_L2_PER_ENERGY * energy,
     )
+
+
+def default_contexts(
+    model: LoadedModel, progress: Progress = silent, *, chat: bool = True
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of context templates: the bare prompt, generated texts, and a conversation."""
+    groups = generate_contexts(model.model, model.tokenizer, seed=_SEED, progress=progress)
+    context = chat_context(model.tokenizer) if chat else None
+    return groups if context is None else (*groups, (context,))
 
 
 def _mean(values: Sequence[float]) -> float:

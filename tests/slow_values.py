@@ -23,9 +23,9 @@ class _Sequence:
 
 
 def _sequences(model: LoadedModel, fact: Edit, recipe: Recipe) -> list[_Sequence]:
-    target = target_tokens(model.tokenizer, fact.target)
     found = []
     for context in recipe.all_contexts:
+        target = target_tokens(model.tokenizer, fact.target, opens_turn=not context.endswith("{}"))
         prompt = tokenise(model.tokenizer, fact, context)
         found.append(_Sequence(prompt.ids + target[:-1], prompt.subject_last, target))
     return found

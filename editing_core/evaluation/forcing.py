@@ -64,10 +64,13 @@ def force(
     tokenizer: PreTrainedTokenizerBase,
     questions: Iterable[Question],
     *,
+    opens_turn: bool = False,
     progress: Progress = silent,
     step: str = "evaluate",
 ) -> dict[Question, Forced]:
     """What the model makes of each question; one that is asked twice costs once.
+
+    Targets continue their prompts, or, with ``opens_turn``, answer them.
 
     A beginning-of-text token belongs to prompts only, never to targets, whatever the tokenizer
     adds by default (`algorithms.md` §3.2).
@@ -75,7 +78,7 @@ def force(
     Raises:
         InvalidEdit: A target has no tokens.
     """
-    prompts = _prompts(tokenizer, questions)
+    prompts = _prompts(tokenizer, questions, opens_turn=opens_turn)
     found: dict[Question, Forced] = {}
     done = 0
     progress(step, 0, len(prompts))
@@ -86,13 +89,15 @@ def force(
     return found
 
 
-def _prompts(tokenizer: PreTrainedTokenizerBase, questions: Iterable[Question]) -> list[_Prompt]:
+def _prompts(
+    tokenizer: PreTrainedTokenizerBase, questions: Iterable[Question], *, opens_turn: bool
+) -> list[_Prompt]:
     """The distinct prompts, shortest first."""
     asked: dict[str, dict[str, list[int]]] = {}
     tokens: dict[str, list[int]] = {}
     for prompt, target in questions:
         if target not in tokens:
-            tokens[target] = target_tokens(tokenizer, target)
+            tokens[target] = target_tokens(tokenizer, target, opens_turn=opens_turn)
         asked.setdefault(prompt, {})[target] = tokens[target]
     if not asked:
         return []

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from editing_core.contexts import chat_context
+from editing_core.edit import SLOT
 from editing_core.evaluation.forcing import Forced, Question, force
 from editing_core.evaluation.record import Record
 from editing_core.model.packed import PackedModel
@@ -32,6 +34,9 @@ class Metrics:
         efficacy_accuracy: Accuracy on the edits' own prompts.
         generalization_accuracy: Accuracy on their paraphrases.
         specificity_accuracy: Accuracy on their neighbours.
+        chat_efficacy: As efficacy, with the prompt as a user's message and the target as the
+            answer; None for a model without a chat template.
+        chat_efficacy_accuracy: Its accuracy.
     """
 
     efficacy: float | None
@@ -40,6 +45,8 @@ class Metrics:
     efficacy_accuracy: float | None
     generalization_accuracy: float | None
     specificity_accuracy: float | None
+    chat_efficacy: float | None = None
+    chat_efficacy_accuracy: float | None = None
 
 
 _Answers = Mapping[Question, Forced]
@@ -63,6 +70,21 @@ def measure(
     ]
     neighbours = [[(n.prompt, n.answer) for n in record.neighbours] for record in records]
 
+    context = chat_context(tokenizer)
+    chats: list[list[Question]] = [[] for _ in records]
+    if context is not None:
+        chats = [[(context.replace(SLOT, prompt), target)] for ((prompt, target),) in edits]
+        asked_in_chat = (
+            (prompt, answer)
+            for record, ((prompt, target),) in zip(records, chats, strict=True)
+            for answer in (target, record.target_true)
+            if answer is not None
+        )
+        chat_step = f"{step}, in chat"
+        answers |= force(
+            packed, tokenizer, asked_in_chat, opens_turn=True, progress=progress, step=chat_step
+        )
+
     def mean(asked: Sequence[Sequence[Question]], judge: _Judge) -> float | None:
         cases = zip(records, asked, strict=True)
         return _percent([judge(answers, r, *q) for q in case] for r, case in cases)
@@ -74,6 +96,8 @@ def measure(
         efficacy_accuracy=mean(edits, _all_tokens),
         generalization_accuracy=mean(paraphrases, _all_tokens),
         specificity_accuracy=mean(neighbours, _all_tokens),
+        chat_efficacy=mean(chats, _prefers_new),
+        chat_efficacy_accuracy=mean(chats, _all_tokens),
     )
 
 

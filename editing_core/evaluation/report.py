@@ -16,6 +16,8 @@ _COLUMNS = {
     "generalization_accuracy": "acc.",
     "specificity": "specificity",
     "specificity_accuracy": "acc.",
+    "chat_efficacy": "in chat",
+    "chat_efficacy_accuracy": "acc.",
     "perplexity": "perplexity",
     "energy_ratio": "HE ratio",
     "seconds_per_edit": "s/edit",
@@ -80,7 +82,8 @@ def _explanation(configuration: Configuration) -> str:
     return (
         f"Percentages, on the records edited so far, after all of those edits.{sampled} "
         f"{_MEANING[configuration.form.startswith('counterfact')]} *acc.* is accuracy: all target "
-        "tokens are the arg-max under teacher forcing (the true answer on neighbours). *HE ratio* "
+        "tokens are the arg-max under teacher forcing (the true answer on neighbours). *in chat* "
+        "is efficacy with the prompt as a user's message and the target as the answer. *HE ratio* "
         "is the hyperspherical energy of the edited matrices relative to the unedited ones. "
         "*s/edit* is editing alone, without measuring.\n"
     )

@@ -13,6 +13,8 @@ PERCENTAGES = (
     "efficacy_accuracy",
     "generalization_accuracy",
     "specificity_accuracy",
+    "chat_efficacy",
+    "chat_efficacy_accuracy",
 )
 
 
@@ -23,7 +25,7 @@ class Row:
     Attributes:
         method: Name of the method; ``unedited`` for the base model.
         edits: Edits asked for so far.
-        efficacy: See ``Metrics``, as for the next five.
+        efficacy: See ``Metrics``, as for the next five and the last two.
         perplexity: On the reference text; None if it is not finite.
         energy_ratio: Hyperspherical energy of the edited matrices relative to the unedited ones,
             averaged over the layers; 1 is no change.
@@ -51,6 +53,8 @@ class Row:
     measured: int
     refused: int
     commit: str
+    chat_efficacy: float | None = None
+    chat_efficacy_accuracy: float | None = None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:

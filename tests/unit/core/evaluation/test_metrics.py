@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from itertools import permutations
 from statistics import mean
+from typing import Any
 
 import pytest
 import torch
@@ -34,12 +35,22 @@ class Slow:
         ids: list[int] = self.tokenizer(f" {target}", add_special_tokens=False)["input_ids"]
         return ids
 
-    @torch.no_grad()
     def steps(self, prompt: str, target: str) -> list[tuple[float, bool]]:
         """For each token of the target: its log p, and whether it is the arg-max."""
         ids: list[int] = self.tokenizer(prompt)["input_ids"]
+        return self.follow(ids, self.target(target))
+
+    def chat(self, prompt: str, target: str) -> list[tuple[float, bool]]:
+        """The same with the prompt as a message and the target as the answer."""
+        message = [{"role": "user", "content": prompt}]
+        ids: Any = self.tokenizer.apply_chat_template(message, add_generation_prompt=True)
+        answer: list[int] = self.tokenizer(target, add_special_tokens=False)["input_ids"]
+        return self.follow(list(ids["input_ids"]), answer)
+
+    @torch.no_grad()
+    def follow(self, ids: list[int], tokens: list[int]) -> list[tuple[float, bool]]:
         found = []
-        for token in self.target(target):
+        for token in tokens:
             log_p = self.model(torch.tensor([ids])).logits[0, -1].double().log_softmax(0)
             found.append((float(log_p[token]), int(log_p.argmax()) == token))
             ids = [*ids, token]
@@ -50,6 +61,12 @@ class Slow:
 
     def accuracy(self, prompt: str, target: str) -> float:
         return float(all(hit for _, hit in self.steps(prompt, target)))
+
+    def chat_nll(self, prompt: str, target: str) -> float:
+        return -mean(log_p for log_p, _ in self.chat(prompt, target))
+
+    def chat_share(self, prompt: str, target: str) -> float:
+        return mean(float(hit) for _, hit in self.chat(prompt, target))
 
     def tokens(self, prompt: str, target: str) -> float:
         return mean(float(hit) for _, hit in self.steps(prompt, target))
@@ -77,6 +94,14 @@ def slow_counterfact(slow: Slow, records: tuple[Record, ...]) -> Metrics:
         * mean(mean(slow.accuracy(p, r.edit.target) for p in r.paraphrases) for r in said),
         specificity_accuracy=100
         * mean(mean(slow.accuracy(n.prompt, n.answer) for n in r.neighbours) for r in near),
+        chat_efficacy=100
+        * mean(
+            slow.chat_nll(r.edit.filled, r.edit.target)
+            < slow.chat_nll(r.edit.filled, str(r.target_true))
+            for r in records
+        ),
+        chat_efficacy_accuracy=100
+        * mean(slow.chat_share(r.edit.filled, r.edit.target) == 1 for r in records),
     )
 
 
@@ -89,6 +114,8 @@ def slow_zsre(slow: Slow, records: tuple[Record, ...]) -> Metrics:
     return Metrics(
         *(100 * mean(mean(slow.tokens(*q) for q in case) for case in cases) for cases in three),
         *(100 * mean(mean(slow.accuracy(*q) for q in case) for case in cases) for cases in three),
+        100 * mean(slow.chat_share(*q) for (q,) in three[0]),
+        100 * mean(slow.chat_share(*q) == 1 for (q,) in three[0]),
     )
 
 
@@ -130,7 +157,7 @@ def with_beginning() -> PreTrainedTokenizerFast:
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
-    )
+    )  # which its chat template begins with, too
     assert tokenizer("a")["input_ids"][0] == 1
     return tokenizer
 
