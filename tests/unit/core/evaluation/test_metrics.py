@@ -111,12 +111,13 @@ def slow_zsre(slow: Slow, records: tuple[Record, ...]) -> Metrics:
         [[(p, r.edit.target) for p in r.paraphrases] for r in records],
         [[(n.prompt, n.answer) for n in r.neighbours] for r in records],
     )
-    return Metrics(
+    values = [
         *(100 * mean(mean(slow.tokens(*q) for q in case) for case in cases) for cases in three),
         *(100 * mean(mean(slow.accuracy(*q) for q in case) for case in cases) for cases in three),
         100 * mean(slow.chat_share(*q) for (q,) in three[0]),
         100 * mean(slow.chat_share(*q) == 1 for (q,) in three[0]),
-    )
+    ]
+    return Metrics(*values)
 
 
 def foretold(slow: Slow) -> list[tuple[str, str, str]]:
