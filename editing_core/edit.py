@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from editing_core.errors import InvalidEdit
 
 SLOT = "{}"  # stands for the subject in a prompt, and for the prompt in a context
+MOST_TARGET_TOKENS = 64  # one shift of one hidden state names things; it does not recite texts
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def target_tokens(
     """
     text = target.strip() if opens_turn else f" {target.strip()}"
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    if not ids:
+    if not ids or not target.strip():
         raise InvalidEdit("target", "target has no tokens in this model's vocabulary")
     return ids
 
@@ -92,6 +93,21 @@ class TokenisedPrompt:
 
     ids: list[int]
     subject_last: int
+
+
+def check_target(tokenizer: PreTrainedTokenizerBase, edit: Edit) -> None:
+    """Refuse a target that no value could be found for.
+
+    Raises:
+        InvalidEdit: The target tokenises to nothing, or to more than ``MOST_TARGET_TOKENS``.
+    """
+    size = len(target_tokens(tokenizer, edit.target))
+    if size > MOST_TARGET_TOKENS:
+        raise InvalidEdit(
+            "target",
+            f"target of edit {edit.id!r} has {size} tokens; at most {MOST_TARGET_TOKENS} are "
+            "accepted: state the fact in a name or a short phrase",
+        )
 
 
 def opens_turn(context: str) -> bool:

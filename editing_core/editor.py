@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
 from editing_core.directions import Directions
-from editing_core.edit import Edit
+from editing_core.edit import Edit, check_target
+from editing_core.errors import NonFinite
 from editing_core.keys import KeySweep
 from editing_core.memory import PastKeys, Projection
 from editing_core.methods import (
@@ -102,6 +103,10 @@ class Editor:
         plan, seconds = plan_named(method, self._plans), Seconds()
         layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
         weights = {layer: self._weight(view, layer) for layer in layers}
+        _check_finite("weight", weights)
+        _check_finite("remembered keys", past_keys or {})
+        for edit in edits:
+            check_target(self._base.tokenizer, edit)
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
             batch = _Batch(group, held, plan, layers, past_keys or {}, seconds)
@@ -245,6 +250,12 @@ def _groups(
     if not one_by_one:
         return [(edits, beside)]
     return [([edit], [*beside, *edits[:index]]) for index, edit in enumerate(edits)]
+
+
+def _check_finite(what: str, tensors: Mapping[int, Tensor]) -> None:
+    for layer, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise NonFinite(f"{what} of layer {layer} holds NaN or infinity; nothing can be solved")
 
 
 def _changed(weight: Tensor, update: Tensor) -> Tensor:

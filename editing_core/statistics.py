@@ -33,10 +33,20 @@ class SecondMoment:
     Attributes:
         eigenvalues: S (d_in,), ascending.
         eigenvectors: V (d_in, d_in), one a column.
+
+    Raises:
+        SingularStatistics: Either holds NaN or infinity.
     """
 
     eigenvalues: Tensor
     eigenvectors: Tensor
+
+    def __post_init__(self) -> None:
+        if not (self.eigenvalues.isfinite().all() and self.eigenvectors.isfinite().all()):
+            raise SingularStatistics(
+                "key second moment holds NaN or infinity; delete the statistics in the cache, "
+                "and they are collected anew"
+            )
 
     @classmethod
     def of(cls, matrix: Tensor) -> "SecondMoment":
