@@ -1,6 +1,6 @@
 """One batch of edits: what is asked, what is there already, and the solution with its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -8,11 +8,13 @@ from app.edits.report import EditReport, LayerReport, PhaseSeconds
 from app.edits.text import EditText
 from app.resident.history import Change, History
 from app.resident.resident import Resident
+from app.worker.energies import Energies
+from app.worker.energies import after as grams_after
 from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
 from editing_core.delta import Weights
 from editing_core.edit import Edit
 from editing_core.editor import Editor
-from editing_core.energy import hyperspherical_energy
+from editing_core.energy import RowGram
 from editing_core.solution import Solution
 
 
@@ -53,7 +55,7 @@ class SolvedBatch:
         removed: Ids of the edits that are superseded.
         weights: The edited matrices with the delta and without the superseded edits.
         after: What these weights say around each edit.
-        energies: Layer → hyperspherical energy before and after.
+        grams: Layer → row Gram matrix of the head, and of ``weights``.
         seconds_measuring: Wall time of all measurements.
     """
 
@@ -62,7 +64,7 @@ class SolvedBatch:
     removed: tuple[str, ...]
     weights: Weights
     after: tuple[Measurement, ...]
-    energies: dict[int, tuple[float, float]]
+    grams: Mapping[int, tuple[RowGram, RowGram]]
     seconds_measuring: float
 
 
@@ -74,6 +76,7 @@ def solve_batch(
     history: History,
     resident: Resident,
     editor: Editor,
+    energies: Energies,
 ) -> SolvedBatch:
     """Solve ``requests`` together on the head without what they supersede.
 
@@ -97,17 +100,18 @@ def solve_batch(
     before, after = history.head.weights.materialise(), weights.materialise()
     texts = [request.text for request in requests]
     measured = measure(resident.shadow(after), resident.tokenizer, texts)
-    energies = {
-        layer: (hyperspherical_energy(before[layer]), hyperspherical_energy(after[layer]))
-        for layer in after
-    }
+    grams = energies.of(history.head.revision, before)
+    if start.removed:
+        changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
+    else:
+        changed = grams_after(grams, before, solution.delta)
     return SolvedBatch(
         requests=tuple(requests),
         solution=solution,
         removed=start.removed,
         weights=weights,
         after=tuple(measured),
-        energies=energies,
+        grams={layer: (grams[layer], changed[layer]) for layer in after},
         seconds_measuring=perf_counter() - started,
     )
 
@@ -121,8 +125,8 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float) -> EditR
             layer=found.layer,
             delta_norm=found.delta_norm,
             achieved_fraction=found.achieved_fraction,
-            energy_before=batch.energies[found.layer][0],
-            energy_after=batch.energies[found.layer][1],
+            energy_before=batch.grams[found.layer][0].energy,
+            energy_after=batch.grams[found.layer][1].energy,
         )
         for found in solved.layers
     ]

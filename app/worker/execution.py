@@ -6,7 +6,7 @@ the committed head at its next start.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
 from app.worker.batch import Request, SolvedBatch, core_edit, edit_report, solve_batch
+from app.worker.energies import Energies
 from app.worker.measuring import measure
 from editing_core.digest import weights_digest
 from editing_core.edit import Edit
@@ -50,6 +51,7 @@ class Execution:
     editor: Editor
     clock: Clock
     actor: str
+    energies: Energies = field(default_factory=Energies)
 
     def execute(self, run: Sequence[Operation]) -> None:
         """Bring each operation to its end: committed, or rejected with a reason.
@@ -85,6 +87,7 @@ class Execution:
                 history=self.history,
                 resident=self.resident,
                 editor=self.editor,
+                energies=self.energies,
             )
         except EditingError as error:
             if len(requests) > 1:  # nobody else's edit fails with the one that cannot be solved
@@ -154,6 +157,8 @@ class Execution:
             artefact=artefact,
             added=added,
         )
+        after = {layer: gram for layer, (_, gram) in batch.grams.items()}
+        self.energies.advance(self.history.head.revision, after)
 
     def _undo(self, operation: Operation) -> None:
         with self.database.read() as session:

@@ -16,6 +16,7 @@ from app.database.migration import upgrade
 from app.edits import repository as edits
 from app.edits.models import Edit as StoredEdit
 from app.edits.models import EditStatus
+from app.edits.report import EditReport
 from app.edits.text import EditText
 from app.operations.models import OperationKind
 from app.operations.service import accept
@@ -32,6 +33,7 @@ from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 from editing_core.edit import Edit
 from editing_core.editor import Editor
+from editing_core.energy import hyperspherical_energy
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
 from editing_core.preparation import default_layers, default_recipe
@@ -217,6 +219,24 @@ def test_a_second_fact_of_a_subject_is_solved_beside_the_first(
         found = editor_of().solve(view, [fact], method="alphaedit+sphere", beside=facts[:done])
         weights = weights.changed(add=[found.delta])
     assert weights_digest(service.history.materialise(2)) == weights_digest(weights.materialise())
+
+
+def test_reported_energies_are_those_of_the_weights(service: Service) -> None:
+    ids = [service.submit(name, method="memit") for name in ("France", "Italy")]
+    ids.append(service.submit("France", method="memit", target="Paris"))  # supersedes the first
+    ids.append(service.submit("Spain", method="ft"))
+    for id in ids:
+        edit = service.ended(id)
+        revision = edit.operation.revision
+        assert revision is not None
+        assert edit.report is not None
+        found = EditReport.model_validate(edit.report)
+        before = service.history.materialise(revision - 1)
+        after = service.history.materialise(revision)
+        for layer in found.layers:
+            pair = (layer.energy_before, layer.energy_after)
+            expected = [hyperspherical_energy(w[layer.layer]) for w in (before, after)]
+            assert pair == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_is_served_and_what_is_recorded_are_the_same_weights(service: Service) -> None:

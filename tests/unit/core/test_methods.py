@@ -213,3 +213,19 @@ def test_solving_in_the_projected_space_equals_its_dense_form() -> None:
     assert torch.allclose(found, dense, rtol=1e-9, atol=1e-12)
     p = _null_space(matrix)
     assert torch.allclose(found @ p, found, atol=1e-12)  # and it stays in the null space
+
+
+@pytest.mark.parametrize("undone", [0, 4, 9])
+def test_taking_one_edit_out_of_a_batch_undoes_it_and_leaves_the_others(undone: int) -> None:
+    width, batch = 512, 10
+    keys, residual = _draw(width, batch), _draw(_OUT, batch, seed=1)
+    moment = SecondMoment.of(1e-3 * torch.eye(width))
+    problem = LayerProblem(keys, keys, keys[:, :0], moment)
+    rows = AlphaEdit().adjusted_keys(problem, replace(_RECIPE, alphaedit_l2=10.0))
+    whole = residual @ rows
+    rest = whole - torch.outer(residual[:, undone], rows[undone])
+    effect, left = (whole @ keys).norm(dim=0), (rest @ keys).norm(dim=0)
+    disturbed = ((rest - whole) @ keys).norm(dim=0) / effect
+    others = [edit for edit in range(batch) if edit != undone]
+    assert float(left[undone] / effect[undone]) < 0.1
+    assert float(disturbed[others].max()) < 0.1

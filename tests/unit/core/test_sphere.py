@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.energy import hyperspherical_energy
+from editing_core.energy import RowGram, hyperspherical_energy
 from editing_core.errors import NonFinite
 from editing_core.sphere import principal_directions, project
 
@@ -88,3 +88,17 @@ def test_energy_is_blind_to_rotation_and_to_row_length() -> None:
     energy = hyperspherical_energy(weight)
     assert hyperspherical_energy(weight @ rotation) == pytest.approx(energy, rel=1e-10)
     assert hyperspherical_energy(weight * lengths) == pytest.approx(energy, rel=1e-10)
+
+
+def test_a_gram_matrix_that_followed_many_updates_equals_a_fresh_one() -> None:
+    generator = torch.Generator().manual_seed(5)
+    weight = _weight()
+    gram = RowGram.of(weight)
+    for rank in range(1, 31):
+        left = torch.randn(rank, 30, generator=generator, dtype=torch.float64) / 10
+        right = torch.randn(rank, 70, generator=generator, dtype=torch.float64) / 10
+        gram = gram.changed(weight, left, right)
+        weight = weight + left.T @ right
+    fresh = RowGram.of(weight)
+    assert float((gram.products - fresh.products).norm() / fresh.products.norm()) < 1e-12
+    assert gram.energy == pytest.approx(fresh.energy, rel=1e-12)
