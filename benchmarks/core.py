@@ -13,26 +13,36 @@ from time import perf_counter
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.memory import PeakMemory
 from benchmarks.published import optimise_published
 from editing_core.edit import Edit
-from editing_core.memory import PastKeys
+from editing_core.editor import Editor
+from editing_core.methods.alphaedit import AlphaEdit
+from editing_core.methods.base import LayerProblem
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.packed import PackedModel
 from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
 from editing_core.recipe import Recipe
-from editing_core.sphere import principal_directions, project
+from editing_core.sphere import principal_directions
 from editing_core.statistics import Statistics
 from editing_core.values import optimise
 
 _REPOSITORY = Path(__file__).parent.parent
 _RECORDS = _REPOSITORY / "tests" / "acceptance" / "data" / "counterfact_20.jsonl"
 _BATCH = 16
+_METHOD = "alphaedit+sphere"
 _SINGLES = 3  # edits that the slow path is timed on
 _PAST = 2000  # live edits
 _RUNS = 5
+
+
+def _linear_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    return 2 * x.numel() * weight[0]
+
+
+_FLOPS = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
         slow.append(seconds(partial(optimise_published, model, edit, recipe)))
         single.append(fast([edit]))
     batch = fast(edits[:_BATCH])
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_FLOPS)
+    with counter:
         optimise(packed, model.tokenizer, edits[:_BATCH], recipe)
     flops, rate = counter.get_total_flops() / _BATCH, gemm_rate(model)
     published = sum(slow) / len(slow)
@@ -90,32 +101,68 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
 
 
 def algebra_figures(model: LoadedModel, recipe: Recipe, statistics: Statistics) -> list[Figure]:
-    """What past edits and SPHERE cost, beside one edit's solve without any."""
+    """What the solve of one layer costs with few and with many edits before, in batches."""
     layer, width = recipe.layers[0], model.architecture.key_width
-    null_space = statistics.layers[layer].null_space(recipe.alphaedit_tau)
-    keys = torch.randn(_PAST + _RUNS, width)
-    new = null_space(torch.randn(width, 1, dtype=torch.float64))
-    memory = PastKeys(null_space, recipe.alphaedit_l2)
-    memory.recall(keys[:_PAST])
+    moment, rule = statistics.layers[layer], AlphaEdit()
+    keys = torch.randn(_PAST + (_RUNS + 1) * _BATCH, width).double()
+    memory = rule.memory(moment, recipe)
 
-    def solve(past: Tensor) -> None:
-        memory.recall(past)
-        memory.unexplained(new)
+    def solve(past: int) -> None:
+        new = keys[past : past + _BATCH].T
+        problem = LayerProblem(new, new, keys[:past].T, moment, memory=memory)
+        rule.adjusted_keys(problem, recipe)
 
-    grown = [seconds(partial(solve, keys[: _PAST + edit])) for edit in range(1, _RUNS + 1)]
+    def next_batches(past: int) -> float:
+        solve(past)  # what came before is remembered from here on
+        batches = range(past + _BATCH, past + (_RUNS + 1) * _BATCH, _BATCH)
+        return median(seconds(partial(solve, batch)) for batch in batches) / _BATCH
+
+    early, late = next_batches(0), next_batches(_PAST)
     weight = model.architecture.weight_of(model.model, layer)
-    directions = principal_directions(weight, recipe.eta)
-    row = torch.randn(1, width, dtype=torch.float64)
+    find = seconds(lambda: principal_directions(weight, recipe.eta), _RUNS)
     return [
-        Figure(f"memory of past keys, edit {_PAST}, ms a layer", f"{1e3 * median(grown):.1f}"),
+        Figure("solve, first edits, ms an edit and layer", f"{1e3 * early:.2f}"),
+        Figure(f"solve, edit {_PAST} against the first, times", f"{late / early:.1f}", "under 2"),
+        Figure("SPHERE directions, ms a layer (once)", f"{1e3 * find:.0f}"),
+    ]
+
+
+def batch_figures(
+    model: LoadedModel, recipe: Recipe, statistics: Statistics, edits: list[Edit]
+) -> list[Figure]:
+    """One large batch by the whole editor: time, memory, bytes."""
+    editor = Editor(model, recipe, statistics)
+    editor.solve(model.model, edits[:1], method=_METHOD)  # finds SPHERE's directions
+    with PeakMemory() as memory:
+        solution = editor.solve(model.model, edits, method=_METHOD)
+    took = solution.seconds
+    total = took.values + took.keys + took.solve + took.projection
+    stored = len(solution.delta.to_bytes())
+    keys = sum(part.keys.nbytes for part in solution.delta.layers.values())
+    count = len(edits)
+    return [
+        Figure(f"batch of {count}, s an edit", f"{total / count:.2f}"),
+        Figure("SPHERE, cached directions, share of it", f"{took.projection / total:.2%}", "0.5 %"),
         Figure(
-            "SPHERE directions of a layer, ms (once)",
-            f"{1e3 * seconds(lambda: principal_directions(weight, recipe.eta), _RUNS):.0f}",
+            f"batch of {count}, peak extra memory, GB", f"{memory.extra / 1e9:.2f}", "under 1.5"
         ),
-        Figure(
-            "SPHERE projection with cached directions, ms a layer",
-            f"{1e3 * seconds(lambda: project(row, directions, 0.5), 50):.3f}",
-        ),
+        Figure("delta on disk, factors, kB an edit", f"{(stored - keys) / count / 1e3:.1f}", "45"),
+        Figure("delta on disk, with keys, kB an edit", f"{stored / count / 1e3:.1f}", "80"),
+    ]
+
+
+def _edits() -> list[Edit]:
+    """A hundred: twenty facts, each of five namesakes."""
+    records = [json.loads(line) for line in _RECORDS.read_text().splitlines()]
+    return [
+        Edit.create(
+            id=f"{record['case_id']}{numeral}",
+            subject=record["subject"] + numeral,
+            prompt=record["prompt"],
+            target=record["target_new"],
+        )
+        for numeral in ("", " II", " III", " IV", " V")
+        for record in records
     ]
 
 
@@ -124,7 +171,7 @@ def main() -> None:
     cache = Path(os.environ.get("ERRATA_DATA_DIR", _REPOSITORY / ".errata")) / "cache"
     model = load_model("smollm2-135m", cache_dir=cache)
     statistics = prepare_statistics(model, text=bundled_text("statistics"), cache_dir=cache)
-    recipe = default_recipe(model, statistics)
+    recipe = default_recipe(model, statistics, chat=False)  # as published
     records = [json.loads(line) for line in _RECORDS.read_text().splitlines()]
     edits = [
         Edit.create(

@@ -66,14 +66,27 @@ class SecondMoment:
         Raises:
             SingularStatistics: C is not positive definite.
         """
-        values, vectors = self.eigenvalues, self.eigenvectors
+        values, vectors = self._positive(), self.eigenvectors
+        return vectors @ ((vectors.T @ keys) / values[:, None])
+
+    def whiten(self, keys: Tensor) -> Tensor:
+        """C^(−1/2) K, symmetric, for K (d_in, B).
+
+        Raises:
+            SingularStatistics: C is not positive definite.
+        """
+        values, vectors = self._positive(), self.eigenvectors
+        return vectors @ ((vectors.T @ keys) / values.sqrt()[:, None])
+
+    def _positive(self) -> Tensor:
+        values = self.eigenvalues
         if float(values[0]) <= _LEAST_EIGENVALUE * float(values[-1]):
             raise SingularStatistics(
                 f"key second moment is singular (eigenvalues {float(values[0]):.3g} to "
                 f"{float(values[-1]):.3g}); collect it from more text than d_in = {len(values)} "
                 "distinct tokens"
             )
-        return vectors @ ((vectors.T @ keys) / values[:, None])
+        return values
 
     def null_space(self, tau: float) -> Callable[[Tensor], Tensor]:
         """P = I − QQᵀ as a function of keys (d_in, B); Q: eigenvectors with eigenvalue ≥ τ."""

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from editing_core.memory import PastKeys, Projection
 from editing_core.methods.base import LayerProblem, LowRank
 from editing_core.recipe import Recipe
+from editing_core.statistics import SecondMoment
 
 
 class Memit(LowRank):
@@ -27,22 +29,30 @@ class MemitSequential(LowRank):
     """MEMIT-seq: Δ = R Kᵀ (λC + K_pK_pᵀ + KKᵀ)⁻¹, so that earlier edits count as knowledge.
 
     The published code offers it but hands its memory to nobody (`algorithms.md` §1.2); here K_p are
-    the keys of the live edits. With Q = (λC + K_pK_pᵀ)⁻¹, again by Woodbury,
-    Δ = R (I + KᵀQK)⁻¹ KᵀQ.
+    the keys of the live edits. With keys whitened, K̂ = (λC)^(−1/2) K, it is a ridge regression
+    with a past, as AlphaEdit's: Δ = R (I + K̂ᵀK⊥)⁻¹ K⊥ᵀ (λC)^(−1/2).
     """
 
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
-        """A = (I + KᵀQK)⁻¹ KᵀQ, shape (B, d_in).
+        """A = (I + K̂ᵀK⊥)⁻¹ K⊥ᵀ (λC)^(−1/2), shape (B, d_in).
 
         Raises:
             SingularStatistics: C is not positive definite.
         """
-        keys, past = problem.keys, problem.past
-        whitened = problem.moment.solve(torch.cat([keys, past], dim=1)) / recipe.memit_lambda
-        fresh, old = whitened[:, : keys.shape[1]], whitened[:, keys.shape[1] :]
-        if past.shape[1]:
-            fresh = fresh - old @ ridge_rows(past, old, 1.0) @ keys
-        return ridge_rows(keys, fresh, 1.0)
+        whiten = _whitening(problem.moment, recipe)
+        keys = whiten(problem.keys)
+        memory = problem.memory or PastKeys(whiten, 1.0)
+        memory.recall(problem.past.T)
+        rows = ridge_rows(keys, memory.unexplained(keys), 1.0)
+        return whiten(rows.T).T
+
+    def memory(self, moment: SecondMoment, recipe: Recipe) -> PastKeys:
+        """Past keys, whitened."""
+        return PastKeys(_whitening(moment, recipe), 1.0)
+
+
+def _whitening(moment: SecondMoment, recipe: Recipe) -> Projection:
+    return lambda keys: moment.whiten(keys) / recipe.memit_lambda**0.5
 
 
 def ridge_rows(keys: Tensor, whitened: Tensor, ridge: float) -> Tensor:

@@ -28,12 +28,12 @@ def _dense(raw: Tensor, keys: Tensor) -> Tensor:
 _ALL = _draw(30, _WIDTH, seed=0)
 _HISTORIES = {
     "grows": [_ALL[:1], _ALL[:4], _ALL[:11]],
-    "outgrows the key width": [_ALL[:5], _ALL[:13], _ALL[:30]],
+    "outgrows half the key width": [_ALL[:5], _ALL[:7], _ALL[:13], _ALL[:14], _ALL[:30]],
     "shrinks from the end": [_ALL[:10], _ALL[:3]],
     "loses one in the middle": [_ALL[:10], _ALL[[0, 1, 2, 4, 5, 6, 7, 8, 9]]],
     "loses the first": [_ALL[:6], _ALL[1:6]],
-    "shrinks below the key width": [_ALL[:20], _ALL[:7], _ALL[:8]],
-    "shrinks above the key width": [_ALL[:20], _ALL[:25], _ALL[:16], _ALL[:17]],
+    "becomes few again": [_ALL[:20], _ALL[:5], _ALL[:6], _ALL[:12]],
+    "shrinks and stays many": [_ALL[:20], _ALL[:25], _ALL[:16], _ALL[:17]],
     "is forgotten": [_ALL[:6], _ALL[:0], _ALL[3:5]],
     "stays": [_ALL[:6], _ALL[:6]],
 }
@@ -57,6 +57,6 @@ def test_only_what_is_new_is_projected() -> None:
         return keys
 
     memory = PastKeys(counting, _RIDGE)
-    for count in (4, 9, 10, 10):
+    for count in (4, 6, 9, 12, 12):
         memory.recall(_ALL[:count])
-    assert projected == [4, 5, 1, 0]
+    assert projected == [4, 2, 9, 3]  # all of them once: when they become many
