@@ -32,14 +32,14 @@ class Row:
 
     Attributes:
         subject: Index of the subject whose δ acts here.
-        bare: Whether this is a fact's prompt in the first context, the bare one.
+        context: Index of the context, 0 for the bare prompt; −1 for a KL row.
         ids: Token ids, the target's but the last included.
         subject_last: Index of the subject's last token.
         targets: Token ids of the target.
     """
 
     subject: int
-    bare: bool
+    context: int
     ids: list[int]
     subject_last: int
     targets: list[int]
@@ -56,11 +56,11 @@ def rows_of(
                 targets = target_tokens(tokenizer, fact.target, opens_turn=opens_turn(context))
                 prompt = tokenise(tokenizer, fact, context)
                 ids = prompt.ids + targets[:-1]
-                rows.append(Row(index, place == 0, ids, prompt.subject_last, targets))
+                rows.append(Row(index, place, ids, prompt.subject_last, targets))
         alone = Edit(facts[0].id, facts[0].subject, _KL_TEMPLATE, facts[0].target)
         prompt = tokenise(tokenizer, alone, _BARE)
         ids = prompt.ids[: prompt.subject_last + 1]
-        rows.append(Row(index, False, ids, prompt.subject_last, []))
+        rows.append(Row(index, -1, ids, prompt.subject_last, []))
     return rows
 
 
@@ -84,19 +84,28 @@ class Rows:
     @classmethod
     @torch.no_grad()
     def prepare(cls, packed: PackedModel, rows: list[Row], layer: int) -> "Rows":
-        """Run everything that no δ can change: blocks up to ``layer``, prefixes above it."""
+        """Run everything that no δ can change: blocks up to ``layer``, prefixes above it.
+
+        What all rows of a context begin with runs once for all of them.
+        """
         device = packed.model.device
-        lengths = torch.tensor([len(row.ids) for row in rows], device=device)
-        before = torch.tensor([row.subject_last for row in rows], device=device)
-        tokens = torch.tensor([token for row in rows for token in row.ids], device=device)
-        whole = Packing.of(lengths)
+        shared, context = _shared(packed, rows)
+        begun = shared.select(context)  # (R,)
+        starts = begun.lengths.tolist()
+        rest = [row.ids[start:] for row, start in zip(rows, starts, strict=True)]
+        lengths = torch.tensor([len(ids) for ids in rest], device=device)
+        subject = torch.tensor([row.subject_last for row in rows], device=device)
+        tokens = torch.tensor([token for ids in rest for token in ids], device=device)
+        whole = Packing.of(lengths, prefix=begun if begun.layers else None)
         hidden = packed.run(tokens, whole, last=layer)  # (ΣN, d)
-        owner = torch.repeat_interleave(lengths)
-        is_prefix = whole.positions[0] < before[owner]
-        prefix = Prefix(before)
+        is_prefix = whole.positions[0] < subject[torch.repeat_interleave(lengths)]
+        before = subject - begun.lengths
+        own = Prefix(before)
+        prefix = begun.above(layer)
         if bool(is_prefix.any()):
-            recording = Packing.of(before, record=prefix)
+            recording = Packing.of(before, prefix=prefix if prefix.layers else None, record=own)
             packed.run(tokens[is_prefix], recording, entering=hidden[is_prefix], first=layer + 1)
+            prefix = prefix.followed_by(own) if prefix.layers else own
         packing = Packing.of(lengths - before, prefix=prefix if prefix.layers else None)
         return cls(rows, tokens[~is_prefix], hidden[~is_prefix], packing)
 
@@ -104,7 +113,7 @@ class Rows:
         """For each subject, z₀ of its facts (facts, d): ``hidden`` where δ acts on bare prompts."""
         found: dict[int, list[int]] = {}
         for row, start in zip(self.rows, self.packing.starts.tolist(), strict=True):
-            if row.bare:
+            if row.context == 0:
                 found.setdefault(row.subject, []).append(start)
         return [self.hidden[at].float() for at in found.values()]
 
@@ -119,6 +128,34 @@ class Rows:
         prefix = self.packing.prefix.select(index) if self.packing.prefix else None
         packing = Packing.of(self.packing.lengths[index], prefix=prefix)
         return Rows(rows, self.tokens[positions], self.hidden[positions], packing)
+
+
+def _shared(packed: PackedModel, rows: Sequence[Row]) -> tuple[Prefix, Tensor]:
+    """Keys and values of what all rows of a context begin with, and the context of each row (R,).
+
+    The subject's last token is never part of it.
+    """
+    contexts = sorted({row.context for row in rows})
+    beginnings = []
+    for context in contexts:
+        first, *others = [row.ids[: row.subject_last] for row in rows if row.context == context]
+        beginnings.append(_common_beginning(first, others))
+    device = packed.model.device
+    lengths = torch.tensor([len(ids) for ids in beginnings], device=device)
+    shared = Prefix(lengths)
+    if any(beginnings):
+        tokens = torch.tensor([token for ids in beginnings for token in ids], device=device)
+        packed.run(tokens, Packing.of(lengths, record=shared))
+    return shared, torch.tensor([contexts.index(row.context) for row in rows], device=device)
+
+
+def _common_beginning(first: list[int], others: Sequence[list[int]]) -> list[int]:
+    size = 0
+    for tokens in zip(first, *others, strict=False):
+        if len(set(tokens)) > 1:
+            break
+        size += 1
+    return first[:size]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,29 @@ class Prefix:
         }
         return Prefix(lengths, layers)
 
+    def above(self, layer: int) -> "Prefix":
+        """What is remembered of the layers above one."""
+        return Prefix(self.lengths, {n: kept for n, kept in self.layers.items() if n > layer})
+
+    def followed_by(self, own: "Prefix") -> "Prefix":
+        """This prefix and, in each row behind it, another; of the layers that both remember."""
+        width = next(iter(self.layers.values()))[0].shape[2]
+        total = self.lengths + own.lengths
+        place = torch.arange(int(total.max()), device=total.device).expand(len(total), -1)
+        before = self.lengths[:, None]
+        source = torch.where(place < before, place, width + place - before)  # (R, longest)
+
+        def joined(ours: Tensor, theirs: Tensor) -> Tensor:
+            both = torch.cat([ours, theirs], dim=2)
+            index = source.clamp_max(both.shape[2] - 1)[:, None, :, None]
+            return both.gather(2, index.expand(-1, both.shape[1], -1, both.shape[3]))
+
+        layers = {
+            layer: (joined(self.layers[layer][0], key), joined(self.layers[layer][1], value))
+            for layer, (key, value) in own.layers.items()
+        }
+        return Prefix(total, layers)
+
 
 @dataclass(frozen=True)
 class Packing:
