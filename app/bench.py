@@ -5,8 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,14 +15,16 @@ from app.resident.preparation import Prepared, prepare
 from app.settings import Settings
 from editing_core.evaluation.bench import Bench, Subject
 from editing_core.evaluation.configuration import Configuration
+from editing_core.evaluation.errors import OtherConfiguration
 from editing_core.evaluation.journal import Journal, Run, write_atomically
 from editing_core.evaluation.plots import check_plots, plot_energy, plot_metrics, plot_weights
 from editing_core.evaluation.reading import Reading, read_records
-from editing_core.evaluation.report import results_markdown
-from editing_core.evaluation.row import Row, rows_to_json
+from editing_core.evaluation.report import Results, results_markdown
+from editing_core.evaluation.row import Provenance, rows_to_json
 from editing_core.methods import plan_named
 from editing_core.preparation import bundled_text
 from editing_core.progress import Progress
+from editing_core.recipe import Recipe
 
 _UNKNOWN = "unknown"
 
@@ -43,6 +44,9 @@ class BenchOptions:
         limit_evaluation: Most records measured before the end.
         seed: Of what is drawn.
         reference: Text for perplexity; None for the bundled one.
+        recipe: The recipe to edit by; None for that of the data directory.
+        chat: Whether contexts in the form of a conversation are used, where the recipe has any.
+        patience: Early stop of values; None for what the recipe says.
         command: The command line itself, for the report.
     """
 
@@ -56,6 +60,9 @@ class BenchOptions:
     limit_evaluation: int | None
     seed: int
     reference: str | None
+    recipe: Recipe | None
+    chat: bool
+    patience: int | None
     command: str
 
 
@@ -71,6 +78,7 @@ def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> 
     reading = read_records(options.data, options.form)
     reading.first(options.edits)  # too few records: to be known before the model is loaded
     prepared = prepare(settings, progress)
+    prepared = replace(prepared, recipe=_recipe(options, prepared))
     reference = bundled_text("reference") if options.reference is None else options.reference
     subject = Subject(
         base=prepared.base,
@@ -78,11 +86,11 @@ def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> 
         layers=prepared.recipe.layers,
         records=reading.first(options.edits),
         reference=reference,
-        commit=_commit(),
+        provenance=Provenance(_commit(), _machine(), options.command),
     )
     configuration = _configuration(options, prepared, reference)
     journal = Journal(options.out)
-    with journal.opened(configuration):
+    with journal.opened(configuration, prepared.recipe):
         bench = Bench(subject, configuration, journal, progress)
         sitting = _Sitting(options, reading, subject, configuration, journal, bench)
         bench.unedited()
@@ -91,6 +99,18 @@ def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> 
             sitting.write_results()
         sitting.write_plots()
     return (options.out / "results.json").read_text(encoding="utf-8")
+
+
+def _recipe(options: BenchOptions, prepared: Prepared) -> Recipe:
+    recipe = prepared.recipe if options.recipe is None else options.recipe
+    if recipe.statistics_digest != prepared.statistics.digest:
+        raise OtherConfiguration(
+            f"the recipe is for statistics {recipe.statistics_digest[:16]}, the model has "
+            f"{prepared.statistics.digest[:16]}; give one that was made for this model"
+        )
+    if options.patience is not None:
+        recipe = replace(recipe, value=replace(recipe.value, patience=options.patience))
+    return recipe if options.chat else recipe.without_chat()
 
 
 def _configuration(options: BenchOptions, prepared: Prepared, reference: str) -> Configuration:
@@ -128,34 +148,35 @@ class _Sitting:
 
     def write_results(self) -> None:
         """Write ``results.json`` and ``results.md``."""
-        out, runs, unedited = self.options.out, self.runs, self.bench.unedited()
-        rows = [row for run in runs.values() for row in run.rows]
-        refusals = {
-            method: [refusal for batch in run.batches for refusal in batch.refusals]
-            for method, run in runs.items()
-        }
-        told = self._circumstances([unedited, *rows])
-        document = results_markdown(rows, unedited, self.configuration, told, refusals)
-        write_atomically(out / "results.json", rows_to_json(rows).encode())
+        out, configuration = self.options.out, self.configuration
+        results = Results(configuration, self.bench.unedited(), self.runs, self.journal.recipe())
+        document = results_markdown(results, self._circumstances())
+        write_atomically(out / "results.json", rows_to_json(results.rows).encode())
         write_atomically(out / "results.md", document.encode())
 
     def write_plots(self) -> None:
-        """Write ``metrics.png``, ``energy.png`` and ``weights.png``."""
+        """Write ``metrics.png``, ``energy.png`` and ``weights.png``.
+
+        The last shows methods whose factors are here; they need not be, once a run is done.
+        """
         out, subject, runs = self.options.out, self.subject, self.runs
         rows = [row for run in runs.values() for row in run.rows]
         plot_metrics(out / "metrics.png", rows, self.bench.unedited())
         plot_energy(out / "energy.png", rows)
         layer = subject.layers[min(1, len(subject.layers) - 1)]  # the one that all methods edit
-        after = {method: self.bench.weights_after(method)[layer] for method in runs}
+        after = {
+            method: self.bench.weights_after(method)[layer]
+            for method in runs
+            if self.journal.has_deltas(method)
+        }
+        if not after:
+            return  # everything was edited elsewhere
         before = subject.weights[layer]
         plot_weights(out / "weights.png", before, after, layer=layer, seed=self.options.seed)
 
-    def _circumstances(self, rows: Sequence[Row]) -> dict[str, str]:
+    def _circumstances(self) -> dict[str, str]:
         reading, configuration = self.reading, self.configuration
         return {
-            "command": f"`{self.options.command}`",
-            "commit": ", ".join(dict.fromkeys(f"`{row.commit}`" for row in rows)),
-            "machine": _machine(),
             "data": f"{self.options.data.name} (`{configuration.data_digest[:16]}`), "
             f"{self.options.form}; {len(reading.records)} usable records, "
             f"{reading.conflicting} conflicting and {reading.unusable} unusable dropped",

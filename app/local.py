@@ -104,6 +104,17 @@ def bench_command(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Text for perplexity; default: bundled."),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Recipe; default: the data directory's."),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option(help="Edit in conversation, too; --no-chat as the papers do.")
+    ] = True,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps a value goes on after the target is said everywhere."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
     ] = None,
@@ -118,8 +129,10 @@ def bench_command(
     """
     settings = _settings({"model": model, "data_dir": data_dir})
     words = None if reference is None else _read(reference)
+    written = None if recipe is None else _read(recipe)
     from app.bench import BenchOptions, run_bench
     from editing_core.errors import EditingError
+    from editing_core.recipe import Recipe
 
     options = BenchOptions(
         data=data,
@@ -132,6 +145,9 @@ def bench_command(
         limit_evaluation=limit_evaluation,
         seed=seed,
         reference=words,
+        recipe=None if written is None else Recipe.from_json(written),
+        chat=chat,
+        patience=patience,
         command=shlex.join(["errata", *sys.argv[1:]]),
     )
     with StepDisplay(Console(stderr=True)) as steps:
@@ -141,6 +157,24 @@ def bench_command(
             typer.echo(f"errata: {error}", err=True)
             raise typer.Exit(_EXIT_FAILED) from error
     typer.echo(results if machine else f"results are in {out / 'results.md'}")
+
+
+def report_command(
+    folders: Annotated[list[Path], typer.Argument(exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Document to write.")],
+) -> None:
+    """Write one document on the results of several folders of errata bench."""
+    from editing_core.errors import EditingError
+    from editing_core.evaluation.collection import write_collection
+    from editing_core.evaluation.plots import check_plots
+
+    try:
+        check_plots()
+        write_collection(folders, out)
+    except EditingError as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from error
+    typer.echo(f"results are in {out}")
 
 
 serve_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
+
+from editing_core.edit import opens_turn
 
 PrincipalSource = Literal["original", "current", "every_k"]
 
@@ -97,6 +99,11 @@ class Recipe:
     def all_contexts(self) -> tuple[str, ...]:
         """The context templates of all groups, bare prompt first."""
         return tuple(context for group in self.contexts for context in group)
+
+    def without_chat(self) -> "Recipe":
+        """The recipe without contexts in which the target is the answer to a message."""
+        groups = tuple(tuple(c for c in group if not opens_turn(c)) for group in self.contexts)
+        return replace(self, contexts=tuple(group for group in groups if group))
 
     @property
     def single_layer(self) -> int:

@@ -20,7 +20,7 @@ from editing_core.evaluation.journal import Batch, Journal, Refusal, Run
 from editing_core.evaluation.metrics import Metrics, measure
 from editing_core.evaluation.perplexity import perplexity
 from editing_core.evaluation.record import Record
-from editing_core.evaluation.row import Row, finite
+from editing_core.evaluation.row import Provenance, Row, finite
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.progress import Progress, silent
@@ -43,7 +43,7 @@ class Subject:
         layers: All layers that some method edits.
         records: The records to edit, all of them, in order.
         reference: Text for perplexity that no statistics were collected on.
-        commit: Version of the code.
+        provenance: What measures it.
     """
 
     base: LoadedModel
@@ -51,7 +51,7 @@ class Subject:
     layers: tuple[int, ...]
     records: tuple[Record, ...]
     reference: str
-    commit: str
+    provenance: Provenance
 
     @property
     def weights(self) -> dict[int, Tensor]:
@@ -206,7 +206,7 @@ class Bench:
             energy={str(layer): energy for layer, energy in energies.items()},
             measured=len(records),
             refused=run.refused,
-            commit=self._subject.commit,
+            **asdict(self._subject.provenance),
         )
 
     def _metrics(

@@ -5,6 +5,7 @@ EditingError
     ├── UnreadableRecords      a data file does not hold what its format says
     ├── TooFewRecords          a data file holds fewer usable records than are to be edited
     ├── OtherConfiguration     a folder holds the results of another benchmark
+    ├── NoResults              a folder is not that of a benchmark
     ├── FolderInUse            another process is writing to the folder
     └── MissingExtra           plots need packages that are not installed
 """
@@ -26,6 +27,10 @@ class TooFewRecords(EvaluationError):
 
 class OtherConfiguration(EvaluationError):
     """The folder holds the results of a benchmark that was configured differently."""
+
+
+class NoResults(EvaluationError):
+    """The folder holds no benchmark."""
 
 
 class FolderInUse(EvaluationError):

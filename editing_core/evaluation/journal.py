@@ -1,6 +1,7 @@
 """A benchmark's folder: what has been done, so that a killed run goes on where it was.
 
-    configuration.json         what is measured; a folder holds one
+    configuration.json        what is measured; a folder holds one
+    recipe.json               what edits are solved by; the configuration holds its digest
     unedited.json             the row of the base model
     runs/<method>/run.json    batches and rows so far: the one place that says what is done
     runs/<method>/*.safetensors   the factors of each solved batch
@@ -18,8 +19,9 @@ from pathlib import Path
 
 from editing_core.delta import Delta
 from editing_core.evaluation.configuration import Configuration
-from editing_core.evaluation.errors import FolderInUse, OtherConfiguration
+from editing_core.evaluation.errors import FolderInUse, NoResults, OtherConfiguration
 from editing_core.evaluation.row import Row, rows_to_json
+from editing_core.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Journal:
         self.folder = folder
 
     @contextmanager
-    def opened(self, configuration: Configuration) -> Iterator[None]:
-        """Hold the folder for this process, as the folder of ``configuration``.
+    def opened(self, configuration: Configuration, recipe: Recipe) -> Iterator[None]:
+        """Hold the folder for this process, as the folder of ``configuration`` and its recipe.
 
         Raises:
             OtherConfiguration: It holds the results of another configuration.
@@ -104,7 +106,23 @@ class Journal:
             except BlockingIOError as error:
                 raise FolderInUse(f"another process is writing to {self.folder}") from error
             self._adopt(configuration)
+            write_atomically(self.folder / "recipe.json", recipe.to_json().encode())
             yield
+
+    def configuration(self) -> Configuration:
+        """What is measured here.
+
+        Raises:
+            NoResults: This is no folder of a benchmark.
+        """
+        path = self.folder / "configuration.json"
+        if not path.exists():
+            raise NoResults(f"{self.folder} holds no results of errata bench: no {path.name}")
+        return Configuration.from_json(path.read_text())
+
+    def recipe(self) -> Recipe:
+        """What edits are solved by here."""
+        return Recipe.from_json((self.folder / "recipe.json").read_text())
 
     def unedited(self) -> Row | None:
         """The row of the base model, once it is there."""
@@ -146,6 +164,11 @@ class Journal:
         for name, delta in zip(names, deltas, strict=True):
             write_atomically(self._run(method) / name, delta.to_bytes())
         return tuple(names)
+
+    def has_deltas(self, method: str) -> bool:
+        """Whether the factors of all of a method's batches are here."""
+        names = [name for batch in self.run(method).batches for name in batch.deltas]
+        return all((self._run(method) / name).exists() for name in names)
 
     def deltas(self, method: str) -> list[Delta]:
         """The factors of all batches, in the order they were written into the weights."""

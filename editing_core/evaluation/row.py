@@ -6,6 +6,22 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Self
 
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a measurement comes from.
+
+    Attributes:
+        commit: Version of the code.
+        machine: Processor, cores, threads, versions of what does the arithmetic.
+        command: The command line.
+    """
+
+    commit: str
+    machine: str
+    command: str
+
+
 PERCENTAGES = (
     "efficacy",
     "generalization",
@@ -35,6 +51,8 @@ class Row:
         measured: How many records the percentages are of.
         refused: Edits that could not be solved and were left out.
         commit: Version of the code that measured.
+        machine: What it ran on.
+        command: How it was called.
     """
 
     method: str
@@ -55,6 +73,8 @@ class Row:
     commit: str
     chat_efficacy: float | None = None
     chat_efficacy_accuracy: float | None = None
+    machine: str = ""
+    command: str = ""
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import pytest
@@ -61,7 +62,8 @@ def command(home: Path, out: str, *more: str, methods: str = METHODS) -> list[st
 
 
 def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
+    told = ("seconds", "command")  # what the other run has of its own
+    return [{k: v for k, v in row.items() if not k.startswith(told)} for row in rows]
 
 
 def batches(folder: Path) -> int:
@@ -151,6 +153,43 @@ def test_another_configuration_is_refused_by_what_differs(
     done = alone(*command(home, "whole", "--seed", "3"))
     assert done.returncode == 1
     assert "seed is 3, there 0" in done.stderr
+
+
+def test_a_folder_whose_factors_are_gone_takes_another_method(
+    home: Path, alone: Run, uninterrupted: list[dict[str, Any]]
+) -> None:
+    assert uninterrupted
+    copytree(home / "whole", home / "light", ignore=ignore_patterns("*.safetensors"))
+    done = alone(*command(home, "light", "--json", methods="emmet"))
+    assert done.returncode == 0, done.stderr
+    assert {row["method"] for row in json.loads(done.stdout)} >= {"emmet", *METHODS.split(",")}
+
+
+def test_it_edits_by_the_recipe_it_is_given(home: Path, alone: Run) -> None:
+    short = ["--edits", "2", "--evaluate-every", "2"]
+    plain = alone(*command(home, "plain", "--no-chat", "--patience", "3", *short, methods="memit"))
+    assert plain.returncode == 0, plain.stderr
+    recipe = json.loads((home / "plain" / "recipe.json").read_text())
+    assert recipe["value"]["patience"] == 3
+    assert all(context.endswith("{}") for group in recipe["contexts"] for context in group)
+    given = ["--recipe", str(home / "plain" / "recipe.json"), *short]
+    same = alone(*command(home, "plain", "--json", *given, methods="memit"))
+    assert same.returncode == 0, same.stderr  # the configuration is the same, so nothing is to do
+    (home / "alien.json").write_text(json.dumps({**recipe, "statistics_digest": "0" * 64}))
+    alien = alone(*command(home, "alien", "--recipe", str(home / "alien.json"), *short))
+    assert alien.returncode == 1
+    assert "the recipe is for statistics 0000000000000000" in alien.stderr
+
+
+def test_results_of_several_folders_make_one_document(
+    home: Path, alone: Run, uninterrupted: list[dict[str, Any]]
+) -> None:
+    assert uninterrupted
+    out = home / "docs" / "results.md"
+    done = alone("bench-report", str(home / "whole"), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "## whole" in out.read_text()
+    assert (out.parent / "results" / "whole-weights.png").exists()
 
 
 def test_wrong_names_are_refused_before_the_model_is_loaded(home: Path, alone: Run) -> None:

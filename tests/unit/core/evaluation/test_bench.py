@@ -10,14 +10,17 @@ from editing_core.editor import Editor
 from editing_core.energy import hyperspherical_energy
 from editing_core.errors import UnknownMethod
 from editing_core.evaluation.bench import Bench, Subject
+from editing_core.evaluation.collection import write_collection
 from editing_core.evaluation.configuration import Configuration
-from editing_core.evaluation.errors import FolderInUse, OtherConfiguration
-from editing_core.evaluation.journal import Journal, Refusal
+from editing_core.evaluation.errors import FolderInUse, NoResults, OtherConfiguration
+from editing_core.evaluation.journal import Batch, Journal, Refusal, Run
 from editing_core.evaluation.metrics import measure
-from editing_core.evaluation.report import results_markdown
+from editing_core.evaluation.report import Results, results_markdown
+from editing_core.evaluation.row import Provenance
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.preparation import default_layers, default_recipe
+from editing_core.recipe import Recipe
 from editing_core.statistics import collect
 from tests.unit.core.evaluation.records import compared
 
@@ -34,7 +37,7 @@ def subject(tiny_model: LoadedModel) -> Subject:
         layers=recipe.layers,
         records=compared(),
         reference=_TEXT[:400],
-        commit="test",
+        provenance=Provenance("test", "a machine", "errata bench"),
     )
 
 
@@ -53,10 +56,13 @@ CONFIGURATION = Configuration(
 )
 
 
+RECIPE = Recipe(model_digest="m", statistics_digest="s", layers=(0,), contexts=(("{}",),))
+
+
 @contextmanager
 def opened(subject: Subject, folder: Path) -> Iterator[Bench]:
     journal = Journal(folder)
-    with journal.opened(CONFIGURATION):
+    with journal.opened(CONFIGURATION, RECIPE):
         yield Bench(subject, CONFIGURATION, journal)
 
 
@@ -108,7 +114,7 @@ def test_an_edit_that_cannot_be_solved_is_left_out_alone_and_told_of(
 ) -> None:
     lost, journal = with_lost_record(subject), Journal(tmp_path)
     configuration = replace(CONFIGURATION, batch_size=5, limit_evaluation=None)
-    with journal.opened(configuration):
+    with journal.opened(configuration, RECIPE):
         (row,) = Bench(lost, configuration, journal).run("memit")
         (batch,) = journal.run("memit").batches
         solved = [edit for delta in journal.deltas("memit") for edit in delta.edits]
@@ -119,13 +125,13 @@ def test_an_edit_that_cannot_be_solved_is_left_out_alone_and_told_of(
 
 
 def test_a_folder_is_held_by_one_process_and_one_configuration(tmp_path: Path) -> None:
-    held = Journal(tmp_path).opened(CONFIGURATION)
-    with held, pytest.raises(FolderInUse), Journal(tmp_path).opened(CONFIGURATION):
+    held = Journal(tmp_path).opened(CONFIGURATION, RECIPE)
+    with held, pytest.raises(FolderInUse), Journal(tmp_path).opened(CONFIGURATION, RECIPE):
         pass
     other = replace(CONFIGURATION, batch_size=7, form="zsre")
     with (
         pytest.raises(OtherConfiguration, match="form is 'zsre', there 'counterfact'; batch_size"),
-        Journal(tmp_path).opened(other),
+        Journal(tmp_path).opened(other, RECIPE),
     ):
         pass
 
@@ -167,9 +173,43 @@ def test_the_report_tells_what_was_left_out_and_draws_missing_numbers_as_a_dash(
     with opened(subject, tmp_path) as bench:
         row = bench.unedited()
     broken = replace(row, method="memit", edits=5, perplexity=None, refused=1)
-    told = results_markdown(
-        [broken], row, CONFIGURATION, {"command": "`errata`"}, {"memit": [Refusal("7", "too far")]}
-    )
+    batch = Batch(5, (), (Refusal("7", "too far"),), {})
+    results = Results(CONFIGURATION, row, {"memit": Run((batch,), (broken,))}, RECIPE)
+    told = results_markdown(results, {})
     assert "| memit | 5 |" in told
     assert "| – |" in told
     assert "- memit: 1 edits could not be solved, such as 7: too far" in told
+
+
+def test_folders_of_one_configuration_become_one_section(subject: Subject, tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("main", "more", "other"))
+    for folder, method in ((one, "memit"), (two, "alphaedit")):
+        with opened(subject, folder) as bench:
+            bench.unedited()
+            bench.run(method)
+    other = replace(CONFIGURATION, edits=2, evaluate_every=2)
+    journal = Journal(three)
+    with journal.opened(other, RECIPE):
+        bench = Bench(subject, other, journal)
+        bench.unedited()
+        bench.run("memit")
+    for factors in tmp_path.glob("*/runs/*/*.safetensors"):
+        factors.unlink()  # what is told needs none of them
+    out = tmp_path / "docs" / "results.md"
+    write_collection([one, two, three], out)
+    told = out.read_text()
+    assert [line for line in told.splitlines() if line.startswith("## ")] == ["## main", "## other"]
+    main, rest = told.split("## other")
+    assert all(f"| {method} | 5 |" in main for method in ("memit", "alphaedit"))
+    assert "| memit | 2 |" in rest
+    assert "alphaedit" not in rest
+    for part in (main, rest):
+        assert "**machine**: a machine" in part
+    for name in ("main", "other"):
+        assert f"](results/{name}-metrics.png)" in told
+        assert (out.parent / "results" / f"{name}-energy.png").exists()
+
+
+def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NoResults, match=str(tmp_path)):
+        write_collection([tmp_path], tmp_path / "results.md")
