@@ -50,9 +50,26 @@ def serve_command(**given: str | None) -> None:
 
 def calibrate_command(
     text: Annotated[
-        Path,
-        typer.Option(exists=True, dir_okay=False, help="Ordinary text in UTF-8, 200 kB or more."),
-    ],
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Ordinary text in UTF-8, 200 kB or more; default: what is in use.",
+        ),
+    ] = None,
+    probes: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Facts to try recipes on, in CounterFact's format; default: those in the package.",
+        ),
+    ] = None,
+    facts: Annotated[int, typer.Option(min=1, help="How many of them.")] = 12,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to edit, such as 4-8; default: the best found.")
+    ] = None,
+    chat: Annotated[bool, typer.Option(help="Edit in conversation, too.")] = True,
     model: Annotated[
         str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
     ] = None,
@@ -61,21 +78,38 @@ def calibrate_command(
     ] = None,
     machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
 ) -> None:
-    """Measure the model's keys on your own text; the next start of the server edits by them."""
+    """Find the recipe for a model: layers, λ, τ and L2, by trying them on facts.
+
+    The next start of the server edits by it. The evidence is in calibration.json beside it.
+    """
     settings = _settings({"model": model, "data_dir": data_dir})
-    words = _read(text)
-    from app.resident.preparation import calibrate
+    words = None if text is None else _read(text)
+    window = None if layers is None else _layers(layers)
+    from app.resident.preparation import CalibrationOptions, calibrate_model
     from editing_core.errors import EditingError
+    from editing_core.evaluation.reading import read_records
+    from editing_core.preparation import bundled_path
 
     with StepDisplay(Console(stderr=True)) as steps:
         try:
-            recipe = calibrate(settings, words, steps)
+            records = read_records(probes or bundled_path("probes.jsonl"), "counterfact")
+            options = CalibrationOptions(words, records.first(facts), window, chat)
+            found = calibrate_model(settings, options, steps)
         except EditingError as error:
             typer.echo(f"errata: {error}", err=True)
             raise typer.Exit(_EXIT_FAILED) from error
-    layers = ", ".join(map(str, recipe.layers))
-    told = f"calibrated layers {layers} on {len(words)} characters; recipe {recipe.digest}"
-    typer.echo(recipe.to_json() if machine else told)
+    if machine:
+        typer.echo(found.recipe.to_json())
+        return
+    told = ", ".join(map(str, found.recipe.layers))
+    typer.echo(f"calibrated: layers {told}, recipe {found.recipe.digest}")
+    for trial in found.chosen:
+        typer.echo(
+            f"{trial.method}: τ {trial.tau:.4g}, L2 {trial.l2:.4g}, λ {trial.memit_lambda:.4g}: "
+            f"{trial.efficacy_accuracy:.0%} of {trial.facts} facts, "
+            f"{trial.generalization:.0%} of paraphrases, {trial.specificity:.0%} of neighbours, "
+            f"perplexity × {trial.perplexity_ratio:.3f}"
+        )
 
 
 def bench_command(
@@ -180,6 +214,21 @@ def report_command(
 serve_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [_as_option(name, field) for name, field in Settings.model_fields.items()]
 )
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """``4-8`` or ``4,6,8``."""
+    try:
+        first, dash, last = text.partition("-")
+        found = (
+            tuple(range(int(first), int(last) + 1)) if dash else tuple(map(int, text.split(",")))
+        )
+    except ValueError:
+        found = ()
+    if not found or sorted(set(found)) != list(found) or found[0] < 0:
+        typer.echo(f"errata: layers {text!r} are not read; write 4-8, or 4,6,8", err=True)
+        raise typer.Exit(_EXIT_USAGE)
+    return found
 
 
 def _read(path: Path) -> str:

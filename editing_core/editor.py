@@ -47,6 +47,7 @@ class _Batch:
     plan: Plan
     layers: tuple[int, ...]
     past_keys: Mapping[int, Tensor]
+    values: Sequence[Value] | None
     seconds: Seconds
 
 
@@ -82,6 +83,7 @@ class Editor:
         method: str,
         past_keys: Mapping[int, Tensor] | None = None,
         beside: Sequence[Edit] = (),
+        values: Sequence[Value] | None = None,
     ) -> Solution:
         """The delta that writes ``edits`` into ``view``. Pure: no weight of the view changes.
 
@@ -96,6 +98,9 @@ class Editor:
             beside: Edits live in the view. Those of a subject edited here help to choose its
                 value, so that they stay true; leave their keys out of ``past_keys``, which would
                 hold the old value fast.
+            values: The edits' values, where they are known: optimised for this view, by this
+                recipe, at the last of its layers. Rules that edit a single layer, or take edits
+                one by one, have no use for them.
 
         Raises:
             EditingError: See ``editing_core.errors``; nothing was written.
@@ -107,9 +112,11 @@ class Editor:
         _check_finite("remembered keys", past_keys or {})
         for edit in edits:
             check_target(self._base.tokenizer, edit)
+        if plan.rule.single_layer or plan.rule.one_by_one:
+            values = None
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
-            batch = _Batch(group, held, plan, layers, past_keys or {}, seconds)
+            batch = _Batch(group, held, plan, layers, past_keys or {}, values, seconds)
             solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
         updates = [joined(parts) for parts in zip(*(s.layers for s in solved), strict=True)]
@@ -150,7 +157,7 @@ class Editor:
 
     def _locate_and_edit(self, packed: PackedModel, batch: _Batch) -> _Solved:
         clock, tokenizer = Stopwatch(), self._base.tokenizer
-        values = optimise(
+        values = batch.values or optimise(
             packed,
             tokenizer,
             batch.edits,

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from editing_core.contexts import chat_context, generate_contexts
+from editing_core.errors import UnsupportedModel
 from editing_core.model.loading import LoadedModel
 from editing_core.progress import Progress, silent
 from editing_core.recipe import Recipe
@@ -19,9 +20,14 @@ _L2_PER_ENERGY = 0.03
 _SEED = 0
 
 
+def bundled_path(name: str) -> Path:
+    """A file shipped with the package."""
+    return Path(str(files("editing_core") / "data" / name))
+
+
 def bundled_text(name: str) -> str:
     """A text shipped with the package: ``statistics`` or ``reference``."""
-    return (files("editing_core") / "data" / f"{name}.txt").read_text(encoding="utf-8")
+    return bundled_path(f"{name}.txt").read_text(encoding="utf-8")
 
 
 def default_layers(model: LoadedModel) -> tuple[int, ...]:
@@ -30,11 +36,46 @@ def default_layers(model: LoadedModel) -> tuple[int, ...]:
     return tuple(range(int(depth * _FIRST), int(depth * _LAST) + 1))
 
 
+def candidate_layers(model: LoadedModel) -> tuple[tuple[int, ...], ...]:
+    """Windows of layers to try where the default may not be the best: it, earlier, and deeper.
+
+    All as long as the default, and below the last block, which a value needs above it.
+    """
+    default = default_layers(model)
+    size, depth = len(default), model.architecture.layers
+    step = max(size // 2, 1)
+    starts = (default[0] + shift * step for shift in (0, -1, 1, 2, 3))
+    windows = (tuple(range(start, start + size)) for start in starts)
+    return tuple(w for w in windows if w[0] >= 0 and w[-1] < depth - 1)
+
+
+def check_layers(model: LoadedModel, layers: Sequence[int]) -> None:
+    """Refuse layers that the model does not have, or that leave none above them.
+
+    Raises:
+        UnsupportedModel: The message says which may be edited.
+    """
+    last = model.architecture.layers - 2
+    if layers[-1] > last:
+        raise UnsupportedModel(
+            f"layer {layers[-1]} cannot be edited: {model.name} has {last + 2} blocks, of which "
+            f"0 to {last} may be, for a value needs one above them"
+        )
+
+
 def prepare_statistics(
-    model: LoadedModel, *, text: str, cache_dir: Path, progress: Progress = silent
+    model: LoadedModel,
+    *,
+    text: str,
+    cache_dir: Path,
+    layers: Sequence[int] | None = None,
+    progress: Progress = silent,
 ) -> Statistics:
-    """Key second moments of the default layers on ``text``, from the cache if they are there."""
-    layers = default_layers(model)
+    """Key second moments of some layers on ``text``, from the cache if they are there.
+
+    By default, of the default layers.
+    """
+    layers = default_layers(model) if layers is None else layers
     return cached_statistics(model, layers, text, cache_dir / "statistics", progress)
 
 

@@ -143,6 +143,21 @@ def statistics_digest(model: LoadedModel, layers: Sequence[int], text: str) -> s
     return hashlib.sha256(head + b"\n" + text.encode()).hexdigest()
 
 
+def statistics_path(model: LoadedModel, layers: Sequence[int], text: str, directory: Path) -> Path:
+    """Where the statistics of these layers are kept in ``directory``."""
+    return directory / f"{statistics_digest(model, layers, text)}.safetensors"
+
+
+def keep_part(
+    whole: Statistics, model: LoadedModel, layers: Sequence[int], text: str, directory: Path
+) -> Statistics:
+    """Some layers of what was collected on ``text``, kept as if collected for them alone."""
+    digest = statistics_digest(model, layers, text)
+    part = Statistics({layer: whole.layers[layer] for layer in layers}, whole.tokens, digest)
+    part.save(statistics_path(model, layers, text, directory))
+    return part
+
+
 def cached_statistics(
     model: LoadedModel,
     layers: Sequence[int],
@@ -151,7 +166,7 @@ def cached_statistics(
     progress: Progress = silent,
 ) -> Statistics:
     """The statistics of this model and text, collected once and kept in ``directory``."""
-    path = directory / f"{statistics_digest(model, layers, text)}.safetensors"
+    path = statistics_path(model, layers, text, directory)
     if not path.exists():
         collect(model, layers, text, progress).save(path)
     return Statistics.load(path)

@@ -1,6 +1,8 @@
 """From settings to a model that can be edited: base, statistics and recipe."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -8,12 +10,22 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from app.settings import Settings
+from editing_core.calibration import Calibration, calibrate
 from editing_core.editor import Editor
+from editing_core.evaluation.record import Record
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
+from editing_core.preparation import (
+    bundled_text,
+    candidate_layers,
+    check_layers,
+    default_recipe,
+    prepare_statistics,
+)
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
-from editing_core.statistics import Statistics
+from editing_core.statistics import Statistics, keep_part
+
+_REFERENCE_CHARACTERS = 6000  # of the text that trials are charged by: seconds, not minutes
 
 
 @dataclass(frozen=True)
@@ -41,32 +53,69 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
     Raises:
         EditingError: The model cannot be loaded or edited; the message says why.
     """
-    base = _load(settings, progress)
+    base, text = _load(settings, progress), _calibration_text(settings)
+    recipe = _stored_recipe(settings.data_dir)
+    layers = None if recipe is None or recipe.model_digest != base.digest else recipe.layers
     statistics = prepare_statistics(
-        base, text=_calibration_text(settings), cache_dir=settings.cache_dir, progress=progress
+        base, text=text, layers=layers, cache_dir=settings.cache_dir, progress=progress
     )
-    recipe = _stored_recipe(settings.data_dir, statistics.digest)
-    if recipe is None:
+    if recipe is None or recipe.statistics_digest != statistics.digest:
+        statistics = prepare_statistics(
+            base, text=text, cache_dir=settings.cache_dir, progress=progress
+        )
         recipe = default_recipe(base, statistics, progress)
         _store(settings.data_dir, recipe)
     return Prepared(base, recipe, statistics)
 
 
-def calibrate(settings: Settings, text: str, progress: Progress) -> Recipe:
-    """Collect key statistics on the user's own text; the next start edits by them.
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """What `errata calibrate` is asked for.
+
+    Attributes:
+        text: Ordinary text to collect key statistics on; None for the one in use.
+        probes: Facts to try recipes on.
+        layers: The layers to edit; None to choose them.
+        chat: Whether to edit in conversation, too, where the model has a chat template.
+    """
+
+    text: str | None
+    probes: Sequence[Record]
+    layers: tuple[int, ...] | None
+    chat: bool
+
+
+def calibrate_model(
+    settings: Settings, options: CalibrationOptions, progress: Progress
+) -> Calibration:
+    """Find the model's recipe, on the user's own text; the next start edits by it.
 
     Raises:
-        EditingError: The model cannot be loaded, or the text is not enough.
+        EditingError: The model cannot be loaded or edited, or the text is not enough.
     """
     base = _load(settings, progress)
-    statistics = prepare_statistics(
-        base, text=text, cache_dir=settings.cache_dir, progress=progress
+    text = _calibration_text(settings) if options.text is None else options.text
+    windows = candidate_layers(base) if options.layers is None else (options.layers,)
+    for window in windows:
+        check_layers(base, window)
+    every = sorted({layer for window in windows for layer in window})
+    whole = prepare_statistics(
+        base, text=text, layers=every, cache_dir=settings.cache_dir, progress=progress
     )
-    recipe = default_recipe(base, statistics, progress)
+    start = default_recipe(base, whole, progress, chat=options.chat)
+    reference = bundled_text("reference")[:_REFERENCE_CHARACTERS]
+    found = calibrate(base, whole, start, windows, options.probes, reference, progress)
+    directory = settings.cache_dir / "statistics"
+    statistics = keep_part(whole, base, found.recipe.layers, text, directory)
+    recipe = replace(found.recipe, statistics_digest=statistics.digest)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    _text_path(settings.data_dir).write_text(text, encoding="utf-8")
+    if options.text is not None:
+        _text_path(settings.data_dir).write_text(text, encoding="utf-8")
     _store(settings.data_dir, recipe)
-    return recipe
+    found = replace(found, recipe=recipe)
+    evidence = json.dumps(found.to_record(), indent=1, ensure_ascii=False)
+    (settings.data_dir / "calibration.json").write_text(evidence, encoding="utf-8")
+    return found
 
 
 def _load(settings: Settings, progress: Progress) -> LoadedModel:
@@ -85,13 +134,9 @@ def _calibration_text(settings: Settings) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else bundled_text("statistics")
 
 
-def _stored_recipe(data_dir: Path, statistics_digest: str) -> Recipe | None:
-    """The recipe of this data directory, if it was made for these statistics."""
+def _stored_recipe(data_dir: Path) -> Recipe | None:
     path = _recipe_path(data_dir)
-    if not path.exists():
-        return None
-    recipe = Recipe.from_json(path.read_text(encoding="utf-8"))
-    return recipe if recipe.statistics_digest == statistics_digest else None
+    return Recipe.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _store(data_dir: Path, recipe: Recipe) -> None:

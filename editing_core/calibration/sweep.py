@@ -1,0 +1,182 @@
+"""The sweep: layers first, then τ and L2 of AlphaEdit and λ of MEMIT, by what probe facts show.
+
+A value depends on the layers alone, so each window of layers costs one optimisation of the probe
+facts, and every setting of the solve is then tried at the price of a solve and a measurement.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from editing_core.calibration.nullspace import (
+    NullSpace,
+    check_usable,
+    null_space_at,
+    tau_that_keeps_trace,
+)
+from editing_core.calibration.trial import Calibration, Trial
+from editing_core.delta import Weights
+from editing_core.editor import Editor
+from editing_core.errors import KeyOutsideNullSpace
+from editing_core.evaluation.metrics import measure
+from editing_core.evaluation.perplexity import perplexity
+from editing_core.evaluation.record import Record
+from editing_core.keys import KeySweep
+from editing_core.model.loading import LoadedModel
+from editing_core.model.packed import PackedModel
+from editing_core.progress import Progress, silent
+from editing_core.recipe import Recipe
+from editing_core.statistics import Statistics
+from editing_core.values import Value, optimise
+
+_TRACE_SHARES = (0.1, 0.2, 0.4, 0.6)  # of the keys' energy that null spaces are tried with
+_RIDGES = (0.03, 0.1, 0.3, 1.0)  # L2 as a multiple of mean ‖Pk‖²
+_LAMBDAS = (500.0, 1500.0, 5000.0)
+_ALPHAEDIT, _MEMIT = "alphaedit+sphere", "memit+sphere"
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every trial shares."""
+
+    base: LoadedModel
+    statistics: Statistics
+    records: Sequence[Record]
+    reference: str
+    perplexity: float
+
+    def try_out(self, recipe: Recipe, method: str, values: Sequence[Value]) -> Trial:
+        """Edit all probe facts in one batch, and measure."""
+        trial = Trial(
+            method=method,
+            layers=recipe.layers,
+            tau=recipe.alphaedit_tau,
+            l2=recipe.alphaedit_l2,
+            memit_lambda=recipe.memit_lambda,
+            efficacy_accuracy=0.0,
+            generalization=0.0,
+            specificity=0.0,
+            perplexity_ratio=1.0,
+            facts=len(self.records),
+        )
+        edits = [record.edit for record in self.records]
+        editor = Editor(self.base, recipe, self.statistics)
+        try:
+            solution = editor.solve(self.base.model, edits, method=method, values=values)
+        except KeyOutsideNullSpace as error:
+            return replace(trial, refusal=str(error))
+        architecture = self.base.architecture
+        weight_of, view_with = architecture.weight_of, architecture.view_with
+        weights = Weights({layer: weight_of(self.base.model, layer) for layer in recipe.layers})
+        view = view_with(self.base.model, weights.changed(add=[solution.delta]).materialise())
+        found = measure(PackedModel(view, architecture), self.base.tokenizer, self.records)
+        return replace(
+            trial,
+            efficacy_accuracy=(found.efficacy_accuracy or 0.0) / 100,
+            generalization=(found.generalization or 0.0) / 100,
+            specificity=(found.specificity or 0.0) / 100,
+            perplexity_ratio=perplexity(view, self.base.tokenizer, self.reference)
+            / self.perplexity,
+        )
+
+
+def calibrate(
+    base: LoadedModel,
+    statistics: Statistics,
+    recipe: Recipe,
+    windows: Sequence[tuple[int, ...]],
+    records: Sequence[Record],
+    reference: str,
+    progress: Progress = silent,
+) -> Calibration:
+    """Choose layers, τ, L2 and λ for a model by editing probe facts.
+
+    Args:
+        base: The model.
+        statistics: Second moments of all layers of all windows.
+        recipe: Everything else that decides an edit; its λ, τ and L2 are where the search begins.
+        windows: Layers that may be edited together, ascending.
+        records: Probe facts.
+        reference: Text for perplexity that the statistics were not collected on.
+        progress: Told of each trial.
+
+    Raises:
+        KeyOutsideNullSpace: In some layer of every window, P removes over 90 % of the keys.
+    """
+    bench = _Bench(
+        base, statistics, records, reference, perplexity(base.model, base.tokenizer, reference)
+    )
+    steps = len(windows) + len(_TRACE_SHARES) * len(_RIDGES) + len(_LAMBDAS)
+    trials: list[Trial] = []
+
+    def record(trial: Trial) -> Trial:
+        trials.append(trial)
+        progress("calibration", len(trials), steps)
+        return trial
+
+    progress("calibration", 0, steps)
+    values: Mapping[tuple[int, ...], list[Value]] = {}
+    by_window: dict[tuple[int, ...], Trial] = {}
+    for window in windows:
+        own = replace(recipe, layers=window)
+        values = {**values, window: _values(base, own, records)}
+        by_window[window] = record(bench.try_out(own, _MEMIT, values[window]))
+    layers = max(windows, key=lambda window: by_window[window].score)
+    recipe = replace(recipe, layers=layers)
+    spaces = _null_spaces(base, statistics, recipe, records)
+    check_usable(spaces)
+    grid = []
+    for tau in dict.fromkeys(space.tau for space in spaces):
+        energy = _mean([space.kept_energy for space in spaces if space.tau == tau])
+        for ridge in _RIDGES:
+            tried = replace(recipe, alphaedit_tau=tau, alphaedit_l2=ridge * energy)
+            grid.append(record(bench.try_out(tried, _ALPHAEDIT, values[layers])))
+    alphaedit = max(grid, key=lambda trial: trial.score)
+    weights = [
+        record(bench.try_out(replace(recipe, memit_lambda=weight), _MEMIT, values[layers]))
+        for weight in _LAMBDAS
+    ]
+    memit = max(weights, key=lambda trial: trial.score)
+    chosen = replace(
+        recipe,
+        alphaedit_tau=alphaedit.tau,
+        alphaedit_l2=alphaedit.l2,
+        memit_lambda=memit.memit_lambda,
+    )
+    return Calibration(chosen, trials, spaces, (alphaedit, memit))
+
+
+def _values(base: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> list[Value]:
+    packed = PackedModel(base.model, base.architecture)
+    return optimise(packed, base.tokenizer, [record.edit for record in records], recipe)
+
+
+def _null_spaces(
+    base: LoadedModel, statistics: Statistics, recipe: Recipe, records: Sequence[Record]
+) -> list[NullSpace]:
+    """The null space of each layer at each threshold, on the unedited model's probe keys."""
+    moments = [statistics.layers[layer] for layer in recipe.layers]
+    keys = _keys(base, recipe, records)
+    return [
+        null_space_at(layer, statistics.layers[layer], tau, keys[layer])
+        for tau in [tau_that_keeps_trace(moments, share) for share in _TRACE_SHARES]
+        for layer in recipe.layers
+    ]
+
+
+def _keys(base: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> dict[int, Tensor]:
+    packed = PackedModel(base.model, base.architecture)
+    edits = [record.edit for record in records]
+    sweep = KeySweep(packed, base.tokenizer, edits, recipe, recipe.layers)
+    found = {}
+    for layer, following in zip(recipe.layers, [*recipe.layers[1:], None], strict=True):
+        found[layer], _ = sweep.keys(layer)
+        if following is not None:
+            sweep.advance(layer, until=following)
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).mean())
