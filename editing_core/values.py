@@ -20,7 +20,7 @@ from editing_core.model.packed import PackedModel
 from editing_core.objective import Objective, Rows, rows_of
 from editing_core.recipe import Recipe, ValueSettings
 
-_CHUNK = 8  # facts optimised together: bounds memory; more of them hardly gain speed on a CPU
+_CHUNK = 4  # facts optimised together: bounds memory; more of them gain little speed on a CPU
 
 
 @dataclass(frozen=True)

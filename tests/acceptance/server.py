@@ -78,6 +78,7 @@ def _address(process: "subprocess.Popen[str]") -> str:
         said.append(line)
         if _SAYS_WHERE in line:
             return line.partition(_SAYS_WHERE)[2].strip()
+    process.wait(_STOP_S)
     pytest.fail("the server ended before it was ready:\n" + "".join(said))
 
 

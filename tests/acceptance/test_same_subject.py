@@ -34,7 +34,8 @@ _ONE_KEY = [
 def editor(demo_model: LoadedModel, cache_dir: Path) -> Editor:
     text = bundled_text("statistics")
     statistics = prepare_statistics(demo_model, text=text, cache_dir=cache_dir)
-    return Editor(demo_model, default_recipe(demo_model, statistics), statistics)
+    recipe = default_recipe(demo_model, statistics, chat=False)  # whose contexts blur the effect
+    return Editor(demo_model, recipe, statistics)
 
 
 @pytest.fixture
