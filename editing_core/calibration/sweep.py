@@ -4,10 +4,10 @@ A value depends on the layers alone, so each window of layers costs one optimisa
 facts, and every setting of the solve is then tried at the price of a solve and a measurement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 
-import torch
 from torch import Tensor
 
 from editing_core.calibration.nullspace import (
@@ -34,6 +34,7 @@ from editing_core.values import Value, optimise
 _TRACE_SHARES = (0.1, 0.2, 0.4, 0.6)  # of the keys' energy that null spaces are tried with
 _RIDGES = (0.03, 0.1, 0.3, 1.0)  # L2 as a multiple of mean ‖Pk‖²
 _LAMBDAS = (500.0, 1500.0, 5000.0)
+_SOLVES = len(_TRACE_SHARES) * len(_RIDGES) + len(_LAMBDAS)  # trials once the layers are chosen
 _ALPHAEDIT, _MEMIT = "alphaedit+sphere", "memit+sphere"
 
 
@@ -105,47 +106,66 @@ def calibrate(
     Raises:
         KeyOutsideNullSpace: In some layer of every window, P removes over 90 % of the keys.
     """
-    bench = _Bench(
-        base, statistics, records, reference, perplexity(base.model, base.tokenizer, reference)
-    )
-    steps = len(windows) + len(_TRACE_SHARES) * len(_RIDGES) + len(_LAMBDAS)
-    trials: list[Trial] = []
-
-    def record(trial: Trial) -> Trial:
-        trials.append(trial)
-        progress("calibration", len(trials), steps)
-        return trial
-
-    progress("calibration", 0, steps)
-    values: Mapping[tuple[int, ...], list[Value]] = {}
-    by_window: dict[tuple[int, ...], Trial] = {}
-    for window in windows:
-        own = replace(recipe, layers=window)
-        values = {**values, window: _values(base, own, records)}
-        by_window[window] = record(bench.try_out(own, _MEMIT, values[window]))
-    layers = max(windows, key=lambda window: by_window[window].score)
-    recipe = replace(recipe, layers=layers)
+    before = perplexity(base.model, base.tokenizer, reference)
+    bench = _Bench(base, statistics, records, reference, before)
+    search = _Search(bench, len(windows) + _SOLVES, progress)
+    recipe, values = search.layers(recipe, windows)
     spaces = _null_spaces(base, statistics, recipe, records)
     check_usable(spaces)
-    grid = []
-    for tau in dict.fromkeys(space.tau for space in spaces):
-        energy = _mean([space.kept_energy for space in spaces if space.tau == tau])
-        for ridge in _RIDGES:
-            tried = replace(recipe, alphaedit_tau=tau, alphaedit_l2=ridge * energy)
-            grid.append(record(bench.try_out(tried, _ALPHAEDIT, values[layers])))
-    alphaedit = max(grid, key=lambda trial: trial.score)
-    weights = [
-        record(bench.try_out(replace(recipe, memit_lambda=weight), _MEMIT, values[layers]))
-        for weight in _LAMBDAS
-    ]
-    memit = max(weights, key=lambda trial: trial.score)
+    alphaedit = search.null_space(recipe, values, spaces)
+    memit = search.weight_of_the_past(recipe, values)
     chosen = replace(
         recipe,
         alphaedit_tau=alphaedit.tau,
         alphaedit_l2=alphaedit.l2,
         memit_lambda=memit.memit_lambda,
     )
-    return Calibration(chosen, trials, spaces, (alphaedit, memit))
+    return Calibration(chosen, search.trials, spaces, (alphaedit, memit))
+
+
+class _Search:
+    """The trials, one setting after another, each at its best for the next."""
+
+    def __init__(self, bench: _Bench, steps: int, progress: Progress) -> None:
+        self.trials: list[Trial] = []
+        self._bench, self._steps, self._progress = bench, steps, progress
+        progress("calibration", 0, steps)
+
+    def layers(
+        self, recipe: Recipe, windows: Sequence[tuple[int, ...]]
+    ) -> tuple[Recipe, list[Value]]:
+        """The recipe with the best window of layers, and the probes' values there."""
+        tried: list[tuple[Trial, Recipe, list[Value]]] = []
+        for window in windows:
+            own = replace(recipe, layers=window)
+            values = _values(self._bench.base, own, self._bench.records)
+            tried.append((self._try_out(own, _MEMIT, values), own, values))
+        _, best, values = max(tried, key=lambda found: found[0].score)
+        return best, values
+
+    def null_space(
+        self, recipe: Recipe, values: Sequence[Value], spaces: Sequence[NullSpace]
+    ) -> Trial:
+        """The best τ and L2 of AlphaEdit."""
+        grid = []
+        for tau in dict.fromkeys(space.tau for space in spaces):
+            energy = mean(space.kept_energy for space in spaces if space.tau == tau)
+            for ridge in _RIDGES:
+                tried = replace(recipe, alphaedit_tau=tau, alphaedit_l2=ridge * energy)
+                grid.append(self._try_out(tried, _ALPHAEDIT, values))
+        return max(grid, key=lambda trial: trial.score)
+
+    def weight_of_the_past(self, recipe: Recipe, values: Sequence[Value]) -> Trial:
+        """The best λ of MEMIT."""
+        tried = [replace(recipe, memit_lambda=weight) for weight in _LAMBDAS]
+        trials = [self._try_out(one, _MEMIT, values) for one in tried]
+        return max(trials, key=lambda trial: trial.score)
+
+    def _try_out(self, recipe: Recipe, method: str, values: Sequence[Value]) -> Trial:
+        trial = self._bench.try_out(recipe, method, values)
+        self.trials.append(trial)
+        self._progress("calibration", len(self.trials), self._steps)
+        return trial
 
 
 def _values(base: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> list[Value]:
@@ -176,7 +196,3 @@ def _keys(base: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> dict[
         if following is not None:
             sweep.advance(layer, until=following)
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(torch.tensor(values, dtype=torch.float64).mean())
