@@ -3,12 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -151,9 +152,12 @@ def batch_figures(
     ]
 
 
-def _edits() -> list[Edit]:
-    """A hundred: twenty facts, each of five namesakes."""
-    records = [json.loads(line) for line in _RECORDS.read_text().splitlines()]
+def _records() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _RECORDS.read_text(encoding="utf-8").splitlines()]
+
+
+def _edits(numerals: Sequence[str] = ("",)) -> list[Edit]:
+    """Twenty facts, each of as many namesakes as there are numerals."""
     return [
         Edit.create(
             id=f"{record['case_id']}{numeral}",
@@ -161,8 +165,8 @@ def _edits() -> list[Edit]:
             prompt=record["prompt"],
             target=record["target_new"],
         )
-        for numeral in ("", " II", " III", " IV", " V")
-        for record in records
+        for numeral in numerals
+        for record in _records()
     ]
 
 
@@ -172,20 +176,15 @@ def main() -> None:
     model = load_model("smollm2-135m", cache_dir=cache)
     statistics = prepare_statistics(model, text=bundled_text("statistics"), cache_dir=cache)
     recipe = default_recipe(model, statistics, chat=False)  # as published
-    records = [json.loads(line) for line in _RECORDS.read_text().splitlines()]
-    edits = [
-        Edit.create(
-            id=str(record["case_id"]),
-            subject=record["subject"],
-            prompt=record["prompt"],
-            target=record["target_new"],
-        )
-        for record in records
-    ]
+    hundred = _edits(["", " II", " III", " IV", " V"])
     table = Table(title=f"{model.name}, {torch.get_num_threads()} threads, {platform.machine()}")
     for heading in ("what", "measured", "aim"):
         table.add_column(heading)
-    figures = value_figures(model, recipe, edits) + algebra_figures(model, recipe, statistics)
+    figures = (
+        value_figures(model, recipe, _edits())
+        + algebra_figures(model, recipe, statistics)
+        + batch_figures(model, recipe, statistics, hundred)
+    )
     for figure in figures:
         table.add_row(figure.what, figure.measured, figure.aim)
     Console().print(table)
