@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Where the resident model lives: cpu, cuda, cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format the model is served in."""
+    site: Literal["feed-forward", "attention"] = "feed-forward"
+    """Which output projection of the edited blocks holds the facts: MEMIT edits feed-forward."""
     open_to_network: bool = False
     """Allow an address that others can reach, although anybody who does may edit the model."""
     host: str = "127.0.0.1"

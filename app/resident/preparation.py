@@ -125,6 +125,7 @@ def _load(settings: Settings, progress: Progress) -> LoadedModel:
         cache_dir=settings.cache_dir,
         device=settings.device,
         dtype=getattr(torch, settings.dtype),
+        site=settings.site,
         progress=progress,
     )
 

@@ -21,6 +21,13 @@ from app.revisions import repository
 from app.revisions.models import Revision, RevisionKind
 
 
+# What revision 0 is, and what decides it: layers come from the recipe.
+_SAME_FOR_EVER = {
+    "model_digest": "ERRATA_MODEL",
+    "weights_digest": "ERRATA_SITE and the layers in recipe.json",
+}
+
+
 @dataclass(frozen=True)
 class AddedEdit:
     """An edit whose factors are new.
@@ -131,12 +138,12 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
 
 def _require_same_model(session: Session, base: Revision, loaded: JsonObject) -> None:
     stored = json.loads(ledger_repository.get(session, base.ledger_index).payload)
-    for name in ("model_digest", "weights_digest"):
+    for name, what in _SAME_FOR_EVER.items():
         if stored[name] != loaded[name]:
             raise BaseMismatch(
                 f"this database belongs to model {stored['model']!r} with {name} {stored[name]}, "
                 f"but {loaded['model']!r} with {loaded[name]} was loaded; "
-                "set ERRATA_MODEL back, or another ERRATA_DATA_DIR"
+                f"set {what} back, or another ERRATA_DATA_DIR"
             )
 
 
