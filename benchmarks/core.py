@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,7 @@ from editing_core.values import optimise
 _REPOSITORY = Path(__file__).parent.parent
 _RECORDS = _REPOSITORY / "tests" / "acceptance" / "data" / "counterfact_20.jsonl"
 _BATCH = 16
+_PATIENCE = 2  # of the early stop that is shown beside the published one
 _METHOD = "alphaedit+sphere"
 _SINGLES = 3  # edits that the slow path is timed on
 _PAST = 2000  # live edits
@@ -76,7 +77,7 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
     """The z optimisation against the published way, alone and in a batch."""
     packed = PackedModel(model.model, model.architecture)
 
-    def fast(batch: list[Edit]) -> float:
+    def fast(batch: list[Edit], recipe: Recipe = recipe) -> float:
         return seconds(lambda: optimise(packed, model.tokenizer, batch, recipe)) / len(batch)
 
     slow, single = [], []
@@ -85,6 +86,8 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
         slow.append(seconds(partial(optimise_published, model, edit, recipe)))
         single.append(fast([edit]))
     batch = fast(edits[:_BATCH])
+    stopping = replace(recipe, value=replace(recipe.value, patience=_PATIENCE))
+    early = fast(edits[:_BATCH], stopping)
     counter = FlopCounterMode(display=False, custom_mapping=_FLOPS)
     with counter:
         optimise(packed, model.tokenizer, edits[:_BATCH], recipe)
@@ -96,7 +99,10 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
             "z, single edit, times faster", f"{published / (sum(single) / len(single)):.1f}", "4"
         ),
         Figure(f"z, {_BATCH} edits together, times faster", f"{published / batch:.1f}", "6"),
-        Figure("z, FLOPs an edit (early stops included)", f"{flops / 1e12:.3f} T", "0.26 T"),
+        Figure(
+            f"z, {_BATCH} edits, stopping early, times faster", f"{published / early:.1f}", "10"
+        ),
+        Figure("z, FLOPs an edit, as published", f"{flops / 1e12:.3f} T", "0.26 T"),
         Figure("z, share of the measured GEMM rate", f"{flops / batch / rate:.0%}", "60 %"),
     ]
 

@@ -20,7 +20,6 @@ from app.operations.service import move
 from app.revisions import repository
 from app.revisions.models import Revision, RevisionKind
 
-
 # What revision 0 is, and what decides it: layers come from the recipe.
 _SAME_FOR_EVER = {
     "model_digest": "ERRATA_MODEL",

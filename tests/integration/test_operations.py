@@ -200,7 +200,7 @@ def test_the_base_is_recorded_once_and_for_one_model(history: History) -> None:
 
     assert record("recipe", "weights-0") == 0
     assert record("another recipe", "weights-0") == 0
-    with pytest.raises(BaseMismatch, match="weights_digest.*ERRATA_SITE"):
+    with pytest.raises(BaseMismatch, match=r"weights_digest.*ERRATA_SITE"):
         record("recipe", "other weights")
     with history.database.read() as session:
         assert ledger.check(session).entries == 1
