@@ -16,7 +16,13 @@ from rich.table import Table
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Answer, Edit, Operation
 from app.display import as_json, edit_table, ledger_table, outcome_line
-from app.local import bench_command, calibrate_command, report_command, serve_command
+from app.local import (
+    bench_command,
+    calibrate_command,
+    report_command,
+    serve_command,
+    worker_command,
+)
 
 EXIT_NO = 1
 EXIT_AWAY = 3
@@ -159,6 +165,7 @@ def verify(url: Url = DEFAULT_URL, api_key: Key = None, machine: Json = False) -
 
 
 cli.command(name="serve")(serve_command)
+cli.command(name="worker")(worker_command)
 cli.command(name="calibrate")(calibrate_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)

@@ -17,6 +17,7 @@ ErrataError
 │   ├── NotReady
 │   ├── DatabaseUnavailable
 │   └── QueueUnavailable
+├── LeaseLost                   503  another process writes now; nothing was written
 └── Inconsistent                500  stored state contradicts itself; an operator must look
     ├── BaseMismatch            the database belongs to another model or recipe
     ├── StaleParent             the head moved while a revision was being computed
@@ -181,6 +182,18 @@ class QueueUnavailable(Unavailable):
     """The doorbell cannot be started."""
 
     code = "queue_unavailable"
+
+
+class LeaseLost(ErrataError):
+    """Another process has taken the right to write; what this one computed is void."""
+
+    status = 503
+    code = "lease_lost"
+
+    def __init__(self, fence: int) -> None:
+        super().__init__(
+            f"another process took the right to write (fence {fence}); nothing was written"
+        )
 
 
 class Inconsistent(ErrataError):

@@ -48,6 +48,23 @@ def serve_command(**given: str | None) -> None:
         raise typer.Exit(_EXIT_FAILED)
 
 
+def worker_command(**given: str | None) -> None:
+    """Execute edits for servers that run with ERRATA_WORKER=external.
+
+    It needs their database, their data directory and their queue; its settings are those of serve.
+    """
+    settings = _settings(given)
+    from app.errors import ErrataError
+    from app.standalone import run_worker
+    from editing_core.errors import EditingError
+
+    try:
+        run_worker(settings)
+    except (ErrataError, EditingError) as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from error
+
+
 def calibrate_command(
     text: Annotated[
         Path | None,
@@ -211,9 +228,11 @@ def report_command(
     typer.echo(f"results are in {out}")
 
 
-serve_command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+_of_settings = inspect.Signature(
     [_as_option(name, field) for name, field in Settings.model_fields.items()]
 )
+for _command in (serve_command, worker_command):
+    _command.__signature__ = _of_settings  # type: ignore[attr-defined]
 
 
 def _layers(text: str) -> tuple[int, ...]:

@@ -108,14 +108,18 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     return api
 
 
-def _start(settings: Settings, components: Components, stack: ExitStack) -> State:
-    """Start everything below HTTP, in the order in which one needs the other."""
+def open_services(settings: Settings, components: Components, stack: ExitStack) -> Services:
+    """Open database, queue and artefacts, in the order in which one needs the other.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url)
     stack.callback(database.close)
     upgrade(database)
     doorbell = _open_doorbell(settings, stack)
-    services = Services(
+    return Services(
         settings=settings,
         database=database,
         doorbell=doorbell,
@@ -123,6 +127,11 @@ def _start(settings: Settings, components: Components, stack: ExitStack) -> Stat
         clock=components.clock,
         new_id=components.new_id,
     )
+
+
+def _start(settings: Settings, components: Components, stack: ExitStack) -> State:
+    """Start everything below HTTP; the model is loaded in the background."""
+    services = open_services(settings, components, stack)
     loader = Loader(services, components.start_runtime)
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()

@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     """Port to listen on; 0 picks a free one."""
     method: str = "alphaedit+sphere"
     """How an edit is computed when the request names no method."""
+    worker: Literal["embedded", "external"] = "embedded"
+    """Who executes edits: this process, or another that runs `errata worker`."""
+    lease_s: float = Field(default=15.0, ge=1, allow_inf_nan=False)
+    """Silence of the process that executes edits after which another takes over, in seconds."""
     batch_size: int = Field(default=16, ge=1, le=1000)
     """Most edits the worker solves together."""
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)

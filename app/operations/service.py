@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.database.base import JsonObject
 from app.edits.models import Edit, EditStatus
 from app.errors import WrongState
+from app.failpoints import Failpoint, failpoint
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
 from app.operations import repository
@@ -59,6 +60,7 @@ def accept(
         target_edit=target_edit,
     )
     repository.add(session, operation)
+    failpoint(Failpoint.ACCEPTING)
     return operation
 
 

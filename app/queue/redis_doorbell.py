@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from app.errors import ErrataError, QueueUnavailable
+from app.failpoints import Failpoint, failpoint
 
 STREAM = "errata:doorbell"
 GROUP = "worker"
@@ -69,6 +70,7 @@ class RedisDoorbell:
 
     def ring(self, operation_id: str) -> None:
         """Say that an operation was accepted; a lost ring is healed by the worker's own looking."""
+        failpoint(Failpoint.ACCEPTED)
         try:
             self._ringing.xadd(
                 STREAM, {"operation": operation_id}, maxlen=_MAX_STREAM, approximate=True

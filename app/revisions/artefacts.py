@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from app.errors import CorruptArtefact
+from app.failpoints import Failpoint, failpoint
 
 _SUFFIX = ".safetensors"
 
@@ -33,12 +34,15 @@ class ArtefactStore:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
+                failpoint(Failpoint.ARTEFACT_WRITTEN)
                 os.fsync(file.fileno())
+            failpoint(Failpoint.ARTEFACT_SYNCED)
             Path(name).replace(self.path(digest))
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
         self._sync_folder()
+        failpoint(Failpoint.ARTEFACT_STORED)
         return digest
 
     def read(self, digest: str) -> bytes:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.base import JsonObject
 from app.edits.models import Edit, EditStatus
 from app.errors import BaseMismatch, StaleParent, WrongState
+from app.failpoints import Failpoint, failpoint
 from app.ledger import repository as ledger_repository
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
@@ -132,6 +133,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         operation.ledger_index = entry.index
         move(session, operation, OperationStatus.COMMITTED)
     _settle_edits(session, new)
+    failpoint(Failpoint.COMMITTING)
     return revision
 
 

@@ -6,6 +6,7 @@ from time import perf_counter
 
 from app.edits.report import EditReport, LayerReport, PhaseSeconds
 from app.edits.text import EditText
+from app.failpoints import Failpoint, failpoint
 from app.resident.history import Change, History
 from app.resident.resident import Resident
 from app.worker.energies import Energies
@@ -88,6 +89,7 @@ def solve_batch(
     """
     removed = [request.supersedes for request in requests if request.supersedes is not None]
     start: Change = history.without(removed)
+    failpoint(Failpoint.SOLVING)
     solution = editor.solve(
         resident.shadow(start.weights.materialise()),
         [request.edit for request in requests],
@@ -95,6 +97,7 @@ def solve_batch(
         past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
         beside=beside,
     )
+    failpoint(Failpoint.SOLVED)
     weights = start.weights.changed(add=[solution.delta])
     started = perf_counter()
     before, after = history.head.weights.materialise(), weights.materialise()

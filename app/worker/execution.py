@@ -15,6 +15,7 @@ from app.clock import Clock
 from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.report import EditReport
+from app.failpoints import Failpoint, failpoint
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
 from app.operations.repository import get as get_operation
@@ -22,9 +23,11 @@ from app.resident.history import Change, History
 from app.resident.resident import Resident
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
+from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
 from app.worker.batch import Request, SolvedBatch, core_edit, edit_report, solve_batch
 from app.worker.energies import Energies
+from app.worker.lease import Lease
 from app.worker.measuring import measure
 from editing_core.digest import weights_digest
 from editing_core.edit import Edit
@@ -45,6 +48,7 @@ class Execution:
     """
 
     database: Database
+    lease: Lease
     artefacts: ArtefactStore
     history: History
     resident: Resident
@@ -53,12 +57,26 @@ class Execution:
     actor: str
     energies: Energies = field(default_factory=Energies)
 
+    def follow(self) -> None:
+        """Serve what another process has committed, if it has.
+
+        Raises:
+            Inconsistent: The ledger's head cannot be rebuilt bit for bit.
+        """
+        with self.database.read() as session:
+            recorded = recorded_head(session)
+        if recorded is None or recorded.number == self.history.head.revision:
+            return
+        weights = self.history.recover()
+        self.resident.publish(self.history.head.revision, weights)
+
     def execute(self, run: Sequence[Operation]) -> None:
         """Bring each operation to its end: committed, or rejected with a reason.
 
         May be called again with the same run after an outage; what has ended is left alone.
 
         Raises:
+            LeaseLost: Another process writes now; what was computed here is void.
             Unavailable: The database is away.
             OSError: The disk did not take the factors.
         """
@@ -199,15 +217,18 @@ class Execution:
             restored=change.restored,
             removed=change.removed,
         )
-        with self.database.write() as session:
+        with self.lease.writing() as session:
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
+        failpoint(Failpoint.COMMITTED)
         self.resident.publish(revision, matrices)  # first: clients see the edit as committed
+        failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
+        failpoint(Failpoint.ADVANCED)
         _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
 
     def _reject(self, id: str, reason: str, report: EditReport | None) -> None:
         """End an operation without a revision; ``reason`` is a code: the ledger holds no text."""
-        with self.database.write() as session:
+        with self.lease.writing() as session:
             operations.reject(
                 session,
                 id,

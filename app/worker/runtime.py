@@ -12,6 +12,8 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.settings import Settings
 from app.worker.execution import Execution
+from app.worker.lease import Lease
+from app.worker.process import ProcessId
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.progress import Progress
@@ -54,8 +56,10 @@ def start(
     resident = Resident(
         prepared.base, history.materialise, revision=history.head.revision, weights=weights
     )
+    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
     execution = Execution(
         database=database,
+        lease=lease,
         artefacts=artefacts,
         history=history,
         resident=resident,
@@ -65,6 +69,7 @@ def start(
     )
     worker = Worker(
         database,
+        lease if settings.worker == "embedded" else None,
         doorbell,
         execution,
         batch_size=settings.batch_size,

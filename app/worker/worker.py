@@ -1,4 +1,7 @@
-"""The loop: claim the lowest waiting operations, execute them, sleep until the doorbell rings."""
+"""The loop: claim the lowest waiting operations, execute them, sleep until the doorbell rings.
+
+Without the lease, or while another process has it, the loop follows what that one commits.
+"""
 
 import logging
 import threading
@@ -8,25 +11,40 @@ from sqlalchemy.orm import Session
 
 from app.clock import Clock
 from app.database.database import Database
-from app.errors import Unavailable
+from app.errors import LeaseLost, Unavailable
+from app.failpoints import Failpoint, failpoint
 from app.operations import repository
 from app.operations import service as operations
 from app.operations.models import Operation
 from app.queue.doorbell import Doorbell
 from app.worker.execution import Execution
+from app.worker.lease import Lease
 
 _MOST_ATTEMPTS = 3  # claims that ended without a verdict, because process or execution died
+_FOLLOW_S = 0.2  # pause between two looks at the ledger while another process writes it
 _RETRY_S = 1.0  # pause before work that an outage interrupted is tried again
 _STOP_S = 30.0  # how long a stop waits for the operation in hand
 _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One thread that executes operations in the order of their ``seq``, one run at a time."""
+    """One thread that executes operations in the order of their ``seq``, one run at a time.
+
+    Args:
+        database: Where operations are.
+        lease: The right to execute them; None for a process that is to follow for ever.
+        doorbell: What wakes it.
+        execution: What it does with them.
+        batch_size: Most edits of one run.
+        poll_s: How often it looks although the doorbell did not ring, in seconds.
+        clock: What time it is.
+        actor: Whom the ledger names as the author.
+    """
 
     def __init__(
         self,
         database: Database,
+        lease: Lease | None,
         doorbell: Doorbell,
         execution: Execution,
         *,
@@ -35,7 +53,8 @@ class Worker:
         clock: Clock,
         actor: str,
     ) -> None:
-        self._database, self._doorbell, self._execution = database, doorbell, execution
+        self._database, self._lease = database, lease
+        self._doorbell, self._execution = doorbell, execution
         self._batch_size, self._poll_s = batch_size, poll_s
         self._clock, self._actor = clock, actor
         self._stopping = threading.Event()
@@ -50,13 +69,21 @@ class Worker:
         self._stopping.set()
         self._doorbell.close()
         self._thread.join(_STOP_S)
+        if self._lease is not None:
+            self._lease.release()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                if not self._work_off_one_run():
+                lease = self._lease if self._lease and self._lease.acquire() else None
+                self._execution.follow()
+                if lease is None:
+                    self._stopping.wait(_FOLLOW_S)
+                elif not self._work_off_one_run(lease):
                     self._doorbell.acknowledge()
                     self._doorbell.wait(self._poll_s)
+            except LeaseLost as error:
+                _log.warning("lease_lost: %s", error)
             except (Unavailable, OSError) as error:
                 _log.warning("worker_interrupted: %s", error)
                 self._stopping.wait(_RETRY_S)
@@ -64,10 +91,13 @@ class Worker:
             # again, which counts as an attempt, until it is given up and the queue moves on.
             except Exception:
                 _log.exception("run_failed")
+                self._stopping.wait(_RETRY_S)
 
-    def _work_off_one_run(self) -> bool:
+    def _work_off_one_run(self, lease: Lease) -> bool:
         """Execute the next run of operations; whether there was one."""
-        run = self._claim()
+        failpoint(Failpoint.CLAIMING)
+        run = self._claim(lease)
+        failpoint(Failpoint.CLAIMED)
         while run and not self._stopping.is_set():
             try:
                 self._execution.execute(run)
@@ -79,8 +109,8 @@ class Worker:
                 return True
         return bool(run)
 
-    def _claim(self) -> Sequence[Operation]:
-        with self._database.write() as session:
+    def _claim(self, lease: Lease) -> Sequence[Operation]:
+        with lease.writing() as session:
             run = repository.next_run(session, self._batch_size)
             while run and run[0].attempts >= _MOST_ATTEMPTS:
                 self._give_up(session, run[0])

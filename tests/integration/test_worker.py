@@ -28,6 +28,8 @@ from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.worker.execution import Execution
+from app.worker.lease import Lease
+from app.worker.process import ProcessId
 from app.worker.worker import Worker
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
@@ -150,11 +152,19 @@ def service(
     artefacts = ArtefactStore(tmp_path / "artefacts")
     history = History(database, artefacts, base)
     resident = Resident(tiny_model, history.materialise, revision=0, weights=history.recover())
+    lease = Lease(database, silence_s=5.0, process=ProcessId.own())
     execution = Execution(
-        database, artefacts, history, resident, editor_of(), clock=utc_now, actor="worker"
+        database, lease, artefacts, history, resident, editor_of(), clock=utc_now, actor="worker"
     )
     worker = Worker(
-        database, doorbell, execution, batch_size=4, poll_s=0.5, clock=utc_now, actor="worker"
+        database,
+        lease,
+        doorbell,
+        execution,
+        batch_size=4,
+        poll_s=0.5,
+        clock=utc_now,
+        actor="worker",
     )
     worker.start()
     yield Service(database, doorbell, history, resident, worker)

@@ -1,0 +1,54 @@
+"""Where a test may end or stop the process, to see what is left behind and made good.
+
+The points lie along the path of an operation, in the order in which it passes them. None is armed
+unless ``ERRATA_FAILPOINT`` names it: ``claimed`` ends the process there as the kernel would,
+``claimed:stop`` freezes it there until somebody lets it go on. Tests iterate over ``Failpoint``, so
+a new point is tried without anyone remembering.
+"""
+
+import os
+import signal
+from enum import StrEnum
+
+VARIABLE = "ERRATA_FAILPOINT"
+
+
+class Failpoint(StrEnum):
+    """A place between two steps of which one must not happen without the other."""
+
+    #: the operation is written, its transaction has not committed
+    ACCEPTING = "accepting"
+    #: the client is about to be told; the doorbell has not rung
+    ACCEPTED = "accepted"
+    #: the worker was woken, nothing is claimed
+    CLAIMING = "claiming"
+    #: the operation is running, nothing is computed
+    CLAIMED = "claimed"
+    #: in the middle of a batch: what it starts from is known
+    SOLVING = "solving"
+    #: the delta is there, nobody has judged it
+    SOLVED = "solved"
+    #: an artefact is in its temporary file, perhaps not on disk
+    ARTEFACT_WRITTEN = "artefact-written"
+    #: it is on disk, without its name
+    ARTEFACT_SYNCED = "artefact-synced"
+    #: it has its name, the ledger knows nothing of it
+    ARTEFACT_STORED = "artefact-stored"
+    #: the revision is written, its transaction has not committed
+    COMMITTING = "committing"
+    #: the ledger has the revision, nobody is served by it
+    COMMITTED = "committed"
+    #: it is served; the worker's own head is the one before
+    PUBLISHED = "published"
+    #: all is done but the doorbell's acknowledgement
+    ADVANCED = "advanced"
+
+
+def failpoint(point: Failpoint) -> None:
+    """Pass, unless the environment arms this point."""
+    armed = os.environ.get(VARIABLE)
+    if armed is None:
+        return
+    name, _, action = armed.partition(":")
+    if name == point:
+        os.kill(os.getpid(), signal.SIGSTOP if action == "stop" else signal.SIGKILL)

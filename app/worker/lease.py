@@ -1,0 +1,124 @@
+"""The right to write: held by one process at a time, and useless to one that lost it.
+
+Every write of the worker goes through `Lease.writing`, whose transaction fails if another process
+took the lease meanwhile; so nothing depends on a paused process noticing that its time is over.
+No clock that somebody can set decides anything: a waiting process sees by its own monotonic clock
+whether the holder's beat still grows.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.orm import Session
+
+from app.database.database import Database
+from app.errors import LeaseLost, Unavailable
+from app.worker.models import WriterLease
+from app.worker.process import ProcessId
+
+_BEATS = 4  # while a holder may be silent
+_STOP_S = 10.0
+_ROW = 1
+_log = logging.getLogger(__name__)
+
+Seen = tuple[int, int]
+"""Fence and beat."""
+
+
+class Lease:
+    """This process's claim on the one row of `writer_lease`.
+
+    Args:
+        database: Where the row is.
+        silence_s: How long a holder may show no beat before another takes over, in seconds.
+        process: Who claims.
+        monotonic: Seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        silence_s: float,
+        process: ProcessId,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database, self._silence_s = database, silence_s
+        self._process, self._monotonic = process, monotonic
+        self._fence: int | None = None
+        self._seen: tuple[Seen, float] | None = None
+        self._ended = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def acquire(self) -> bool:
+        """Take the lease if it is free or its holder is gone or silent; whether it is ours.
+
+        Raises:
+            DatabaseUnavailable: The database cannot be reached.
+        """
+        if self._fence is not None:
+            return True
+        with self._database.read() as session:
+            if not self._may_take(session.get_one(WriterLease, _ROW)):
+                return False
+        with self._database.write() as session:
+            row = session.get_one(WriterLease, _ROW)
+            if not self._may_take(row):
+                return False
+            row.holder, row.fence, row.beat = self._process.to_text(), row.fence + 1, 0
+            fence = row.fence
+        self._fence = fence
+        _log.info("lease_taken fence=%d", fence)
+        if not self._beating.is_alive():
+            self._beating.start()
+        return True
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A write transaction of the lease's holder.
+
+        Raises:
+            LeaseLost: Another process has taken it; nothing was written.
+            DatabaseUnavailable: See `Database.write`.
+        """
+        with self._database.write() as session:
+            row = session.get_one(WriterLease, _ROW)
+            if self._fence is None or row.fence != self._fence:
+                self._fence = None
+                raise LeaseLost(row.fence)
+            yield session
+
+    def release(self) -> None:
+        """Give it back, so that the next process need not wait."""
+        self._ended.set()
+        if self._beating.is_alive():
+            self._beating.join(_STOP_S)
+        try:
+            with self.writing() as session:
+                session.get_one(WriterLease, _ROW).holder = None
+        except (LeaseLost, Unavailable) as error:
+            _log.warning("lease_not_released: %s", error)
+        self._fence = None
+
+    def _may_take(self, row: WriterLease) -> bool:
+        if row.holder is None or ProcessId.from_text(row.holder).is_gone:
+            return True
+        now, seen = self._monotonic(), (row.fence, row.beat)
+        if self._seen is None or self._seen[0] != seen:
+            self._seen = (seen, now)
+        return now - self._seen[1] >= self._silence_s
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._silence_s / _BEATS):
+            if self._fence is None:
+                continue  # lost; the worker may take it again
+            try:
+                with self.writing() as session:
+                    session.get_one(WriterLease, _ROW).beat += 1
+            except LeaseLost as error:
+                _log.warning("lease_lost: %s", error)
+            except Unavailable as error:
+                _log.warning("lease_beat_missed: %s", error)
