@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format demo bench lock clean
+.PHONY: help serve test crash check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -26,6 +26,9 @@ serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:80
 # Several servers share the cores in the tests: a thread that waits must not spin.
 test: $(INSTALLED) ## All tests
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m "not soak" $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .

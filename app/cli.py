@@ -133,6 +133,25 @@ def log(
 
 
 @cli.command()
+def revert(
+    edit_id: Annotated[str, typer.Argument(help="The edit to undo.")],
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Undo one edit, wherever in history it was made; the others stay as they are."""
+    with Errata(url, api_key) as errata:
+        found = errata.revert(edit_id, reason)
+        if wait:
+            found = errata.wait_operation(found.id, timeout)
+    _show(found, machine, outcome_line(found))
+    _exit_unless_wanted(found)
+
+
+@cli.command()
 def rollback(
     to_revision: Annotated[int, typer.Argument(min=0, help="The revision head shall equal.")],
     reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,

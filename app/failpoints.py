@@ -20,7 +20,7 @@ class Failpoint(StrEnum):
     ACCEPTING = "accepting"
     #: the client is about to be told; the doorbell has not rung
     ACCEPTED = "accepted"
-    #: the worker was woken, nothing is claimed
+    #: the worker has found it, and claims it in a transaction that has not committed
     CLAIMING = "claiming"
     #: the operation is running, nothing is computed
     CLAIMED = "claimed"

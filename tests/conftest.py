@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from editing_core.model.loading import LoadedModel, load_model
+from tests.postgres import postgres_server
 from tests.tiny import build_tiny_model
+
+__all__ = ["postgres_server"]
 
 _REPOSITORY = Path(__file__).parent.parent
 

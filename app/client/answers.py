@@ -89,6 +89,14 @@ class LedgerPage(Answer):
     next: str | int | None
 
 
+class Readiness(Answer):
+    """A server that can do its work."""
+
+    model: str
+    revision: int
+    waiting: int
+
+
 class LedgerVerdict(Answer):
     """What checking the chain found."""
 

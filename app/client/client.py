@@ -21,6 +21,7 @@ from app.client.answers import (
     ModelList,
     Operation,
     ProbeResponse,
+    Readiness,
     Revision,
     RevisionPage,
 )
@@ -138,6 +139,11 @@ class Errata:
         body = {"to_revision": to_revision} | ({"reason": reason} if reason else {})
         return self._post("/v1/rollbacks", body, Operation)
 
+    def revert(self, edit_id: str, reason: str | None = None) -> Operation:
+        """Ask for a new revision without one edit, wherever in history it was made."""
+        body = {"reason": reason} if reason else {}
+        return self._post(f"/v1/edits/{edit_id}/revert", body, Operation)
+
     def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
         """The rollback or revert once it has ended, however it ended.
 
@@ -197,6 +203,10 @@ class Errata:
         probes = [{"prompt": prompt, "target": target} for prompt, target in items]
         body = {"items": probes, "revisions": list(revisions)}
         return self._post("/v1/probe", body, ProbeResponse)
+
+    def readiness(self) -> Readiness:
+        """What the server serves, and how many operations are waiting."""
+        return self._get("/readyz", Readiness)
 
     def is_ready(self) -> bool:
         """Whether the server answers and its model is loaded and verified."""

@@ -5,11 +5,12 @@ the committed head at its next start.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from sqlalchemy.orm import Session
+from torch import Tensor
 
 from app.clock import Clock
 from app.database.database import Database
@@ -68,7 +69,7 @@ class Execution:
         if recorded is None or recorded.number == self.history.head.revision:
             return
         weights = self.history.recover()
-        self.resident.publish(self.history.head.revision, weights)
+        self._serve(self.history.head.revision, weights)
 
     def execute(self, run: Sequence[Operation]) -> None:
         """Bring each operation to its end: committed, or rejected with a reason.
@@ -220,11 +221,15 @@ class Execution:
         with self.lease.writing() as session:
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
         failpoint(Failpoint.COMMITTED)
-        self.resident.publish(revision, matrices)  # first: clients see the edit as committed
+        self._serve(revision, matrices)  # first: clients see the edit as committed
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
         failpoint(Failpoint.ADVANCED)
         _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
+
+    def _serve(self, revision: int, weights: Mapping[int, Tensor]) -> None:
+        """Make a committed revision what readers get: the one place that does."""
+        self.resident.publish(revision, weights)
 
     def _reject(self, id: str, reason: str, report: EditReport | None) -> None:
         """End an operation without a revision; ``reason`` is a code: the ledger holds no text."""

@@ -95,10 +95,11 @@ class Worker:
 
     def _work_off_one_run(self, lease: Lease) -> bool:
         """Execute the next run of operations; whether there was one."""
-        failpoint(Failpoint.CLAIMING)
         run = self._claim(lease)
+        if not run:
+            return False
         failpoint(Failpoint.CLAIMED)
-        while run and not self._stopping.is_set():
+        while not self._stopping.is_set():
             try:
                 self._execution.execute(run)
             except (Unavailable, OSError) as error:
@@ -106,8 +107,8 @@ class Worker:
                 _log.warning("run_interrupted operation=%s: %s", run[0].id, error)
                 self._stopping.wait(_RETRY_S)
             else:
-                return True
-        return bool(run)
+                break
+        return True
 
     def _claim(self, lease: Lease) -> Sequence[Operation]:
         with lease.writing() as session:
@@ -115,8 +116,11 @@ class Worker:
             while run and run[0].attempts >= _MOST_ATTEMPTS:
                 self._give_up(session, run[0])
                 run = repository.next_run(session, self._batch_size)
-            if run and run[0].attempts:
+            if not run:
+                return []
+            if run[0].attempts:
                 run = run[:1]  # it may be what killed the last process: let it die alone
+            failpoint(Failpoint.CLAIMING)
             operations.claim(session, run, self._clock())
             return run
 

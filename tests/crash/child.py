@@ -1,0 +1,102 @@
+"""A server in a process forked from one that has imported everything: ready in a second.
+
+A crash test starts two servers; with cold starts, importing alone would take minutes in all.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import httpx2
+import uvicorn
+
+from app.client import Errata
+from app.failpoints import VARIABLE
+from app.main import create_app
+from app.settings import Settings
+from tests.waiting import wait_until
+
+_END_S = 60.0
+
+_forkserver = multiprocessing.get_context("forkserver")
+_forkserver.set_forkserver_preload([__name__])
+
+
+def serve(settings: str, listening: socket.socket, armed: str | None, log: str) -> None:
+    """What the process does: serve until it is ended, at the armed failpoint at latest."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 2)
+    if armed is not None:
+        os.environ[VARIABLE] = armed
+    app = create_app(Settings.model_validate_json(settings))
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+class Child:
+    """A server process of a test."""
+
+    def __init__(self, process: ForkServerProcess, url: str, log: Path) -> None:
+        self.process, self.url, self._log = process, url, log
+        self.errata = Errata(url)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves the ledger's head; a test that sees it dead need not wait on."""
+        try:
+            return httpx2.get(f"{self.url}/readyz", timeout=5.0).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended as if the kernel had killed it."""
+        return self.process.exitcode == -signal.SIGKILL
+
+    def await_ready(self) -> None:
+        """Wait until it is ready; fail with its log if it ends before."""
+        wait_until(lambda: self.is_ready or not self.process.is_alive(), _END_S)
+        assert self.process.is_alive(), self._log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel or a power cut would."""
+        self.process.kill()
+        self.process.join(_END_S)
+
+    def end(self) -> None:
+        """Stop it in order, even if it is frozen."""
+        os.kill(self.pid, signal.SIGCONT)
+        self.process.terminate()
+        self.process.join(_END_S)
+        if self.process.is_alive():
+            self.kill()
+            raise AssertionError(f"the server did not end: {self._log.read_text()}")
+
+
+@contextmanager
+def started(settings: Settings, log: Path, armed: str | None = None) -> Iterator[Child]:
+    """A server that was just started; ended in order, unless it died before."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        process = _forkserver.Process(
+            target=serve, args=(settings.model_dump_json(), listening, armed, str(log))
+        )
+        process.start()
+    child = Child(process, url, log)
+    try:
+        yield child
+    finally:
+        child.errata.close()
+        if process.is_alive():
+            child.end()

@@ -1,0 +1,115 @@
+"""SIGKILL at every failpoint, in every operation: nothing lost, nothing twice, the head's bits."""
+
+from itertools import pairwise
+
+import pytest
+
+from app.client import Errata, ServerAway
+from app.database.database import Database
+from app.failpoints import Failpoint
+from app.resident.history import History
+from app.revisions.artefacts import ArtefactStore
+from editing_core.model.loading import load_model
+from editing_core.preparation import default_layers
+from tests.crash.child import started
+from tests.crash.conftest import SUBJECTS, Installation
+from tests.waiting import wait_until
+
+_WAIT_S = 60.0
+_PLACES = ("Spain", "Greece", "Norway")
+# One edit passes every point; these are also worth trying each time.
+_OFTEN = {
+    ("sqlite", "batch", Failpoint.COMMITTING),
+    ("sqlite", "revert", Failpoint.COMMITTING),
+    ("sqlite", "rollback", Failpoint.COMMITTED),
+    ("postgres", "edit", Failpoint.ACCEPTING),
+    ("postgres", "edit", Failpoint.COMMITTING),
+    ("postgres", "rollback", Failpoint.COMMITTED),
+}
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+
+
+def _ask(errata: Errata, operation: str) -> None:
+    """Ask for one operation; edits may be asked for again, for they have a key."""
+    if operation == "revert":
+        (edit,) = [found for found in errata.edits() if found.subject == SUBJECTS[0]]
+        errata.revert(edit.id)
+    elif operation == "rollback":
+        errata.rollback(1)
+    else:
+        for place in _PLACES[: 1 if operation == "edit" else None]:
+            errata.submit(place, "The capital of {} is", "Rome", force=True, idempotency_key=place)
+
+
+def _matrix() -> list[object]:
+    every = [(o, point) for o in ("edit", "batch", "revert", "rollback") for point in Failpoint]
+    return [
+        pytest.param(engine, operation, point, id=f"{engine}-{operation}-{point}", marks=marks)
+        for engine in ("sqlite", "postgres")
+        for operation, point in every
+        for marks in [_marks(engine, operation, point)]
+    ]
+
+
+def _marks(engine: str, operation: str, point: Failpoint) -> list[pytest.MarkDecorator]:
+    often = (engine, operation, point) in _OFTEN or (engine, operation) == ("sqlite", "edit")
+    marks = [] if often else [pytest.mark.matrix]
+    return [*marks, pytest.mark.postgres] if engine == "postgres" else marks
+
+
+@pytest.mark.parametrize(("template", "operation", "point"), _matrix(), indirect=["template"])
+def test_a_kill_loses_nothing_and_does_nothing_twice(
+    installation: Installation, operation: str, point: Failpoint
+) -> None:
+    settings, log = installation.settings, installation.log
+    with started(settings, log, armed=point) as child:
+        wait_until(lambda: child.is_ready or not child.process.is_alive(), _WAIT_S)
+        try:
+            _ask(child.errata, operation)
+            wait_until(lambda: _all_ended(child.errata), _WAIT_S, what="the end of all operations")
+        except ServerAway:
+            child.process.join(_WAIT_S)
+        passed = child.process.is_alive()
+    assert passed or child.was_killed, log.read_text()
+    assert not passed or operation in ("revert", "rollback")  # an edit passes every point
+    with started(settings, log) as child:
+        child.await_ready()
+        if operation in ("edit", "batch"):
+            _ask(child.errata, operation)  # a client that got no answer asks again
+        wait_until(lambda: _all_ended(child.errata), _WAIT_S, what="the end of all operations")
+        _check_history(child.errata, operation, accepted=point is not Failpoint.ACCEPTING)
+    _check_weights(installation)
+
+
+def _all_ended(errata: Errata) -> bool:
+    return bool(errata.readiness().waiting == 0)
+
+
+def _check_history(errata: Errata, operation: str, *, accepted: bool) -> None:
+    """Every accepted operation was executed once, in order, and the ledger holds."""
+    edits, revisions = list(errata.edits()), list(errata.revisions())
+    added = {"edit": 1, "batch": len(_PLACES)}.get(operation, 0)
+    assert [edit.seq for edit in edits] == list(range(1, len(SUBJECTS) + added + 1))
+    made = [edit for revision in revisions if revision.kind == "edit" for edit in revision.edits]
+    assert made == [edit.id for edit in edits]  # each once, in the order of seq
+    undone = [revision for revision in revisions if revision.kind in ("revert", "rollback")]
+    assert len(undone) == (operation in ("revert", "rollback") and accepted)
+    assert all(after.parent == before.number for before, after in pairwise(revisions))
+    assert errata.verify().ok
+    assert errata.complete("Rome", max_tokens=1).revision == revisions[-1].number
+
+
+def _check_weights(installation: Installation) -> None:
+    """Every revision, built from nothing but base and factors, has its recorded digest."""
+    settings = installation.settings
+    model = load_model(settings.model, cache_dir=settings.cache_dir)
+    base = {
+        layer: model.architecture.weight_of(model.model, layer) for layer in default_layers(model)
+    }
+    database = Database(settings.database_url)
+    history = History(database, ArtefactStore(settings.data_dir / "artefacts"), base)
+    history.recover()
+    for revision in range(history.head.revision + 1):
+        history.materialise(revision)
+    database.close()

@@ -1,0 +1,69 @@
+"""Two processes on one database: one writes, and one that lost the right to cannot."""
+
+import os
+import signal
+
+import pytest
+
+from app.failpoints import Failpoint
+from tests.crash.child import Child, started
+from tests.crash.conftest import Installation
+from tests.waiting import wait_until
+
+_WAIT_S = 60.0
+_HEAD = 2  # of the template
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+
+
+def _submit(child: Child, subject: str) -> str:
+    return child.errata.submit(subject, "The capital of {} is", "Rome", force=True).id
+
+
+def _is_stopped(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - no regular file
+        return file.read().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.parametrize("template", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("point", [Failpoint.CLAIMED, Failpoint.ARTEFACT_STORED])
+def test_a_frozen_writer_cannot_commit_what_another_has_taken_over(
+    installation: Installation, point: Failpoint
+) -> None:
+    settings, log = installation.settings, installation.log
+    with started(settings, log, armed=f"{point}:stop") as frozen:
+        frozen.await_ready()
+        with started(settings, log) as other:
+            other.await_ready()
+            edit = _submit(other, "Spain")  # the frozen one could not even answer
+            wait_until(lambda: _is_stopped(frozen.pid), _WAIT_S, what="the failpoint")
+            assert other.errata.wait(edit, _WAIT_S).revision == _HEAD + 1
+            os.kill(frozen.pid, signal.SIGCONT)
+            # It finds its lease gone, drops what it computed, and follows.
+            wait_until(lambda: frozen.errata.readiness().revision == _HEAD + 1, _WAIT_S)
+            later = other.errata.wait(_submit(frozen, "Greece"), _WAIT_S)
+            assert (later.status, later.revision) == ("committed", _HEAD + 2)
+            assert [r.number for r in other.errata.revisions()] == list(range(_HEAD + 3))
+            assert other.errata.edit(edit).revision == _HEAD + 1
+            assert other.errata.verify().ok
+
+
+@pytest.mark.parametrize("template", ["sqlite", "postgres"], indirect=True)
+def test_one_of_two_writes_and_the_other_takes_over_when_it_ends(
+    installation: Installation,
+) -> None:
+    settings, log = installation.settings, installation.log
+    with started(settings, log) as second_to_end:
+        with started(settings, log) as first_to_end:
+            first_to_end.await_ready()
+            second_to_end.await_ready()
+            sent = [_submit(first_to_end, f"Place {number}") for number in range(4)]
+            found = [second_to_end.errata.wait(id, _WAIT_S) for id in sent]
+            assert {edit.status for edit in found} == {"committed"}
+            head = second_to_end.errata.revision("head").number
+            for child in (first_to_end, second_to_end):
+                wait_until(lambda c=child: c.errata.readiness().revision == head, _WAIT_S)
+        after = second_to_end.errata.wait(_submit(second_to_end, "Norway"), _WAIT_S)
+        assert (after.status, after.revision) == ("committed", head + 1)
+        made = [edit for r in second_to_end.errata.revisions() for edit in r.edits][_HEAD:]
+        assert made == [*sent, after.id]
