@@ -4,6 +4,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
+    with running_postgres() as server:
+        yield server
+
+
+@contextmanager
+def running_postgres() -> Iterator[Any]:
+    """A server of one's own, for a test that ends it."""
     with warnings.catch_warnings():
         # The wheel asks for XDG_RUNTIME_DIR when it is imported; without it /tmp serves as well.
         warnings.simplefilter("ignore")

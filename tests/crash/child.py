@@ -8,14 +8,14 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx2
 import uvicorn
 
-from app.client import Errata
+from app.client import Errata, Refused, ServerAway
 from app.failpoints import VARIABLE
 from app.main import create_app
 from app.settings import Settings
@@ -58,6 +58,13 @@ class Child:
             return httpx2.get(f"{self.url}/readyz", timeout=5.0).status_code == 200
         except httpx2.TransportError:
             return False
+
+    @property
+    def answers(self) -> bool:
+        """Whether its model is there, whatever else is missing."""
+        with suppress(ServerAway, Refused):
+            return bool(self.errata.models().data)
+        return False
 
     @property
     def was_killed(self) -> bool:
