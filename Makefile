@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test crash check format demo bench lock clean
+.PHONY: help serve test crash soak check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -29,6 +29,9 @@ test: $(INSTALLED) ## All tests
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m "not soak" $(PYTEST_ARGS)
+
+soak: $(INSTALLED) ## 300 edits while server, worker, queue and database are killed in turn
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m soak $(PYTEST_ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """A real PostgreSQL from its wheel, one for a whole test session."""
 
+import signal
 import tempfile
 import uuid
 import warnings
@@ -8,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
+
+_END_S = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +39,13 @@ def running_postgres() -> Iterator[Any]:
             connection.execute("SELECT pg_reload_conf()")
         yield server
         server.cleanup()
+
+
+def crash(server: Any) -> None:
+    """End every process of a server at once, without a checkpoint; it can be started again."""
+    postmaster = psutil.Process(server.get_pid())
+    postmaster.send_signal(signal.SIGQUIT)
+    postmaster.wait(_END_S)
 
 
 def new_schema(server: Any) -> str:

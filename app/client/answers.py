@@ -29,6 +29,7 @@ class Edit(Answer):
     prompt: str | None
     target: str | None
     method: str
+    attempts: int
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None

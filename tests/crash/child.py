@@ -19,6 +19,7 @@ from app.client import Errata, Refused, ServerAway
 from app.failpoints import VARIABLE
 from app.main import create_app
 from app.settings import Settings
+from app.standalone import run_worker
 from tests.waiting import wait_until
 
 _END_S = 60.0
@@ -29,13 +30,30 @@ _forkserver.set_forkserver_preload([__name__])
 
 def serve(settings: str, listening: socket.socket, armed: str | None, log: str) -> None:
     """What the process does: serve until it is ended, at the armed failpoint at latest."""
+    _prepare(armed, log)
+    app = create_app(Settings.model_validate_json(settings))
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def work(settings: str, armed: str | None, log: str) -> None:
+    """What a worker's process does, as `errata worker`."""
+    _prepare(armed, log)
+    run_worker(Settings.model_validate_json(settings))
+
+
+def _prepare(armed: str | None, log: str) -> None:
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 2)
     if armed is not None:
         os.environ[VARIABLE] = armed
-    app = create_app(Settings.model_validate_json(settings))
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listening])
+
+
+def start_worker_process(settings: Settings, log: Path) -> ForkServerProcess:
+    """A worker that was just started; whoever starts it ends it."""
+    process = _forkserver.Process(target=work, args=(settings.model_dump_json(), None, str(log)))
+    process.start()
+    return process
 
 
 class Child:
@@ -91,19 +109,24 @@ class Child:
             raise AssertionError(f"the server did not end: {self._log.read_text()}")
 
 
-@contextmanager
-def started(settings: Settings, log: Path, armed: str | None = None) -> Iterator[Child]:
-    """A server that was just started; ended in order, unless it died before."""
+def start(settings: Settings, log: Path, armed: str | None = None) -> Child:
+    """A server that was just started; whoever starts it ends it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         process = _forkserver.Process(
             target=serve, args=(settings.model_dump_json(), listening, armed, str(log))
         )
         process.start()
-    child = Child(process, url, log)
+    return Child(process, url, log)
+
+
+@contextmanager
+def started(settings: Settings, log: Path, armed: str | None = None) -> Iterator[Child]:
+    """A server that was just started; ended in order, unless it died before."""
+    child = start(settings, log, armed)
     try:
         yield child
     finally:
         child.errata.close()
-        if process.is_alive():
+        if child.process.is_alive():
             child.end()

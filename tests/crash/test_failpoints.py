@@ -5,14 +5,10 @@ from itertools import pairwise
 import pytest
 
 from app.client import Errata, ServerAway
-from app.database.database import Database
 from app.failpoints import Failpoint
-from app.resident.history import History
-from app.revisions.artefacts import ArtefactStore
-from editing_core.model.loading import load_model
-from editing_core.preparation import default_layers
 from tests.crash.child import started
 from tests.crash.conftest import SUBJECTS, Installation
+from tests.crash.weights import check_weights
 from tests.waiting import wait_until
 
 _WAIT_S = 60.0
@@ -79,7 +75,7 @@ def test_a_kill_loses_nothing_and_does_nothing_twice(
             _ask(child.errata, operation)  # a client that got no answer asks again
         wait_until(lambda: _all_ended(child.errata), _WAIT_S, what="the end of all operations")
         _check_history(child.errata, operation, accepted=point is not Failpoint.ACCEPTING)
-    _check_weights(installation)
+    check_weights(settings)
 
 
 def _all_ended(errata: Errata) -> bool:
@@ -98,18 +94,3 @@ def _check_history(errata: Errata, operation: str, *, accepted: bool) -> None:
     assert all(after.parent == before.number for before, after in pairwise(revisions))
     assert errata.verify().ok
     assert errata.complete("Rome", max_tokens=1).revision == revisions[-1].number
-
-
-def _check_weights(installation: Installation) -> None:
-    """Every revision, built from nothing but base and factors, has its recorded digest."""
-    settings = installation.settings
-    model = load_model(settings.model, cache_dir=settings.cache_dir)
-    base = {
-        layer: model.architecture.weight_of(model.model, layer) for layer in default_layers(model)
-    }
-    database = Database(settings.database_url)
-    history = History(database, ArtefactStore(settings.data_dir / "artefacts"), base)
-    history.recover()
-    for revision in range(history.head.revision + 1):
-        history.materialise(revision)
-    database.close()

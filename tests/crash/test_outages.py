@@ -4,11 +4,9 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from app.client import Refused
@@ -16,7 +14,7 @@ from app.queue.embedded import EmbeddedValkey
 from app.settings import Settings
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
-from tests.postgres import new_schema, running_postgres
+from tests.postgres import crash, new_schema, running_postgres
 from tests.waiting import wait_until
 
 _WAIT_S = 60.0
@@ -130,8 +128,7 @@ def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
     with started(settings, tmp_path / "log") as child:
         child.await_ready()
         before = _submit(child, "Spain")
-        os.kill(own_postgres.get_pid(), signal.SIGQUIT)  # at once, without a checkpoint
-        wait_until(lambda: not _accepts_connections(own_postgres), _WAIT_S)
+        crash(own_postgres)
         with pytest.raises(Refused) as refused:
             _submit(child, "Greece")
         assert refused.value.status == 503
@@ -140,12 +137,6 @@ def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
         wait_until(lambda: child.is_ready, _WAIT_S)
         _await_commits(child, [before, _submit(child, "Norway")], _WAIT_S)
         assert child.errata.verify().ok
-
-
-def _accepts_connections(server: Any) -> bool:
-    with suppress(psycopg.OperationalError), psycopg.connect(server.get_uri(), connect_timeout=2):
-        return True
-    return False
 
 
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)

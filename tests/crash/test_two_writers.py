@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,10 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 def _submit(child: Child, subject: str) -> str:
     return child.errata.submit(subject, "The capital of {} is", "Rome", force=True).id
+
+
+def _serves(child: Child, revision: int) -> bool:
+    return child.errata.readiness().revision == revision
 
 
 def _is_stopped(pid: int) -> bool:
@@ -40,7 +45,7 @@ def test_a_frozen_writer_cannot_commit_what_another_has_taken_over(
             assert other.errata.wait(edit, _WAIT_S).revision == _HEAD + 1
             os.kill(frozen.pid, signal.SIGCONT)
             # It finds its lease gone, drops what it computed, and follows.
-            wait_until(lambda: frozen.errata.readiness().revision == _HEAD + 1, _WAIT_S)
+            wait_until(partial(_serves, frozen, _HEAD + 1), _WAIT_S)
             later = other.errata.wait(_submit(frozen, "Greece"), _WAIT_S)
             assert (later.status, later.revision) == ("committed", _HEAD + 2)
             assert [r.number for r in other.errata.revisions()] == list(range(_HEAD + 3))
@@ -62,7 +67,7 @@ def test_one_of_two_writes_and_the_other_takes_over_when_it_ends(
             assert {edit.status for edit in found} == {"committed"}
             head = second_to_end.errata.revision("head").number
             for child in (first_to_end, second_to_end):
-                wait_until(lambda c=child: c.errata.readiness().revision == head, _WAIT_S)
+                wait_until(partial(_serves, child, head), _WAIT_S)
         after = second_to_end.errata.wait(_submit(second_to_end, "Norway"), _WAIT_S)
         assert (after.status, after.revision) == ("committed", head + 1)
         made = [edit for r in second_to_end.errata.revisions() for edit in r.edits][_HEAD:]
