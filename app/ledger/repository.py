@@ -40,6 +40,11 @@ def get(session: Session, index: int) -> LedgerEntry:
     return session.get_one(LedgerEntry, index)
 
 
+def find(session: Session, index: int) -> LedgerEntry | None:
+    """The entry with this index, if the ledger is that long."""
+    return session.get(LedgerEntry, index)
+
+
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
     """The hash of each of these entries."""
     query = select(LedgerEntry.index, LedgerEntry.hash).where(LedgerEntry.index.in_(indices))

@@ -19,6 +19,11 @@ class ArtefactStore:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def folder(self) -> Path:
+        """Where the artefacts are."""
+        return self._folder
+
     def path(self, digest: str) -> Path:
         """Where the artefact with this digest is, or would be."""
         return self._folder / f"{digest}{_SUFFIX}"
@@ -65,24 +70,6 @@ class ArtefactStore:
     def remove(self, digest: str) -> None:
         """Remove the artefact with this digest, if it is there."""
         self.path(digest).unlink(missing_ok=True)
-
-    def belongs_to(self, ledger: str, named: Set[str]) -> bool:
-        """Whether these files are the ledger's to remove: nobody else has edited into the folder.
-
-        The first ledger that holds one of them, or finds none, is noted beside the folder.
-
-        Args:
-            ledger: What tells this ledger from any other, such as its first hash.
-            named: Digests of every artefact it refers to.
-        """
-        note = self._folder.with_suffix(".ledger")
-        if note.exists():
-            return note.read_text() == ledger
-        found = self.digests()
-        if found and not found & named:
-            return False
-        note.write_text(ledger)
-        return True
 
     def sweep(self, named: Set[str]) -> int:
         """Remove what no `named` digest refers to, and what a crash left half written.
