@@ -171,8 +171,8 @@ class LabelTaken(WrongState):
 
     def __init__(self, label: str, revision: int) -> None:
         super().__init__(
-            f"label {label!r} is on revision {revision} and stays there; "
-            "choose another, or remove it first",
+            f"label {label!r} is on revision {revision} and stays there; choose another label, or "
+            f"DELETE /v1/snapshots/{label} first",
             field="label",
         )
 

@@ -57,13 +57,15 @@ class Snapshots:
         return {number: (found[number], digest) for number, digest in files.items()}
 
     def read(self, digest: str) -> Weights | None:
-        """What a file holds; None, and claimed no longer, if it is missing or altered."""
+        """What a file holds; None if it cannot be read, and it is forgotten if it is no good."""
         try:
             return Weights.from_bytes(self._base, self._store.read(digest))
-        except (CorruptArtefact, ForeignSums, OSError) as error:
+        except (CorruptArtefact, ForeignSums) as error:
             _log.warning("snapshot_unusable: %s", error)
             self.forget([digest])
-            return None
+        except OSError as error:  # the disk may answer again
+            _log.warning("snapshot_unreadable: %s", error)
+        return None
 
     def forget(self, digests: Collection[str]) -> None:
         """Remove these files, and every claim to them; labels stay."""

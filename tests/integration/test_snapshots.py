@@ -139,6 +139,21 @@ def test_a_revision_is_restored_the_way_round_a_lost_artefact(open_edited: Open)
     assert edited.digest(1) == edited.recorded_digest(1)  # taking 2 from the head is impossible
 
 
+def test_a_snapshot_that_cannot_be_read_just_now_is_not_forgotten(
+    open_edited: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    edited = open_edited()
+    for _ in range(8):
+        edited.edit()
+    path = edited.files.path(edited.label("release", 7))
+    path.rename(path.with_suffix(".aside"))
+    path.mkdir()  # reading it is an error of the disk
+    assert edited.restarted().digest(7) == edited.recorded_digest(7)
+    assert "snapshot_unreadable" in caplog.text
+    (kept,) = _stored(edited)
+    assert kept.digest is not None
+
+
 def test_the_worker_keeps_its_newest_snapshots_and_every_labelled_one(open_edited: Open) -> None:
     edited = open_edited(every=2, kept=2)
     for _ in range(4):
