@@ -44,7 +44,8 @@ class Snapshots:
     ) -> None:
         self._database, self._store, self._base = database, store, base
         self._every, self._kept, self._clock = every, kept, clock
-        # Between storing a file and noting it, nobody may find it unclaimed and remove it.
+        # Between storing a file and noting it, no other thread may find it unclaimed and remove it;
+        # another process that does costs time only.
         self._storing = Lock()
 
     def distances(self, live: Set[str]) -> dict[int, tuple[int, str]]:
@@ -87,10 +88,11 @@ class Snapshots:
             with self._storing:
                 digest = self._store.put(weights.to_bytes())
                 with self._database.write() as session:
-                    service.add_automatic(
+                    dropped = service.add_automatic(
                         session, revision, digest, kept=self._kept, now=self._clock()
                     )
-            self.tidy()
+                for old in dropped:
+                    self._store.remove(old)
         except (Unavailable, OSError) as error:
             _log.warning("snapshot_not_taken revision=%d: %s", revision, error)
         else:
@@ -128,6 +130,6 @@ class Snapshots:
         return snapshot, found is None
 
     def tidy(self) -> int:
-        """Remove the files that no snapshot refers to any more; how many there were."""
+        """Remove the files that no snapshot refers to, as a start does; how many there were."""
         with self._storing, self._database.read() as session:
             return self._store.sweep(repository.claimed(session))

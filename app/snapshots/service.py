@@ -77,9 +77,14 @@ def remove_label(session: Session, label: str, *, actor: str, now: datetime) -> 
 
 def add_automatic(
     session: Session, revision: int, digest: str, *, kept: int, now: datetime
-) -> None:
-    """Note a snapshot the worker took, and drop its own but the newest `kept`."""
-    repository.remove(session, repository.automatic(session)[kept - 1 :])
+) -> set[str]:
+    """Note a snapshot the worker took, and drop its own but the newest `kept`.
+
+    Returns:
+        Digests of the files that no snapshot refers to any more.
+    """
+    dropped = repository.automatic(session)[kept - 1 :]
+    repository.remove(session, dropped)
     snapshot = Snapshot(
         revision=revision,
         label=None,
@@ -89,3 +94,5 @@ def add_automatic(
         ledger_index=None,
     )
     repository.add(session, snapshot)
+    digests = {found.digest for found in dropped if found.digest is not None}
+    return digests - repository.claimed(session)
