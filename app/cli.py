@@ -17,6 +17,7 @@ from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Answer, Edit, Operation
 from app.display import as_json, edit_table, ledger_table, outcome_line
 from app.local import (
+    backup_command,
     bench_command,
     calibrate_command,
     report_command,
@@ -152,8 +153,24 @@ def revert(
 
 
 @cli.command()
+def snapshot(
+    label: Annotated[str, typer.Argument(help="A name for the revision, such as before-audit.")],
+    revision: Annotated[
+        int | None, typer.Option(min=0, help="Keep this revision; default: the head.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Keep a revision whole under a label, to roll back to."""
+    with Errata(url, api_key) as errata:
+        found = errata.snapshot(label, revision)
+    _show(found, machine, f"revision {found.revision} is labelled {found.label}")
+
+
+@cli.command()
 def rollback(
-    to_revision: Annotated[int, typer.Argument(min=0, help="The revision head shall equal.")],
+    to: Annotated[str, typer.Argument(help="The revision head shall equal: a number or a label.")],
     reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,
     wait: Wait = True,
     timeout: Timeout = 600.0,
@@ -163,7 +180,7 @@ def rollback(
 ) -> None:
     """Make the head equal an old revision, bit for bit; nothing is erased from the ledger."""
     with Errata(url, api_key) as errata:
-        found = errata.rollback(to_revision, reason)
+        found = errata.rollback(int(to) if to.isdecimal() else to, reason)
         if wait:
             found = errata.wait_operation(found.id, timeout)
     _show(found, machine, outcome_line(found))
@@ -185,6 +202,7 @@ def verify(url: Url = DEFAULT_URL, api_key: Key = None, machine: Json = False) -
 
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
+cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)

@@ -9,13 +9,16 @@ ErrataError
 │   │   ├── UnknownEdit
 │   │   ├── UnknownOperation
 │   │   ├── UnknownRevision
+│   │   ├── UnknownLabel
 │   │   ├── NoRevisionYet
 │   │   └── UnknownModel
 │   └── WrongState              409  the thing exists but can no longer be changed this way
+│       └── LabelTaken          the label is another revision's
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── NotReady
 │   ├── DatabaseUnavailable
+│   ├── StorageUnavailable
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
 └── Inconsistent                500  stored state contradicts itself; an operator must look
@@ -131,6 +134,15 @@ class UnknownRevision(NotFound):
         )
 
 
+class UnknownLabel(NotFound):
+    """No snapshot has this label."""
+
+    code = "unknown_label"
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"no snapshot is labelled {label[:80]!r}; GET /v1/snapshots lists them")
+
+
 class NoRevisionYet(NotFound):
     """The service has never had a model, so there is not even a base."""
 
@@ -151,6 +163,19 @@ class WrongState(Refusal):
 
     status = 409
     code = "wrong_state"
+
+
+class LabelTaken(WrongState):
+    """The label names another revision."""
+
+    code = "label_taken"
+
+    def __init__(self, label: str, revision: int) -> None:
+        super().__init__(
+            f"label {label!r} is on revision {revision} and stays there; choose another label, or "
+            f"DELETE /v1/snapshots/{label} first",
+            field="label",
+        )
 
 
 class Unavailable(ErrataError):
@@ -176,6 +201,12 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, is full, or was locked for too long."""
 
     code = "database_unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    """The disk did not take a file; nothing was changed."""
+
+    code = "storage_unavailable"
 
 
 class QueueUnavailable(Unavailable):

@@ -1,4 +1,4 @@
-"""The commands that run the model themselves: `errata serve`, `calibrate` and `bench`."""
+"""The commands that need no server: `errata serve` itself, `backup`, `calibrate` and `bench`."""
 
 import inspect
 import shlex
@@ -63,6 +63,34 @@ def worker_command(**given: str | None) -> None:
     except (ErrataError, EditingError) as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
+
+
+def backup_command(
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="A new or empty folder.")],
+    database_url: Annotated[
+        str | None, typer.Option(envvar="ERRATA_DATABASE_URL", help="As for errata serve.")
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
+    ] = None,
+) -> None:
+    """Copy everything that cannot be computed again; a server may go on editing meanwhile.
+
+    The copy is a data directory. A database on PostgreSQL is not part of it: dump that first.
+    """
+    settings = _settings({"database_url": database_url, "data_dir": data_dir})
+    from app.backup import back_up
+    from app.errors import ErrataError
+
+    try:
+        made = back_up(settings, folder)
+    except (ErrataError, OSError) as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from error
+    database = "database and " if made.database else ""
+    typer.echo(f"{database}{made.artefacts} artefacts are in {folder}")
+    if not made.database:
+        typer.echo("the database is not: keep the pg_dump made before this beside it")
 
 
 def calibrate_command(

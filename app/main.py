@@ -15,6 +15,7 @@ import app.ledger.endpoints as ledger
 import app.operations.endpoints as operations
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
+import app.snapshots.endpoints as snapshots
 from app import health, problems
 from app.body_limit import BodyLimit
 from app.clock import Clock, IdFactory, new_id, utc_now
@@ -102,8 +103,8 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(api)
-    for router in (edits.router, revisions.router, operations.router, ledger.router, health.router):
-        api.include_router(router)
+    for feature in (edits, revisions, snapshots, operations, ledger, health):
+        api.include_router(feature.router)
     api.include_router(query.router, dependencies=[Depends(require_model)])
     return api
 

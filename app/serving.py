@@ -13,6 +13,7 @@ from app.query.executor import GenerationThread
 from app.query.service import QueryService
 from app.resident.resident import Resident
 from app.services import Pending, Services
+from app.snapshots.models import Snapshot
 
 _SEED_BITS = 63
 _log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ class Runtime(Protocol):
     @property
     def resident(self) -> Resident:
         """What queries read."""
+
+    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+        """Store a revision under a label; whether that is new."""
 
     def stop(self) -> None:
         """End the worker after the transaction it is in."""

@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     """Silence of the process that executes edits after which another takes over, in seconds."""
     batch_size: int = Field(default=16, ge=1, le=1000)
     """Most edits the worker solves together."""
+    snapshot_every: int = Field(default=256, ge=0)
+    """Revisions after which the worker takes a snapshot by itself; 0 means never."""
+    snapshots_kept: int = Field(default=4, ge=1)
+    """How many of the worker's own snapshots are kept, the newest; labelled ones always are."""
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)

@@ -31,6 +31,20 @@ def _visible(value: str) -> str:
     return value
 
 
+def _not_a_number(label: str) -> str:
+    if label.isdigit() or label == "head":
+        raise ValueError("would be mistaken for a revision's number; add a letter")
+    return label
+
+
+SnapshotLabel = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_not_a_number)
+]
+"""A name for a revision: it stays in the ledger for ever, so it is a name and no sentence."""
+
+LabelPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A snapshot's label in a path."""
+
 IdPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id in a path; what is not one never reaches the database."""
 

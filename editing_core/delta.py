@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from editing_core.errors import GridOverflow, NonFinite
+from editing_core.errors import ForeignSums, GridOverflow, NonFinite
 
 _RIGHT_BITS = 20
 _LEFT_BITS = 24
@@ -211,9 +211,7 @@ class Weights:
             for delta in deltas:
                 for layer, part in delta.layers.items():
                     sums[layer].accumulate(part, sign)
-        weights = Weights.__new__(Weights)
-        weights._base, weights._sums = self._base, sums
-        return weights
+        return self._with(sums)
 
     def materialise(self) -> dict[int, Tensor]:
         """The edited matrices, layer → cast(W0 + Σ): one rounding to float64, one to the dtype."""
@@ -221,6 +219,38 @@ class Weights:
             layer: (base.cpu().double() + self._sums[layer].total).to(base.dtype).to(base.device)
             for layer, base in self._base.items()
         }
+
+    def to_bytes(self) -> bytes:
+        """The sums as safetensors; whatever led to the same live factors gives the same bytes."""
+        tensors = {str(layer): part.total for layer, part in self._sums.items()}
+        # One text, since safetensors keeps several entries in no particular order.
+        described = {layer: [part.grid, int(part.bound)] for layer, part in self._sums.items()}
+        return save(tensors, metadata={"sums": json.dumps(described, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, base: Mapping[int, Tensor], data: bytes) -> "Weights":
+        """Read what ``to_bytes`` wrote of weights on this base.
+
+        Raises:
+            ForeignSums: They are of other layers, shapes or grids.
+        """
+        stored = {int(layer): total for layer, total in load(data).items()}
+        empty = cls(base)
+        if stored.keys() != base.keys():
+            raise ForeignSums(
+                f"the stored sums are of layers {sorted(stored)}; the base has {sorted(base)}"
+            )
+        sums = {}
+        for name, (grid, bound) in json.loads(_metadata(data)["sums"]).items():
+            layer = int(name)
+            sums[layer] = _ExactSum(stored[layer], grid, float(bound))
+            sums[layer].require_like(empty._sums[layer], layer)
+        return empty._with(sums)
+
+    def _with(self, sums: "dict[int, _ExactSum]") -> "Weights":
+        weights = Weights.__new__(Weights)
+        weights._base, weights._sums = self._base, sums
+        return weights
 
 
 @dataclass
@@ -246,6 +276,17 @@ class _ExactSum:
             raise GridOverflow("the live edits' factors would no longer add up exactly")
         self.total.add_(part.update(), alpha=sign)
         self.bound = bound
+
+    def require_like(self, other: "_ExactSum", layer: int) -> None:
+        for name, mine, needed in (
+            ("shape", tuple(self.total.shape), tuple(other.total.shape)),
+            ("number format", self.total.dtype, other.total.dtype),
+            ("grid", self.grid, other.grid),
+        ):
+            if mine != needed:
+                raise ForeignSums(
+                    f"the stored sum of layer {layer} has {name} {mine}; the base needs {needed}"
+                )
 
 
 def keys_of(deltas: Sequence[Delta]) -> dict[int, Tensor]:

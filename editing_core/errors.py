@@ -8,7 +8,8 @@ EditingError
 ├── SingularStatistics     the key second moments cannot carry this method
 ├── KeyOutsideNullSpace    the projection P leaves too little of an edit's key
 ├── NonFinite              a tensor on the way to the weights holds NaN or infinity
-└── GridOverflow           exact sums of factors would leave the range of float64 integers
+├── GridOverflow           exact sums of factors would leave the range of float64 integers
+└── ForeignSums            stored sums of factors are of other matrices than the base's
 """
 
 
@@ -54,3 +55,7 @@ class NonFinite(EditingError):
 
 class GridOverflow(EditingError):
     """A factor or a sum of factors exceeds the fixed-point range in which sums are exact."""
+
+
+class ForeignSums(EditingError):
+    """Stored sums of factors are of other layers, shapes or grids than those of the base."""

@@ -71,6 +71,23 @@ class RevisionPage(Answer):
     next: str | int | None
 
 
+class Snapshot(Answer):
+    """A revision that is kept whole."""
+
+    revision: int
+    label: str | None
+    automatic: bool
+    digest: str | None
+    created_at: str
+
+
+class SnapshotPage(Answer):
+    """Some snapshots."""
+
+    items: list[Snapshot]
+    next: str | int | None
+
+
 class LedgerEntry(Answer):
     """One link of the chain."""
 

@@ -24,6 +24,8 @@ from app.client.answers import (
     Readiness,
     Revision,
     RevisionPage,
+    Snapshot,
+    SnapshotPage,
 )
 from app.client.errors import Refused, ServerAway, StillWaiting
 
@@ -31,7 +33,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 A = TypeVar("A", bound=Answer)
 Job = TypeVar("Job", Edit, Operation)
-Page = TypeVar("Page", EditPage, RevisionPage, LedgerPage)
+Page = TypeVar("Page", EditPage, RevisionPage, SnapshotPage, LedgerPage)
 
 _TIMEOUT_S = 120.0  # a long completion on a small machine
 _CONNECT_S = 5.0
@@ -134,10 +136,19 @@ class Errata:
         for page in self._pages("/v1/revisions", RevisionPage):
             yield from page.items
 
-    def rollback(self, to_revision: int, reason: str | None = None) -> Operation:
-        """Ask for a new revision that equals an old one."""
-        body = {"to_revision": to_revision} | ({"reason": reason} if reason else {})
-        return self._post("/v1/rollbacks", body, Operation)
+    def snapshot(self, label: str, revision: int | None = None) -> Snapshot:
+        """Keep a revision, or the head, whole under a label that a rollback may name."""
+        return self._post("/v1/snapshots", {"label": label, "revision": revision}, Snapshot)
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """All snapshots in the order they were taken, read page by page."""
+        for page in self._pages("/v1/snapshots", SnapshotPage):
+            yield from page.items
+
+    def rollback(self, to: int | str, reason: str | None = None) -> Operation:
+        """Ask for a new revision that equals an old one, named by its number or a label."""
+        goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
+        return self._post("/v1/rollbacks", goal | ({"reason": reason} if reason else {}), Operation)
 
     def revert(self, edit_id: str, reason: str | None = None) -> Operation:
         """Ask for a new revision without one edit, wherever in history it was made."""

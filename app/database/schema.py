@@ -7,6 +7,7 @@ from app.edits.models import Edit, StoredText
 from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
 from app.revisions.models import Revision, RevisionChange
+from app.snapshots.models import Snapshot
 from app.worker.models import WriterLease
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Operation",
     "Revision",
     "RevisionChange",
+    "Snapshot",
     "StoredText",
     "WriterLease",
     "metadata",

@@ -18,6 +18,8 @@ class EntryKind(StrEnum):
     REVISION = "revision"
     #: an operation ended without a revision
     VERDICT = "verdict"
+    #: a revision was given a label, or lost it
+    SNAPSHOT = "snapshot"
 
 
 class LedgerEntry(Base):

@@ -9,6 +9,7 @@ from app.ledger.chain import Link
 from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
 from app.revisions.models import Revision
+from app.snapshots.models import Snapshot
 
 _BATCH = 1_000
 
@@ -39,6 +40,11 @@ def get(session: Session, index: int) -> LedgerEntry:
     return session.get_one(LedgerEntry, index)
 
 
+def find(session: Session, index: int) -> LedgerEntry | None:
+    """The entry with this index, if the ledger is that long."""
+    return session.get(LedgerEntry, index)
+
+
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
     """The hash of each of these entries."""
     query = select(LedgerEntry.index, LedgerEntry.hash).where(LedgerEntry.index.in_(indices))
@@ -67,10 +73,10 @@ def links(
 
 
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation or revision refers to, or -1."""
-    operation = session.scalar(select(func.max(Operation.ledger_index)))
-    revision = session.scalar(select(func.max(Revision.ledger_index)))
-    return max(-1 if index is None else index for index in (operation, revision))
+    """The highest index that an operation, revision or label refers to, or -1."""
+    columns = (Operation.ledger_index, Revision.ledger_index, Snapshot.ledger_index)
+    newest = [session.scalar(select(func.max(column))) for column in columns]
+    return max(-1 if index is None else index for index in newest)
 
 
 def _as_text(value: bytes | str) -> str:

@@ -1,20 +1,21 @@
 """The weights of any revision, rebuilt from the ledger's live edits and their artefacts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.database.database import Database
 from app.errors import Inconsistent
+from app.resident.factors import read_factors
+from app.resident.rebuilding import Rebuilder, Rebuilt, Start, Wanted, by_id
+from app.resident.snapshots import Snapshots
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import LiveEdit
-from editing_core.delta import Delta, Weights
-from editing_core.digest import weights_digest
+from editing_core.delta import Weights
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,14 @@ class History:
     """
 
     def __init__(
-        self, database: Database, artefacts: ArtefactStore, base: Mapping[int, Tensor]
+        self,
+        database: Database,
+        artefacts: ArtefactStore,
+        base: Mapping[int, Tensor],
+        snapshots: Snapshots,
     ) -> None:
         self._database, self._artefacts = database, artefacts
-        self._base = base
+        self._rebuilder = Rebuilder(database, artefacts, base, snapshots)
         self._head = State(0, Weights(base), {}, {})
 
     @property
@@ -78,16 +83,11 @@ class History:
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
             CorruptArtefact: An artefact is missing or was altered.
         """
-        with self._database.read() as session:
-            recorded = repository.head(session)
-            if recorded is None:
-                raise Inconsistent("the ledger has no base revision")
-            live = _by_id(repository.live_edits(session, recorded.number))
-        sums = self._changed(self._head, live).weights
-        weights = sums.materialise()
-        _check_digest(recorded.number, weights, recorded.weights_digest)
-        self._head = State(recorded.number, sums, live, self._keys(live))
-        return weights
+        wanted = self._recorded(None)
+        rebuilt = self._rebuild(wanted)
+        number, live = wanted.recorded.number, wanted.live
+        self._head = State(number, rebuilt.weights, live, self._keys(live))
+        return rebuilt.matrices
 
     def materialise(self, revision: int) -> dict[int, Tensor]:
         """The edited matrices of any revision, layer → (d_out, d_in).
@@ -96,22 +96,39 @@ class History:
             UnknownRevision: There is no such revision.
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
         """
-        with self._database.read() as session:
-            recorded = repository.get(session, revision)
-            live = _by_id(repository.live_edits(session, revision))
-        weights = self._changed(self._head, live).weights.materialise()
-        _check_digest(revision, weights, recorded.weights_digest)
-        return weights
+        return self._rebuild(self._recorded(revision)).matrices
 
-    def change_to(self, session: Session, revision: int) -> Change:
-        """What makes the head equal to an earlier revision."""
-        return self._changed(self._head, _by_id(repository.live_edits(session, revision)))
+    def weights(self, revision: int) -> Weights:
+        """The weights of any revision, as base and exact sum.
+
+        Raises:
+            UnknownRevision: There is no such revision.
+            Inconsistent: The rebuilt weights do not have the digest the ledger has.
+        """
+        return self._rebuild(self._recorded(revision)).weights
+
+    def change_to(self, revision: int) -> Change:
+        """What makes the head equal to an earlier revision.
+
+        Raises:
+            Inconsistent: The rebuilt weights do not have the digest the ledger has.
+        """
+        wanted = self._recorded(revision)
+        rebuilt, head = self._rebuild(wanted), self._head.live
+        return Change(
+            rebuilt.weights,
+            removed=tuple(id for id in head if id not in wanted.live),
+            restored=tuple(id for id in wanted.live if id not in head),
+        )
 
     def without(self, edits: Iterable[str]) -> Change:
         """What undoes these live edits, wherever in history they were made."""
         gone = set(edits)
-        live = {id: edit for id, edit in self._head.live.items() if id not in gone}
-        return self._changed(self._head, live)
+        removed = [edit for id, edit in self._head.live.items() if id in gone]
+        return Change(
+            self._head.weights.changed(subtract=read_factors(self._artefacts, removed)),
+            removed=tuple(edit.edit_id for edit in removed),
+        )
 
     def past_keys(self, leaving_out: Iterable[str]) -> dict[int, Tensor]:
         """Keys of the head's live edits but these, layer → (N, d_in)."""
@@ -126,46 +143,32 @@ class History:
     def advance(self, revision: int, weights: Weights) -> None:
         """Make a revision that was just committed the head."""
         with self._database.read() as session:
-            live = _by_id(repository.live_edits(session, revision))
+            live = by_id(repository.live_edits(session, revision))
         self._head = State(revision, weights, live, self._keys(live))
 
-    def _changed(self, state: State, live: Mapping[str, LiveEdit]) -> Change:
-        removed = [edit for id, edit in state.live.items() if id not in live]
-        restored = [edit for id, edit in live.items() if id not in state.live]
-        return Change(
-            state.weights.changed(add=self._deltas(restored), subtract=self._deltas(removed)),
-            removed=tuple(edit.edit_id for edit in removed),
-            restored=tuple(edit.edit_id for edit in restored),
-        )
+    def _recorded(self, revision: int | None) -> Wanted:
+        """A revision as the ledger has it; None means the ledger's head."""
+        with self._database.read() as session:
+            if revision is not None:
+                recorded = repository.get(session, revision)
+            elif (head := repository.head(session)) is not None:
+                recorded = head
+            else:
+                raise Inconsistent("the ledger has no base revision")
+            return Wanted(recorded, by_id(repository.live_edits(session, recorded.number)))
+
+    def _rebuild(self, wanted: Wanted) -> Rebuilt:
+        head = self._head
+        differing = len(head.live.keys() ^ wanted.live.keys())
+        start = Start(differing, lambda: head.live, lambda: head.weights)
+        return self._rebuilder.rebuild(wanted, start)
 
     def _keys(self, live: Mapping[str, LiveEdit]) -> dict[str, Mapping[int, Tensor]]:
         """Keys of these edits; only those the head does not have yet are read from disk."""
         known = self._head.keys
         keys = {id: known[id] for id in live if id in known}
-        for delta in self._deltas([edit for id, edit in live.items() if id not in known]):
+        new = [edit for id, edit in live.items() if id not in known]
+        for delta in read_factors(self._artefacts, new):
             for row, id in enumerate(delta.edits):
                 keys[id] = {layer: part.keys[row] for layer, part in delta.layers.items()}
         return keys
-
-    def _deltas(self, edits: Sequence[LiveEdit]) -> list[Delta]:
-        """The factors of these edits; an artefact that several share is read once."""
-        rows = defaultdict[str, list[int]](list)
-        for edit in edits:
-            rows[edit.artefact].append(edit.artefact_index)
-        return [
-            Delta.from_bytes(self._artefacts.read(digest)).select(found)
-            for digest, found in rows.items()
-        ]
-
-
-def _by_id(edits: Sequence[LiveEdit]) -> dict[str, LiveEdit]:
-    return {edit.edit_id: edit for edit in edits}
-
-
-def _check_digest(revision: int, weights: Mapping[int, Tensor], recorded: str) -> None:
-    found = weights_digest(weights)
-    if found != recorded:
-        raise Inconsistent(
-            f"revision {revision} was recorded with weights {recorded}, but base and factors "
-            f"give {found}; restore the artefacts, or the model that this ledger belongs to"
-        )

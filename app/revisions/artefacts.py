@@ -1,14 +1,16 @@
-"""Content-addressed files: the factors of committed edits, each named after its SHA-256."""
+"""Content-addressed files, each named after its SHA-256: factors of edits, and snapshots."""
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Set
 from pathlib import Path
 
 from app.errors import CorruptArtefact
 from app.failpoints import Failpoint, failpoint
 
 _SUFFIX = ".safetensors"
+_PARTIAL = ".partial"
 
 
 class ArtefactStore:
@@ -17,6 +19,11 @@ class ArtefactStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the artefacts are."""
+        return self._folder
 
     def path(self, digest: str) -> Path:
         """Where the artefact with this digest is, or would be."""
@@ -29,7 +36,7 @@ class ArtefactStore:
             OSError: The disk did not take it; nothing is left behind under the digest's name.
         """
         digest = hashlib.sha256(data).hexdigest()
-        handle, name = tempfile.mkstemp(dir=self._folder, suffix=".partial")
+        handle, name = tempfile.mkstemp(dir=self._folder, suffix=_PARTIAL)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -59,6 +66,28 @@ class ArtefactStore:
         if found != digest:
             raise CorruptArtefact(f"artefact {digest} was altered: its content has digest {found}")
         return data
+
+    def digests(self) -> set[str]:
+        """Of every artefact there is; their content is not looked at."""
+        return {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
+
+    def remove(self, digest: str) -> None:
+        """Remove the artefact with this digest, if it is there."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def sweep(self, named: Set[str]) -> int:
+        """Remove what no `named` digest refers to, and what a crash left half written.
+
+        Only while nobody stores anything: what is stored but not yet named would go, too.
+
+        Returns:
+            How many files were removed.
+        """
+        orphans = [self.path(digest) for digest in sorted(self.digests() - named)]
+        orphans += sorted(self._folder.glob(f"*{_PARTIAL}"))
+        for orphan in orphans:
+            orphan.unlink(missing_ok=True)
+        return len(orphans)
 
     def _sync_folder(self) -> None:
         # A rename survives a power cut only once its folder is on disk too.

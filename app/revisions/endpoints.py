@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.errors import InvalidField, NoRevisionYet, UnknownRevision
+from app.database.base import JsonObject
+from app.errors import InvalidField, UnknownRevision
 from app.ledger import repository as ledger
 from app.operations import repository as operations
 from app.operations.models import Operation, OperationKind
@@ -20,6 +21,7 @@ from app.revisions import repository
 from app.revisions.models import Revision
 from app.revisions.schemas import RevisionPage, RevisionResource, RollbackRequest
 from app.services import ActorDep, Services, ServicesDep
+from app.snapshots import repository as snapshots
 from app.text import MAX_INTEGER
 
 _MAX_DIGITS = 9
@@ -67,24 +69,32 @@ async def create_rollback(
 
 def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> Operation:
     with services.database.write() as session:
-        head = _head(session)
-        if body.to_revision > head.number:
-            raise InvalidField(
-                "to_revision",
-                f"no revision is numbered {body.to_revision}; the newest is {head.number}",
-            )
+        to_revision, details = _goal(session, body)
         operation = accept(
             session,
             id=services.new_id("rollback"),
             kind=OperationKind.ROLLBACK,
-            details={"to_revision": body.to_revision},
+            details=details,
             actor=actor,
             now=services.clock(),
             reason=body.reason,
-            to_revision=body.to_revision,
+            to_revision=to_revision,
         )
     services.doorbell.ring(operation.id)
     return operation
+
+
+def _goal(session: Session, body: RollbackRequest) -> tuple[int, JsonObject]:
+    """The revision a rollback goes to, and how the ledger tells of it."""
+    if (body.to_revision is None) == (body.to_label is None):
+        raise InvalidField(
+            "to_revision", "a rollback goes to one place: give either to_revision or to_label"
+        )
+    if body.to_label is not None:
+        number = snapshots.get(session, body.to_label).revision
+        return number, {"to_revision": number, "to_label": body.to_label}
+    number = repository.named(session, "to_revision", body.to_revision).number
+    return number, {"to_revision": number}
 
 
 def _operation(services: Services, operation_id: str) -> OperationResource:
@@ -94,19 +104,12 @@ def _operation(services: Services, operation_id: str) -> OperationResource:
 
 def _find(session: Session, revision: str) -> Revision:
     if revision == "head":
-        return _head(session)
+        return repository.named(session, "revision", None)
     if not (revision.isascii() and revision.isdigit()):
         raise InvalidField("revision", "a revision is named by its number, or `head`")
     if len(revision) > _MAX_DIGITS:
         raise UnknownRevision(revision[:_MAX_DIGITS] + "…")
     return repository.get(session, int(revision))
-
-
-def _head(session: Session) -> Revision:
-    head = repository.head(session)
-    if head is None:
-        raise NoRevisionYet
-    return head
 
 
 def _resources(session: Session, revisions: Sequence[Revision]) -> list[RevisionResource]:

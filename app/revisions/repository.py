@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.edits.models import Edit
 from app.edits.text import EditText
-from app.errors import UnknownRevision
+from app.errors import InvalidField, NoRevisionYet, UnknownRevision
 from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
 
@@ -47,6 +47,31 @@ def get(session: Session, number: int) -> Revision:
     if revision is None:
         raise UnknownRevision(number)
     return revision
+
+
+def named(session: Session, field: str, number: int | None) -> Revision:
+    """The revision that a field of a request names, or the head.
+
+    Raises:
+        NoRevisionYet: There is not even a base.
+        InvalidField: There is no such revision.
+    """
+    newest = head(session)
+    if newest is None:
+        raise NoRevisionYet
+    if number is None:
+        return newest
+    if number > newest.number:
+        raise InvalidField(
+            field, f"no revision is numbered {number}; the newest is {newest.number}"
+        )
+    return get(session, number)
+
+
+def artefacts(session: Session) -> set[str]:
+    """Digests of every artefact that a committed edit needs, live or not."""
+    digests = session.scalars(select(Edit.artefact).where(Edit.artefact.is_not(None)).distinct())
+    return {digest for digest in digests if digest is not None}
 
 
 def page(session: Session, *, after: int | None, limit: int) -> Sequence[Revision]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.revisions.models import Revision, RevisionKind
-from app.text import MAX_INTEGER, Phrase
+from app.text import MAX_INTEGER, Phrase, SnapshotLabel
 
 
 class ReasonRequest(BaseModel):
@@ -18,9 +18,10 @@ class ReasonRequest(BaseModel):
 
 
 class RollbackRequest(ReasonRequest):
-    """Make head equal an old revision."""
+    """Make head equal an old revision, named by its number or by a label."""
 
-    to_revision: Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+    to_revision: Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)] | None = None
+    to_label: SnapshotLabel | None = None
 
 
 class RevisionResource(BaseModel):

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.clock import Clock
@@ -22,6 +21,7 @@ from app.operations.models import Operation, OperationKind, OperationStatus
 from app.operations.repository import get as get_operation
 from app.resident.history import Change, History
 from app.resident.resident import Resident
+from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.repository import head as recorded_head
@@ -56,6 +56,7 @@ class Execution:
     editor: Editor
     clock: Clock
     actor: str
+    snapshots: Snapshots
     energies: Energies = field(default_factory=Energies)
 
     def follow(self) -> None:
@@ -180,18 +181,17 @@ class Execution:
         self.energies.advance(self.history.head.revision, after)
 
     def _undo(self, operation: Operation) -> None:
-        with self.database.read() as session:
-            change = self._undoing(session, operation)
+        change = self._undoing(operation)
         if change is None:
             self._reject(operation.id, "not_live", None)
             return
         kind = RevisionKind(operation.kind.value)
         self._commit(kind, [operation.id], change)
 
-    def _undoing(self, session: Session, operation: Operation) -> Change | None:
+    def _undoing(self, operation: Operation) -> Change | None:
         """The change a revert or rollback makes; None for a revert of what head does not hold."""
         if operation.to_revision is not None:
-            return self.history.change_to(session, operation.to_revision)
+            return self.history.change_to(operation.to_revision)
         target = operation.target_edit
         if target is None or target not in self.history.head.live:
             return None
@@ -226,6 +226,7 @@ class Execution:
         self.history.advance(revision, change.weights)
         failpoint(Failpoint.ADVANCED)
         _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
+        self.snapshots.take_if_due(revision, change.weights)
 
     def _serve(self, revision: int, weights: Mapping[int, Tensor]) -> None:
         """Make a committed revision what readers get: the one place that does."""

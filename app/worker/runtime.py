@@ -8,12 +8,15 @@ from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
+from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.settings import Settings
+from app.snapshots.models import Snapshot
 from app.worker.execution import Execution
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
+from app.worker.sweeping import sweep
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.progress import Progress
@@ -27,6 +30,17 @@ class Runtime:
 
     resident: Resident
     worker: Worker
+    history: History
+    snapshots: Snapshots
+
+    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+        """Store a revision under a label; whether that is new.
+
+        Raises:
+            LabelTaken: The label is another revision's.
+            StorageUnavailable: The disk did not take the file.
+        """
+        return self.snapshots.label(revision, label, self.history.weights, actor=actor)
 
     def stop(self) -> None:
         """End the worker after the operation it is in."""
@@ -51,12 +65,16 @@ def start(
     """
     prepared = prepare(settings, progress)
     _record_base(database, prepared, clock)
-    history = History(database, artefacts, prepared.weights)
+    snapshots = _snapshots(settings, database, prepared, clock)
+    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
+    may_write = settings.worker == "embedded"
+    if may_write and lease.acquire():  # nobody else can commit, so nobody needs what is swept
+        sweep(database, artefacts, snapshots)
+    history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
         prepared.base, history.materialise, revision=history.head.revision, weights=weights
     )
-    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
     execution = Execution(
         database=database,
         lease=lease,
@@ -66,10 +84,11 @@ def start(
         editor=prepared.editor(),
         clock=clock,
         actor=ACTOR,
+        snapshots=snapshots,
     )
     worker = Worker(
         database,
-        lease if settings.worker == "embedded" else None,
+        lease if may_write else None,
         doorbell,
         execution,
         batch_size=settings.batch_size,
@@ -78,7 +97,20 @@ def start(
         actor=ACTOR,
     )
     worker.start()
-    return Runtime(resident, worker)
+    return Runtime(resident, worker, history, snapshots)
+
+
+def _snapshots(
+    settings: Settings, database: Database, prepared: Prepared, clock: Clock
+) -> Snapshots:
+    return Snapshots(
+        database,
+        ArtefactStore(settings.data_dir / "snapshots"),
+        prepared.weights,
+        every=settings.snapshot_every,
+        kept=settings.snapshots_kept,
+        clock=clock,
+    )
 
 
 def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:

@@ -1,9 +1,13 @@
-"""The weights of every revision, from the ledger and the factors alone."""
+"""The weights of every revision, from the ledger's live edits and their factors alone."""
+
+from collections import defaultdict
 
 from app.database.database import Database
-from app.resident.history import History
+from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
+from editing_core.delta import Delta, Weights
+from editing_core.digest import weights_digest
 from editing_core.model.loading import load_model
 from editing_core.preparation import default_layers
 
@@ -11,12 +15,16 @@ from editing_core.preparation import default_layers
 def check_weights(settings: Settings) -> None:
     """Fail unless every revision, built from base and factors, has its recorded digest."""
     model = load_model(settings.model, cache_dir=settings.cache_dir)
-    base = {
-        layer: model.architecture.weight_of(model.model, layer) for layer in default_layers(model)
-    }
+    weight_of = model.architecture.weight_of
+    base = Weights({layer: weight_of(model.model, layer) for layer in default_layers(model)})
+    artefacts = ArtefactStore(settings.data_dir / "artefacts")
     database = Database(settings.database_url)
-    history = History(database, ArtefactStore(settings.data_dir / "artefacts"), base)
-    history.recover()
-    for revision in range(history.head.revision + 1):
-        history.materialise(revision)
+    with database.read() as session:
+        for revision in revisions.page(session, after=None, limit=10_000):
+            rows = defaultdict[str, list[int]](list)
+            for edit in revisions.live_edits(session, revision.number):
+                rows[edit.artefact].append(edit.artefact_index)
+            live = [Delta.from_bytes(artefacts.read(d)).select(own) for d, own in rows.items()]
+            digest = weights_digest(base.changed(add=live).materialise())
+            assert digest == revision.weights_digest, f"revision {revision.number}"
     database.close()

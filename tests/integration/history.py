@@ -31,7 +31,7 @@ class SteppingClock:
 class History:
     """A database with a base, and shorthands for what may happen next."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, weights_digest: str = "weights-0") -> None:
         self.database = database
         self.clock = SteppingClock()
         with database.write() as session:
@@ -40,7 +40,7 @@ class History:
                 model="tiny",
                 model_digest="model",
                 recipe_digest="recipe",
-                weights_digest="weights-0",
+                weights_digest=weights_digest,
                 actor="worker",
                 now=self.clock(),
             )

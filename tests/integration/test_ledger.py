@@ -12,6 +12,7 @@ from app.ledger.chain import GENESIS, Verdict
 from app.ledger.models import EntryKind
 from app.operations.service import reject
 from app.settings import Settings
+from app.snapshots.service import add_label
 from tests.integration.history import History
 from tests.integration.service import running
 
@@ -131,6 +132,15 @@ def test_a_removed_or_moved_entry_is_named(
     with _tampering(recorded.database) as execute:
         execute(statement)
     assert _check(recorded.database).first_bad == first_bad
+
+
+def test_a_chain_that_was_cut_after_a_label_was_given_is_found(recorded: History) -> None:
+    with recorded.database.write() as session:
+        add_label(session, 1, "release", "digest", actor="client", now=recorded.clock())
+    assert _check(recorded.database).entries == 9
+    with _tampering(recorded.database) as execute:
+        execute('DELETE FROM ledger_entries WHERE "index" = 8')
+    assert _check(recorded.database).first_bad == 8
 
 
 def test_swapped_entries_are_named(recorded: History) -> None:

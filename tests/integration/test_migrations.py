@@ -1,8 +1,11 @@
-from sqlalchemy import inspect
+import pytest
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
 from app.ledger import service as ledger
+from app.snapshots.service import add_label
 from tests.integration.history import History
 
 
@@ -14,6 +17,31 @@ def test_upgrading_twice_changes_nothing(history: History) -> None:
     history.edit("a")
     upgrade(history.database)
     assert history.head() == 1
+
+
+def test_a_ledger_from_before_snapshots_is_kept_guarded_and_may_record_them(
+    empty_database: Database,
+) -> None:
+    upgrade(empty_database, "0001")
+    history = History(empty_database)
+    history.edit("a", "b")
+    upgrade(empty_database)
+    with empty_database.write() as session:
+        add_label(session, 1, "release", "digest", actor="client", now=history.clock())
+    history.edit("c")
+    with empty_database.read() as session:
+        verdict = ledger.check(session)
+    assert (verdict.ok, verdict.entries) == (True, 7)
+    for write in ("UPDATE ledger_entries SET actor = 'x'", "DELETE FROM ledger_entries"):
+        with (
+            pytest.raises(DatabaseError, match="never changed or removed"),
+            empty_database.write() as session,
+        ):
+            session.execute(text(write))
+    with pytest.raises(IntegrityError), empty_database.write() as session:
+        session.execute(
+            text("INSERT INTO ledger_entries VALUES (7, 'forged', '{}', 'x', 'now', 'x', 'x')")
+        )
 
 
 def test_migrations_run_up_down_and_up_again_with_data(history: History) -> None:

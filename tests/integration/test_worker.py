@@ -24,6 +24,7 @@ from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisDoorbell
 from app.resident.history import History
 from app.resident.resident import Resident
+from app.resident.snapshots import Snapshots
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
@@ -150,11 +151,22 @@ def service(
             now=utc_now(),
         )
     artefacts = ArtefactStore(tmp_path / "artefacts")
-    history = History(database, artefacts, base)
+    snapshots = Snapshots(
+        database, ArtefactStore(tmp_path / "snapshots"), base, every=2, kept=1, clock=utc_now
+    )
+    history = History(database, artefacts, base, snapshots)
     resident = Resident(tiny_model, history.materialise, revision=0, weights=history.recover())
     lease = Lease(database, silence_s=5.0, process=ProcessId.own())
     execution = Execution(
-        database, lease, artefacts, history, resident, editor_of(), clock=utc_now, actor="worker"
+        database,
+        lease,
+        artefacts,
+        history,
+        resident,
+        editor_of(),
+        clock=utc_now,
+        actor="worker",
+        snapshots=snapshots,
     )
     worker = Worker(
         database,

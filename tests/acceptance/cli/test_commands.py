@@ -40,6 +40,17 @@ def test_an_edit_is_committed_logged_and_rolled_back_bit_for_bit(errata: Run, se
     assert answer(errata, "verify")["ok"]
 
 
+def test_a_label_can_be_rolled_back_to(errata: Run, server: str) -> None:
+    kept = answer(errata, "snapshot", "before-the-change")
+    before = httpx2.get(f"{server}/v1/revisions/{kept['revision']}").json()
+    answer(errata, "edit", *EDIT, "--target", "Spanish", "--method", "memit")
+    operation = answer(errata, "rollback", "before-the-change")
+    assert (operation["status"], operation["to_revision"]) == ("committed", kept["revision"])
+    after = httpx2.get(f"{server}/v1/revisions/head").json()
+    assert after["weights_digest"] == before["weights_digest"]
+    assert "gets the label before-the-change" in errata("log", "--limit", "5").stdout
+
+
 def test_the_log_shows_the_newest_entries_in_order(errata: Run) -> None:
     everything = answer(errata, "log", "--limit", "1000")
     assert [entry["index"] for entry in everything] == list(range(len(everything)))
@@ -66,6 +77,8 @@ def test_an_edit_need_not_be_waited_for(errata: Run) -> None:
         (("edit", *EDIT, "--target", " "), "target"),
         (("edit", "--subject", "Nobody", "--prompt", "A is", "--target", "B"), "subject"),
         (("rollback", "999"), "999"),
+        (("rollback", "nowhere"), "'nowhere'"),
+        (("snapshot", "7"), "label"),
         (("ask", "Rome", "--revision", "999"), "999"),
         (("ask", "Rome", "--max-tokens", "100000"), "context"),
     ],

@@ -14,6 +14,7 @@ from app.main import Components, create_app
 from app.resident.resident import Resident
 from app.services import Services
 from app.settings import Settings
+from app.snapshots.models import Snapshot
 from editing_core.model.loading import LoadedModel, load_model
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
@@ -28,6 +29,10 @@ class ReadOnlyRuntime:
     """A resident model that nobody edits."""
 
     resident: Resident
+
+    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+        """No test here asks for one."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Nothing runs."""

@@ -24,6 +24,7 @@ def edit(**changes: Any) -> Edit:
         "prompt": "{} is",
         "target": "B",
         "method": "memit",
+        "attempts": 1,
         "revision": 4,
         "reason": None,
         "report": None,

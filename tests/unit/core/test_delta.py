@@ -8,7 +8,7 @@ from torch import Tensor
 
 from editing_core.delta import Delta, Factors, Weights, keys_of, left_grid, on_grid
 from editing_core.digest import weights_digest
-from editing_core.errors import GridOverflow, NonFinite
+from editing_core.errors import ForeignSums, GridOverflow, NonFinite
 
 _OUT, _IN = 6, 9
 
@@ -144,3 +144,50 @@ def test_a_sum_that_could_lose_bits_is_refused_and_nothing_changes() -> None:
     with pytest.raises(GridOverflow):
         weights.changed(add=[delta])
     assert _digest(weights) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_read_back_go_on_as_if_they_had_never_been_stored(dtype: torch.dtype) -> None:
+    base = _base(dtype=dtype)
+    first, second, third = (_delta(base, seed) for seed in range(3))
+    kept = Weights(base).changed(add=[first, second])
+    read = Weights.from_bytes(base, kept.to_bytes())
+    assert _digest(read) == _digest(kept)
+    for add, subtract in (([third], []), ([], [first]), ([third], [second]), ([], [first, second])):
+        assert _digest(read.changed(add=add, subtract=subtract)) == _digest(
+            kept.changed(add=add, subtract=subtract)
+        )
+
+
+def test_stored_sums_tell_nothing_of_the_way_that_led_to_them() -> None:
+    base = _base()
+    first, second = _delta(base, 1), _delta(base, 2)
+    there = Weights(base).changed(add=[first, second])
+    around = Weights(base).changed(add=[second]).changed(add=[first, first])
+    assert around.changed(subtract=[first]).to_bytes() == there.to_bytes()
+    there = Weights.from_bytes(base, there.to_bytes())
+    assert there.changed(subtract=[first, second]).to_bytes() == Weights(base).to_bytes()
+
+
+def test_weights_read_back_refuse_the_same_delta_that_the_stored_ones_did() -> None:
+    base = {0: torch.ones(2, 2)}
+    left = torch.full((1, 2), 2.0 ** (left_grid(base[0]) + 23))
+    delta = Delta(("1",), {0: Factors(left, torch.ones(1, 2), torch.ones(1, 2))})
+    read = Weights.from_bytes(base, Weights(base).changed(add=[delta] * 1022).to_bytes())
+    full = read.changed(add=[delta])
+    with pytest.raises(GridOverflow):
+        full.changed(add=[delta])
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({1: torch.ones(2, 3)}, r"layers \[1, 2\]; the base has \[1\]"),
+        ({1: torch.ones(2, 3), 2: torch.ones(3, 2)}, r"layer 2 has shape \(2, 3\); .* \(3, 2\)"),
+        ({1: torch.full((2, 3), 9.0), 2: torch.ones(2, 3)}, "layer 1 has grid"),
+    ],
+)
+def test_sums_of_another_base_are_refused(other: dict[int, Tensor], told: str) -> None:
+    stored = Weights({1: torch.ones(2, 3), 2: torch.ones(2, 3)}).to_bytes()
+    with pytest.raises(ForeignSums, match=told):
+        Weights.from_bytes(other, stored)

@@ -1,0 +1,74 @@
+"""A copy of everything that cannot be computed again, taken while the service runs."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from app.database.copying import copy_sqlite
+from app.database.database import Database
+from app.errors import WrongState
+from app.revisions import repository as revisions
+from app.revisions.artefacts import ArtefactStore
+from app.settings import Settings
+
+_DATABASE = "errata.db"
+_ARTEFACTS = "artefacts"
+# What decides how the next edit is computed, and the evidence for it; each may be absent.
+_CALIBRATION = ("recipe.json", "calibration.txt", "calibration.json")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What was copied.
+
+    Attributes:
+        database: Whether the database is part of it; one on PostgreSQL is dumped by its own tool.
+        artefacts: How many artefacts there are, each with the digest it is named after.
+    """
+
+    database: bool
+    artefacts: int
+
+
+def back_up(settings: Settings, folder: Path) -> Backup:
+    """Copy the data directory as it is at one moment to a new or empty folder.
+
+    The database comes first and the artefacts second: an artefact is stored before the commit that
+    names it and never changes, so whatever the copied database names is there to be copied. The
+    database gets its name last; a folder without one is a backup that was interrupted.
+
+    Raises:
+        WrongState: The folder is in use.
+        CorruptArtefact: An artefact that a committed edit needs is missing or was altered.
+        DatabaseUnavailable: The database cannot be read.
+        OSError: The disk did not take the copy.
+    """
+    if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, *_CALIBRATION)):
+        raise WrongState(f"{folder} holds a backup or a data directory; name an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    url = make_url(settings.database_url)
+    partial = folder / f"{_DATABASE}.partial"
+    if url.get_backend_name() == "sqlite":
+        copy_sqlite(Path(url.database or ""), partial)
+    copied = _copy_artefacts(settings, ArtefactStore(folder / _ARTEFACTS))
+    for name in _CALIBRATION:
+        if (settings.data_dir / name).exists():
+            shutil.copy2(settings.data_dir / name, folder / name)
+    if partial.exists():
+        partial.replace(folder / _DATABASE)
+    return Backup((folder / _DATABASE).exists(), copied)
+
+
+def _copy_artefacts(settings: Settings, target: ArtefactStore) -> int:
+    source = ArtefactStore(settings.data_dir / _ARTEFACTS)
+    database = Database(settings.database_url)
+    try:
+        with database.read() as session:
+            named = revisions.artefacts(session)
+    finally:
+        database.close()
+    for digest in sorted(named):
+        target.put(source.read(digest))
+    return len(named)

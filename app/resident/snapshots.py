@@ -1,0 +1,135 @@
+"""Snapshots on disk: taking them, reading them back, and never relying on one."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Set
+from threading import Lock
+
+from torch import Tensor
+
+from app.clock import Clock
+from app.database.database import Database
+from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
+from app.revisions.artefacts import ArtefactStore
+from app.snapshots import repository, service
+from app.snapshots.models import Snapshot
+from editing_core.delta import Weights
+from editing_core.errors import ForeignSums
+
+_log = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """Revisions of one base model, each stored whole: the exact sums of its factors.
+
+    Every file here may vanish or rot; what it is needed for then takes longer, and nothing else.
+
+    Args:
+        database: Where they are noted.
+        store: Where their files are.
+        base: The base model's edited matrices.
+        every: Revisions after which one is taken without being asked for; 0 means never.
+        kept: How many of those are kept.
+        clock: When one was taken.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: ArtefactStore,
+        base: Mapping[int, Tensor],
+        *,
+        every: int,
+        kept: int,
+        clock: Clock,
+    ) -> None:
+        self._database, self._store, self._base = database, store, base
+        self._every, self._kept, self._clock = every, kept, clock
+        # Between storing a file and noting it, no other thread may find it unclaimed and remove it;
+        # another process that does costs time only.
+        self._storing = Lock()
+
+    def distances(self, live: Set[str]) -> dict[int, tuple[int, str]]:
+        """Revision → how many edits it has too many or too few against `live`, and its file."""
+        with self._database.read() as session:
+            files = repository.files(session)
+            if not files:
+                return {}
+            found = repository.distances(session, live, files)
+        return {number: (found[number], digest) for number, digest in files.items()}
+
+    def read(self, digest: str) -> Weights | None:
+        """What a file holds; None if it cannot be read, and it is forgotten if it is no good."""
+        try:
+            return Weights.from_bytes(self._base, self._store.read(digest))
+        except (CorruptArtefact, ForeignSums) as error:
+            _log.warning("snapshot_unusable: %s", error)
+            self.forget([digest])
+        except OSError as error:  # the disk may answer again
+            _log.warning("snapshot_unreadable: %s", error)
+        return None
+
+    def forget(self, digests: Collection[str]) -> None:
+        """Remove these files, and every claim to them; labels stay."""
+        if not digests:
+            return
+        try:
+            with self._storing, self._database.write() as session:
+                repository.forget(session, digests)
+            for digest in digests:
+                self._store.remove(digest)
+        except (Unavailable, OSError) as error:
+            _log.warning("snapshots_not_forgotten: %s", error)
+
+    def take_if_due(self, revision: int, weights: Weights) -> None:
+        """Store a revision that was just committed, if it is its turn; a failure is only logged."""
+        if self._every == 0 or revision % self._every:
+            return
+        try:
+            with self._storing:
+                digest = self._store.put(weights.to_bytes())
+                with self._database.write() as session:
+                    dropped = service.add_automatic(
+                        session, revision, digest, kept=self._kept, now=self._clock()
+                    )
+                for old in dropped:
+                    self._store.remove(old)
+        except (Unavailable, OSError) as error:
+            _log.warning("snapshot_not_taken revision=%d: %s", revision, error)
+        else:
+            _log.info("snapshot_taken revision=%d digest=%s", revision, digest)
+
+    def label(
+        self, revision: int, label: str, weights: Callable[[int], Weights], *, actor: str
+    ) -> tuple[Snapshot, bool]:
+        """Store a revision under a label; whether that is new.
+
+        Args:
+            revision: Its number.
+            label: The label, unless it is another revision's.
+            weights: Gives the weights of a revision; asked only if they are not stored yet.
+            actor: Who gives the label.
+
+        Raises:
+            LabelTaken: It is on another revision.
+            StorageUnavailable: The disk did not take the file.
+        """
+        with self._database.read() as session:
+            found = service.find_label(session, revision, label)
+        if found is not None and found.digest in self._store.digests():
+            return found, False
+        data = weights(revision).to_bytes()
+        try:
+            with self._storing:
+                digest = self._store.put(data)
+                with self._database.write() as session:
+                    snapshot = service.add_label(
+                        session, revision, label, digest, actor=actor, now=self._clock()
+                    )
+        except OSError as error:
+            raise StorageUnavailable(f"the snapshot could not be written: {error}") from error
+        return snapshot, found is None
+
+    def tidy(self) -> int:
+        """Remove the files that no snapshot refers to, as a start does; how many there were."""
+        with self._storing, self._database.read() as session:
+            return self._store.sweep(repository.claimed(session))

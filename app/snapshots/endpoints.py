@@ -1,0 +1,68 @@
+"""Snapshots: revisions with a label to go back to."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.problems import common_responses
+from app.revisions import repository as revisions
+from app.services import ActorDep, ServicesDep
+from app.serving import ServingDep
+from app.snapshots import repository
+from app.snapshots.schemas import SnapshotPage, SnapshotRequest, SnapshotResource
+from app.snapshots.service import remove_label
+from app.text import MAX_INTEGER, LabelPath
+
+router = APIRouter(
+    prefix="/v1/snapshots",
+    tags=["revisions"],
+    responses=common_responses(400, 404, 409, 413, 422, 503),
+)
+
+
+@router.get("")
+def list_snapshots(
+    services: ServicesDep,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> SnapshotPage:
+    """Labelled snapshots, and those the worker took by itself, in the order they were taken."""
+    with services.database.read() as session:
+        found = repository.page(session, after=after, limit=limit)
+    items = [SnapshotResource.of(snapshot) for snapshot in found]
+    return SnapshotPage(items=items, next=found[-1].id if len(items) == limit else None)
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={200: {"description": "The revision has this label already."}},
+)
+def create_snapshot(
+    body: SnapshotRequest,
+    services: ServicesDep,
+    serving: ServingDep,
+    actor: ActorDep,
+    response: Response,
+) -> SnapshotResource:
+    """Keep a revision whole under a label, which a rollback may then name."""
+    with services.database.read() as session:
+        revision = revisions.named(session, "revision", body.revision).number
+    snapshot, is_new = serving.get().runtime.take_snapshot(revision, body.label, actor)
+    response.headers["Location"] = f"/v1/snapshots/{body.label}"
+    response.status_code = 201 if is_new else 200
+    return SnapshotResource.of(snapshot)
+
+
+@router.get("/{label}")
+def get_snapshot(label: LabelPath, services: ServicesDep) -> SnapshotResource:
+    """The snapshot with this label."""
+    with services.database.read() as session:
+        return SnapshotResource.of(repository.get(session, label))
+
+
+@router.delete("/{label}", status_code=204)
+def delete_snapshot(label: LabelPath, services: ServicesDep, actor: ActorDep) -> None:
+    """Remove a label; its revision stays, and the label may then be given to another."""
+    with services.database.write() as session:
+        remove_label(session, label, actor=actor, now=services.clock())

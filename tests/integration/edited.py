@@ -1,0 +1,126 @@
+"""A small edited model with real factors on disk, and no language in it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.database.database import Database
+from app.resident.history import Change, History
+from app.resident.snapshots import Snapshots
+from app.revisions import repository as revisions
+from app.revisions.artefacts import ArtefactStore
+from app.revisions.models import RevisionKind
+from app.revisions.service import AddedEdit, NewRevision
+from editing_core.delta import Delta, left_grid, on_grid
+from editing_core.digest import weights_digest
+from tests.integration.history import History as Records
+
+_SHAPE = (6, 9)
+
+
+def _base() -> dict[int, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {layer: torch.randn(_SHAPE, generator=generator) for layer in (1, 2)}
+
+
+def _factors(ids: list[str], seed: int) -> Delta:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(width: int) -> Tensor:
+        return torch.randn(len(ids), width, generator=generator, dtype=torch.float64)
+
+    return Delta(
+        tuple(ids),
+        {
+            layer: on_grid(draw(_SHAPE[0]) / 8, draw(_SHAPE[1]), draw(_SHAPE[1]), left_grid(weight))
+            for layer, weight in _base().items()
+        },
+    )
+
+
+class Edited:
+    """One database and one data directory, edited the way the worker does it."""
+
+    def __init__(self, database: Database, folder: Path, *, every: int = 0, kept: int = 4) -> None:
+        base = _base()
+        self.database, self.folder = database, folder
+        self.records = Records(database, weights_digest=weights_digest(base))
+        self.artefacts = ArtefactStore(folder / "artefacts")
+        self.files = ArtefactStore(folder / "snapshots")
+        self.snapshots = Snapshots(
+            database, self.files, base, every=every, kept=kept, clock=self.records.clock
+        )
+        self.history = History(database, self.artefacts, base, self.snapshots)
+        self.history.recover()
+
+    def restarted(self) -> "Edited":
+        """The same database and data directory in a new process, so to speak."""
+        return Edited(self.database, self.folder)
+
+    @property
+    def head(self) -> int:
+        return self.history.head.revision
+
+    def edit(self, count: int = 1) -> int:
+        """Commit a batch of edits; the new revision."""
+        number = self.head + 1
+        ids = [self.records.accept(f"edit-{number}-{index}") for index in range(count)]
+        self.records.claim()
+        delta = _factors(ids, seed=number)
+        change = Change(self.history.head.weights.changed(add=[delta]))
+        artefact = self.artefacts.put(delta.to_bytes())
+        added = [AddedEdit(id, index, {}) for index, id in enumerate(ids)]
+        return self._commit(RevisionKind.EDIT, ids, change, artefact, added)
+
+    def roll_back(self, to_revision: int) -> int:
+        """Commit a rollback; the new revision."""
+        id = self.records.accept_rollback(f"rollback-{self.head + 1}", to_revision)
+        self.records.claim()
+        return self._commit(RevisionKind.ROLLBACK, [id], self.history.change_to(to_revision))
+
+    def label(self, label: str, revision: int) -> str:
+        """Keep a revision under a label; its file's digest."""
+        snapshot, _ = self.snapshots.label(revision, label, self.history.weights, actor="client")
+        assert snapshot.digest is not None
+        return snapshot.digest
+
+    def digest(self, revision: int) -> str:
+        """Of the weights of a revision, as they are rebuilt."""
+        return weights_digest(self.history.materialise(revision))
+
+    def recorded_digest(self, revision: int) -> str:
+        """Of the weights of a revision, as the ledger has it."""
+        with self.database.read() as session:
+            return revisions.get(session, revision).weights_digest
+
+    def artefact_of(self, revision: int) -> str:
+        """Digest of the artefact whose factors are new in a revision."""
+        with self.database.read() as session:
+            digest = revisions.get(session, revision).artefact_digest
+        assert digest is not None
+        return digest
+
+    def _commit(
+        self,
+        kind: RevisionKind,
+        ids: list[str],
+        change: Change,
+        artefact: str | None = None,
+        added: list[AddedEdit] | None = None,
+    ) -> int:
+        revision = self.records.commit(
+            NewRevision(
+                kind=kind,
+                parent=self.head,
+                operations=ids,
+                weights_digest=weights_digest(change.weights.materialise()),
+                artefact_digest=artefact,
+                added=added or [],
+                restored=change.restored,
+                removed=change.removed,
+            )
+        ).number
+        self.history.advance(revision, change.weights)
+        self.snapshots.take_if_due(revision, change.weights)
+        return revision
