@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
+import app.batches.endpoints as batches
 import app.edits.endpoints as edits
 import app.ledger.endpoints as ledger
 import app.operations.endpoints as operations
@@ -102,8 +103,8 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(api)
-    for router in (edits.router, revisions.router, operations.router, ledger.router, health.router):
-        api.include_router(router)
+    for part in (edits, batches, revisions, operations, ledger, health):
+        api.include_router(part.router)
     api.include_router(query.router, dependencies=[Depends(require_model)])
     return api
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import MetaData
 
+from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
 from app.ledger.models import LedgerEntry
@@ -10,6 +11,7 @@ from app.revisions.models import Revision, RevisionChange
 
 __all__ = [
     "Edit",
+    "EditBatch",
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",
