@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     gate_earlier_kept: Share = 0.5
     """Least share of a sample of earlier edits, true before, that must be true after."""
     gate_energy_drift: Size = 0.05
-    """Most that any edited matrix's hyperspherical energy may differ from the base's, as a share."""
+    """Most that an edited matrix's hyperspherical energy may differ from the base's, as a share."""
     gate_perplexity_ratio: Size = 1.5
     """Most that perplexity on a reference text may be, as a multiple of the base's."""
     gate_earlier_sample: int = Field(default=8, ge=0, le=1000)

@@ -35,7 +35,5 @@ def keep(
     """Let a key stand for an operation that was just accepted; for a batch, its first."""
     if key is not None:
         session.add(
-            IdempotencyKey(
-                key=key, body_digest=digest, operation_id=operation_id, created_at=now
-            )
+            IdempotencyKey(key=key, body_digest=digest, operation_id=operation_id, created_at=now)
         )

@@ -64,6 +64,11 @@ class History:
         self._head = State(0, Weights(base), {}, {})
 
     @property
+    def base(self) -> Mapping[int, Tensor]:
+        """The edited matrices of revision 0, layer → (d_out, d_in)."""
+        return self._base
+
+    @property
     def head(self) -> State:
         """The newest revision this process has seen committed."""
         return self._head

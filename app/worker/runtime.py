@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.clock import Clock
 from app.database.database import Database
+from app.edits.limits import Limits
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
@@ -11,7 +12,9 @@ from app.resident.resident import Resident
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.settings import Settings
+from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
+from app.worker.intake import Intake
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.progress import Progress
@@ -62,6 +65,13 @@ def start(
         editor=prepared.editor(),
         clock=clock,
         actor=ACTOR,
+        intake=Intake(database, resident, Limits.of(settings)),
+        gauge=EffectGauge(
+            history,
+            resident,
+            earlier_sample=settings.gate_earlier_sample,
+            perplexity_tokens=settings.gate_perplexity_tokens,
+        ),
     )
     worker = Worker(
         database,

@@ -14,6 +14,7 @@ from app.clock import utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.edits import repository as edits
+from app.edits.limits import Limits
 from app.edits.models import Edit as StoredEdit
 from app.edits.models import EditStatus
 from app.edits.report import EditReport
@@ -27,7 +28,10 @@ from app.resident.resident import Resident
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
+from app.settings import Settings
+from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
+from app.worker.intake import Intake
 from app.worker.worker import Worker
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
@@ -39,6 +43,7 @@ from editing_core.model.loading import LoadedModel
 from editing_core.preparation import default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.statistics import collect
+from tests.open_gates import OPEN_GATES
 from tests.waiting import wait_until
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
@@ -150,8 +155,17 @@ def service(
     artefacts = ArtefactStore(tmp_path / "artefacts")
     history = History(database, artefacts, base)
     resident = Resident(tiny_model, history.materialise, revision=0, weights=history.recover())
+    settings = Settings(data_dir=tmp_path / "data", **OPEN_GATES)
     execution = Execution(
-        database, artefacts, history, resident, editor_of(), clock=utc_now, actor="worker"
+        database,
+        artefacts,
+        history,
+        resident,
+        editor_of(),
+        clock=utc_now,
+        actor="worker",
+        intake=Intake(database, resident, Limits.of(settings)),
+        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
     )
     worker = Worker(
         database, doorbell, execution, batch_size=4, poll_s=0.5, clock=utc_now, actor="worker"
