@@ -3,18 +3,21 @@
 The demo model's tests run with the gates as they are by default.
 """
 
-OPEN_GATES = {
-    "gate_delta_norm": 1e9,
-    "gate_target_said": 0.0,
-    "gate_target_p": 0.0,
-    "gate_neighbours_kept": 0.0,
-    "gate_canaries_kept": 0.0,
-    "gate_earlier_kept": 0.0,
-    "gate_energy_drift": 1e9,
-    "gate_perplexity_ratio": 1e9,
-}
+from app.edits.limits import Limits
+
+OPEN_LIMITS = Limits(
+    delta_norm=1e9,
+    target_said=0.0,
+    target_p=0.0,
+    neighbours_kept=0.0,
+    canaries_kept=0.0,
+    earlier_kept=0.0,
+    energy_drift=1e9,
+    perplexity_ratio=1e9,
+)
 
 
 def open_gates_environment() -> dict[str, str]:
     """The same as environment variables of a server."""
-    return {f"ERRATA_{name.upper()}": str(value) for name, value in OPEN_GATES.items()}
+    limits = OPEN_LIMITS.model_dump()
+    return {f"ERRATA_GATE_{name.upper()}": str(limit) for name, limit in limits.items()}
