@@ -83,7 +83,9 @@ def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
     document: JsonObject = request.model_dump(mode="json", exclude={"gates"})
     if request.gates is not None:
         document["gates"] = _as_text(request.gates.to_json() or {})
-    return document | ({"dry_run": True} if dry_run else {})
+    if dry_run:
+        document["dry_run"] = True
+    return document
 
 
 def store(

@@ -115,7 +115,7 @@ def test_a_dead_edit_is_queued_again_behind_what_waits(history: History) -> None
     with history.database.read() as session:
         again = operations.get(session, "a")
         assert (again.seq, again.attempts, again.status) == (3, 0, OperationStatus.ACCEPTED)
-        assert again.reason is again.started_at is again.finished_at is None
+        assert (again.reason, again.started_at, again.finished_at) == (None, None, None)
     assert history.status("a") is EditStatus.ACCEPTED
     told = {"entry": "operation", "id": "a", "seq": 3, "kind": "edit", "former_seq": 1}
     assert _told_last(history.database, "a") == told

@@ -1,6 +1,7 @@
 """Gates, atomic batches and dry runs on real parts: a tiny model, a database and a queue."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,13 @@ from app.edits.models import EditStatus
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
 from app.operations.service import requeue
-from tests.integration.worker_service import BATCH_SIZE, BROKEN, Service
+from editing_core.probe import score
+from tests.integration.worker_service import BATCH_SIZE, BROKEN, WAIT_S, Service
+from tests.waiting import wait_until
 
 _NAMES = ("France", "Italy", "Spain", "Poland", "Norway", "Chile")
+# What the tiny model says unedited.
+_KNOWN: dict[str, Any] = {"subject": "France", "prompt": "{} is a part of", "target": "France"}
 _OUT_OF_REACH = 0.999999  # probability that no edit of a random model reaches
 
 
@@ -22,7 +27,7 @@ def _send(
     *,
     atomic: bool = False,
     dry_run: bool = False,
-    **details: str,
+    **details: Any,
 ) -> list[str]:
     """Accept edits as one batch, so that the worker finds all of them at once."""
     with service.database.write() as session:
@@ -95,7 +100,7 @@ def test_the_rest_of_a_batch_commits_without_the_edit_that_fails(service: Servic
     rejected = (EditStatus.REJECTED, "gate_target_not_reached")
     assert _ends(service, ids) == [_COMMITTED, rejected, _COMMITTED]
     assert _revisions(service, ids) == [1, None, 1]
-    assert list(service.history.head.live) == [ids[0], ids[2]]
+    wait_until(lambda: list(service.history.head.live) == [ids[0], ids[2]], WAIT_S, what="the head")
 
 
 def test_only_the_guilty_fail_by_a_gate_that_measures_the_whole_batch(service: Service) -> None:
@@ -109,7 +114,7 @@ def test_an_atomic_batch_is_one_revision_however_large(service: Service) -> None
     ids = _send(service, [None] * (BATCH_SIZE + 1), atomic=True)
     assert _ends(service, ids) == [_COMMITTED] * len(ids)
     assert _revisions(service, ids) == [1] * len(ids)
-    assert list(service.history.head.live) == ids
+    wait_until(lambda: list(service.history.head.live) == ids, WAIT_S, what="the head")
 
 
 def test_one_failing_gate_rejects_all_of_an_atomic_batch(service: Service) -> None:
@@ -179,3 +184,37 @@ def test_a_dry_batch_is_tried_together(service: Service) -> None:
     assert service.head()[0] == 0
     norms = {service.gates(id)["delta_norm"].measured for id in ids}
     assert len(norms) == 1  # one change was measured for both
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_what_is_true_already_is_left_out_but_of_an_atomic_batch(
+    service: Service, atomic: bool
+) -> None:
+    with service.database.write() as session:
+        batch = service.open_batch(session, atomic=atomic)
+        known = service.accept(session, **_KNOWN, force=False, batch_id=batch)
+        new = service.accept(session, "Italy", force=False, batch_id=batch)
+    service.doorbell.ring(known)
+    left_out = (EditStatus.REJECTED, "already_true")
+    assert _ends(service, [known, new]) == [_COMMITTED if atomic else left_out, _COMMITTED]
+    assert service.head()[0] == 1
+
+
+def test_earlier_edits_are_asked_again_unless_they_are_superseded(service: Service) -> None:
+    _hold_a_fact(service)
+    edit = service.submit("Norway", dry_run=True)
+    assert service.gates(edit)["earlier_kept"].measured in (0.0, 1.0)
+    superseding = _KNOWN | {"target": "Rome"}
+    assert service.gates(service.submit(**superseding))["earlier_kept"].measured is None
+
+
+def _hold_a_fact(service: Service) -> str:
+    """Commit an edit that takes hold even in a random model."""
+    id = service.submit(**_KNOWN, method="ft")
+    assert service.ended(id).status is EditStatus.COMMITTED
+    wait_until(lambda: service.resident.head == 1, WAIT_S, what="the new head")
+    prompt = _KNOWN["prompt"].replace("{}", _KNOWN["subject"])
+    with service.resident.view() as head:
+        (held,) = score(head.model, service.resident.tokenizer, [(prompt, _KNOWN["target"])])
+    assert held.match
+    return id

@@ -97,6 +97,7 @@ class Service:
         prompt: str = "The capital of {} is",
         target: str = "Rome",
         neighbours: Sequence[str] = (),
+        force: bool = True,
         gates: JsonObject | None = None,
         dry_run: bool = False,
         batch_id: str | None = None,
@@ -115,7 +116,7 @@ class Service:
         edit = StoredEdit(
             id=edit_id,
             method=method,
-            force=True,
+            force=force,
             status=EditStatus.ACCEPTED,
             text_digest=text.digest(salt),
             gates=gates,
