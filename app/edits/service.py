@@ -98,7 +98,7 @@ def store(
         session,
         id=edit_id,
         kind=OperationKind.EDIT,
-        details={"method": draft.method, "text_digest": digest} | _told(draft, batch),
+        details=_told(draft, digest, batch),
         actor=actor,
         now=services.clock(),
     )
@@ -170,9 +170,11 @@ def request_revert(
     return operation
 
 
-def _told(draft: Draft, batch: EditBatch | None) -> JsonObject:
-    """What the ledger says of an edit beside its method and text, where there is anything."""
-    told: JsonObject = {"dry_run": True} if draft.dry_run else {}
+def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:
+    """What the ledger says of an edit; younger options only where they are used."""
+    told: JsonObject = {"method": draft.method, "text_digest": text_digest}
+    if draft.dry_run:
+        told["dry_run"] = True
     if draft.gates:
         told["gates"] = _as_text(draft.gates)
     if batch is not None:

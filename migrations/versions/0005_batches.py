@@ -50,8 +50,8 @@ def _allow(table: str, *, was: tuple[str, ...], now: tuple[str, ...]) -> None:
         op.create_check_constraint(op.f(f"ck_{table}_status"), table, f"status IN ({_listed(now)})")
         return
     # SQLite cannot alter a CHECK, and a table that others refer to cannot be made anew inside a
-    # transaction; it documents this way for constraints that only widen or fit what is stored
-    # (lang_altertable.html, section 8).
+    # transaction; lang_altertable.html documents this way for checks that hold what is stored.
+    # Other connections read the schema anew because tables and columns change beside it.
     op.execute("PRAGMA writable_schema = ON")
     changed = op.get_bind().execute(
         sa.text(

@@ -1,8 +1,12 @@
-from sqlalchemy import inspect
+import pytest
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
+from app.edits.models import EditStatus
 from app.ledger import service as ledger
+from app.operations.service import try_out
 from tests.integration.history import History
 
 
@@ -27,3 +31,29 @@ def test_migrations_run_up_down_and_up_again_with_data(history: History) -> None
     assert drift(history.database) == []
     with history.database.read() as session:
         assert ledger.check(session).ok
+
+
+def test_what_was_tried_is_withdrawn_where_nobody_knows_of_trying(history: History) -> None:
+    history.accept("a", dry_run=True)
+    history.claim()
+    with history.database.write() as session:
+        try_out(session, "a", now=history.clock(), actor="worker", report={})
+    downgrade(history.database, "0001")
+    with history.database.read() as session:
+        both = text("SELECT status FROM operations UNION ALL SELECT status FROM edits")
+        assert session.scalars(both).all() == ["cancelled"] * 2
+    upgrade(history.database)
+    assert history.status("a") is EditStatus.CANCELLED
+    assert drift(history.database) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE operations SET status = 'nonsense'", "UPDATE edits SET status = 'nonsense'"],
+)
+def test_a_status_that_nobody_knows_is_refused_by_the_database(
+    history: History, statement: str
+) -> None:
+    history.accept("a")
+    with pytest.raises(IntegrityError), history.database.write() as session:
+        session.execute(text(statement))
