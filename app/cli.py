@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Answer, Edit, Operation
@@ -62,6 +61,9 @@ def edit(
     ] = None,
     method: Annotated[str | None, typer.Option(help="How to compute it.")] = None,
     force: Annotated[bool, typer.Option(help="Edit even what is already true.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compute and report, but commit nothing.")
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = 600.0,
     url: Url = DEFAULT_URL,
@@ -79,7 +81,26 @@ def edit(
             neighbours=neighbour or (),
             method=method,
             force=force,
+            dry_run=dry_run,
         )
+        if wait:
+            found = errata.wait(found.id, timeout)
+    _show(found, machine, edit_table(found) or outcome_line(found))
+    _exit_unless_wanted(found)
+
+
+@cli.command()
+def requeue(
+    edit_id: Annotated[str, typer.Argument(metavar="ID", help="An edit that is dead.")],
+    wait: Wait = True,
+    timeout: Timeout = 600.0,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Queue an edit again that was given up, behind everything that waits."""
+    with Errata(url, api_key) as errata:
+        found = errata.requeue(edit_id)
         if wait:
             found = errata.wait(found.id, timeout)
     _show(found, machine, edit_table(found) or outcome_line(found))
@@ -208,7 +229,7 @@ cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)
 
 
-def _show(answer: Answer | Sequence[Answer], machine: bool, told: Table | str) -> None:
+def _show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:
     if machine:
         typer.echo(as_json(answer))
     elif isinstance(told, str):

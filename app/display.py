@@ -2,11 +2,11 @@
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -47,8 +47,8 @@ def outcome_line(found: Edit | Operation) -> str:
     return f"{found.id} {found.status}" + (f": {found.reason}" if found.reason else "")
 
 
-def edit_table(edit: Edit) -> Table | None:
-    """What became of an edit, with its numbers before and after; None if there are none yet."""
+def edit_table(edit: Edit) -> Group | None:
+    """What became of an edit, with its numbers and gates; None if there are none yet."""
     report = edit.report or {}
     rows = [
         (moment, f"{found['p_target']:.4f}", found["rank_target"], repr(found["argmax"]))
@@ -58,7 +58,14 @@ def edit_table(edit: Edit) -> Table | None:
     if not rows:
         return None
     headings = ["", f"p({edit.target})", "rank", "most probable"]
-    return table(headings, rows, outcome_line(edit))
+    numbers = table(headings, rows, outcome_line(edit))
+    gates = [_gate_row(gate) for gate in report.get("gates", ())]
+    return Group(numbers, *([table(["gate", "measured", "allowed", ""], gates)] if gates else ()))
+
+
+def _gate_row(gate: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    measured = "—" if gate["measured"] is None else f"{gate['measured']:.4g}"
+    return gate["name"], measured, f"{gate['allowed']:.4g}", "" if gate["passed"] else "failed"
 
 
 def ledger_table(entries: Iterable[LedgerEntry], title: str = "") -> Table:
@@ -81,7 +88,7 @@ def ledger_summary(entry: LedgerEntry) -> str:
     if entry.kind == "snapshot":
         change = "loses" if told.get("removed") else "gets"
         return f"revision {told.get('revision')} {change} the label {told.get('label')}"
-    what = told.get("status", "accepted")
+    what = told.get("status", "accepted again" if "former_seq" in told else "accepted")
     goal = f" to revision {told['to_revision']}" if "to_revision" in told else ""
     reason = f": {told['reason']}" if told.get("reason") else ""
     return f"{what} {told.get('id')}{goal}{reason}"

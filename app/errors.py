@@ -7,6 +7,7 @@ ErrataError
 │   ├── IdempotencyMismatch     422  the key was used before with another body
 │   ├── NotFound                404
 │   │   ├── UnknownEdit
+│   │   ├── UnknownBatch
 │   │   ├── UnknownOperation
 │   │   ├── UnknownRevision
 │   │   ├── UnknownLabel
@@ -112,6 +113,15 @@ class UnknownEdit(NotFound):
 
     def __init__(self, edit_id: str) -> None:
         super().__init__(f"no edit has the id {edit_id[:80]!r}; GET /v1/edits lists them")
+
+
+class UnknownBatch(NotFound):
+    """No batch has this id."""
+
+    code = "unknown_batch"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(f"no batch of edits has the id {batch_id[:80]!r}")
 
 
 class UnknownOperation(NotFound):

@@ -46,6 +46,8 @@ def _redis(url: str) -> str:
 
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -92,11 +94,31 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=15.0, ge=1, allow_inf_nan=False)
     """Silence of the process that executes edits after which another takes over, in seconds."""
     batch_size: int = Field(default=16, ge=1, le=1000)
-    """Most edits the worker solves together."""
+    """Most edits the worker solves together; an atomic batch is solved whole."""
     snapshot_every: int = Field(default=256, ge=0)
     """Revisions after which the worker takes a snapshot by itself; 0 means never."""
     snapshots_kept: int = Field(default=4, ge=1)
     """How many of the worker's own snapshots are kept, the newest; labelled ones always are."""
+    gate_delta_norm: Size = 1.0
+    """Most a revision may change a matrix by, as a share of it (Frobenius norms)."""
+    gate_target_said: Share = 1.0
+    """Least share of the target's tokens that must be the most probable after an edit."""
+    gate_target_p: Share = 0.0
+    """Least probability of the target after an edit (geometric mean over its tokens)."""
+    gate_neighbours_kept: Share = 0.0
+    """Least share of an edit's neighbours that must keep their most probable answer."""
+    gate_canaries_kept: Share = 0.5
+    """Least share of a dozen neutral prompts that must be continued as the base does."""
+    gate_earlier_kept: Share = 0.5
+    """Least share of a sample of earlier edits, true before, that must be true after."""
+    gate_energy_drift: Size = 0.05
+    """Most that an edited matrix's hyperspherical energy may differ from the base's, as a share."""
+    gate_perplexity_ratio: Size = 1.5
+    """Most that perplexity on a reference text may be, as a multiple of the base's."""
+    gate_earlier_sample: int = Field(default=8, ge=0, le=1000)
+    """Most earlier edits that are asked again before a revision is committed."""
+    gate_perplexity_tokens: int = Field(default=128, ge=2, le=100_000)
+    """How much of the reference text perplexity is measured on, in tokens."""
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)

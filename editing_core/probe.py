@@ -21,13 +21,18 @@ class Score:
         logprob: Mean log-probability of the target's tokens, teacher-forced.
         rank: Place of the target's first token among all tokens; 1 is the arg-max.
         argmax: Text of the most probable first token.
-        match: Whether every target token is the arg-max at its place.
+        said: Share of the target's tokens that are the arg-max at their places.
     """
 
     logprob: float
     rank: int
     argmax: str
-    match: bool
+    said: float
+
+    @property
+    def match(self) -> bool:
+        """Whether every target token is the arg-max at its place."""
+        return self.said == 1.0
 
     @property
     def p(self) -> float:
@@ -82,5 +87,5 @@ def _score(log_p: Tensor, target: list[int], tokenizer: PreTrainedTokenizerBase)
         logprob=float(spoken.mean()),
         rank=int((log_p[0] > spoken[0]).sum()) + 1,
         argmax=str(tokenizer.decode([int(best[0])])),
-        match=bool((best == ids).all()),
+        said=float((best == ids).float().mean()),
     )

@@ -8,7 +8,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal[
-    "accepted", "running", "committed", "rejected", "dead", "cancelled", "reverted", "superseded"
+    "accepted",
+    "running",
+    "committed",
+    "rejected",
+    "dead",
+    "cancelled",
+    "tried",
+    "reverted",
+    "superseded",
 ]
 UNFINISHED = ("accepted", "running")
 
@@ -33,6 +41,14 @@ class Edit(Answer):
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None
+
+
+class EditBatch(Answer):
+    """Edits that were sent together."""
+
+    id: str
+    atomic: bool
+    edits: list[Edit]
 
 
 class EditPage(Answer):

@@ -1,7 +1,7 @@
 """`Errata`: ask a server to edit, answer, audit and roll back."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,6 +14,7 @@ from app.client.answers import (
     ChatCompletion,
     Completion,
     Edit,
+    EditBatch,
     EditPage,
     LedgerEntry,
     LedgerPage,
@@ -91,9 +92,14 @@ class Errata:
         neighbours: Sequence[str] = (),
         method: str | None = None,
         force: bool = False,
+        gates: Mapping[str, float] | None = None,
+        dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Edit:
-        """Hand in an edit; it is computed after those handed in before."""
+        """Hand in an edit; it is computed after those handed in before.
+
+        `gates` are stricter limits than the server's; a dry run is computed and reported only.
+        """
         body = {
             "subject": subject,
             "prompt": prompt,
@@ -103,11 +109,32 @@ class Errata:
             "neighbours": [{"prompt": neighbour} for neighbour in neighbours],
             "method": method,
             "force": force,
+            "gates": None if gates is None else dict(gates),
         }
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         # What was not asked for is not sent: the server's defaults are its own.
         sent = {name: value for name, value in body.items() if value not in (None, [], False)}
-        return self._post("/v1/edits", sent, Edit, headers)
+        return self._post(_path("/v1/edits", dry_run), sent, Edit, _headers(idempotency_key))
+
+    def submit_batch(
+        self,
+        edits: Sequence[Mapping[str, Any]],
+        *,
+        atomic: bool = False,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> EditBatch:
+        """Hand in edits together, each as the API takes it; all or none are committed if atomic."""
+        body = {"edits": [dict(edit) for edit in edits], "atomic": atomic}
+        path = _path("/v1/edit-batches", dry_run)
+        return self._post(path, body, EditBatch, _headers(idempotency_key))
+
+    def batch(self, batch_id: str) -> EditBatch:
+        """A batch with its edits as they stand now."""
+        return self._get(f"/v1/edit-batches/{batch_id}", EditBatch)
+
+    def requeue(self, edit_id: str) -> Edit:
+        """Queue a dead edit again, behind everything that waits."""
+        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
 
     def edit(self, edit_id: str) -> Edit:
         """One edit as it stands now."""
@@ -276,3 +303,11 @@ class Errata:
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise ServerAway(url, f"{request.url.path} answered {response.status_code}") from error
         raise Refused(response.status_code, code, message, field)
+
+
+def _path(path: str, dry_run: bool) -> str:
+    return f"{path}?dry_run=true" if dry_run else path
+
+
+def _headers(idempotency_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}

@@ -2,6 +2,7 @@
 
 from sqlalchemy import MetaData
 
+from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
 from app.ledger.models import LedgerEntry
@@ -12,6 +13,7 @@ from app.worker.models import WriterLease
 
 __all__ = [
     "Edit",
+    "EditBatch",
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",

@@ -9,7 +9,6 @@ from app.edits import repository, service
 from app.edits.models import EditStatus
 from app.edits.schemas import EditPage, EditRequest, EditResource
 from app.operations.schemas import OperationResource
-from app.operations.service import cancel
 from app.operations.waiting import WaitDep, has_ended
 from app.problems import common_responses
 from app.revisions.schemas import ReasonRequest
@@ -27,6 +26,10 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+DryRun = Annotated[
+    bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
+]
+
 router = APIRouter(
     prefix="/v1/edits", tags=["edits"], responses=common_responses(400, 404, 409, 413, 422, 503)
 )
@@ -39,11 +42,12 @@ async def create_edit(
     actor: ActorDep,
     wait_s: WaitDep,
     response: Response,
+    dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> EditResource:
     """Accept a correction; the worker computes it in its turn."""
     edit_id = await run_in_threadpool(
-        service.submit, services, body, key=idempotency_key, actor=actor
+        service.submit, services, body, dry_run=dry_run, key=idempotency_key, actor=actor
     )
     response.headers["Location"] = f"/v1/edits/{edit_id}"
     if wait_s and await has_ended(services, edit_id, wait_s):
@@ -74,10 +78,15 @@ def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
 
 @router.delete("/{edit_id}")
 def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
-    """Withdraw an edit the worker has not begun."""
-    with services.database.write() as session:
-        repository.get(session, edit_id)
-        cancel(session, edit_id, now=services.clock(), actor=actor)
+    """Withdraw an edit the worker has not begun; one of an atomic batch takes all of it along."""
+    service.cancel_edit(services, edit_id, actor=actor)
+    return _resource(services, edit_id)
+
+
+@router.post("/{edit_id}/requeue", status_code=202)
+def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+    """Queue a dead edit again, behind everything that waits; its `seq` becomes a new one."""
+    service.requeue_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 

@@ -18,6 +18,8 @@ class EditStatus(StrEnum):
     REJECTED = "rejected"
     DEAD = "dead"
     CANCELLED = "cancelled"
+    #: a dry run that passed every gate
+    TRIED = "tried"
     #: committed, but head no longer holds it
     REVERTED = "reverted"
     #: committed, but a later edit of the same fact took its place
@@ -36,6 +38,10 @@ class Edit(Base):
     status: Mapped[EditStatus] = mapped_column(one_of(EditStatus, "status"), index=True)
     #: salted SHA-256 of the text; stays when the text is erased
     text_digest: Mapped[str]
+    #: compute, gate and report, but commit nothing
+    dry_run: Mapped[bool] = mapped_column(default=False)
+    #: limits of its own, stricter than the service's
+    gates: Mapped[JsonObject | None] = mapped_column(default=None)
     batch_id: Mapped[str | None] = mapped_column(default=None, index=True)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None, index=True)
     superseded_by: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None)

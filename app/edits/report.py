@@ -48,6 +48,16 @@ class LayerReport(_Report):
     energy_after: float
 
 
+class GateReport(_Report):
+    """One check that the edit had to pass before it could be committed."""
+
+    name: str
+    measured: float | None
+    """None where there was nothing to measure, or where no number came of it."""
+    allowed: float
+    passed: bool
+
+
 class PhaseSeconds(_Report):
     """Wall time of the batch the edit was solved in, by phase."""
 
@@ -62,7 +72,7 @@ class PhaseSeconds(_Report):
 
 
 class EditReport(_Report):
-    """The numbers of one edit; `after` and what follows are missing where nothing was changed."""
+    """The numbers of one edit; `after` and what follows are missing where nothing was computed."""
 
     before: Standing
     error: str | None = None
@@ -71,6 +81,7 @@ class EditReport(_Report):
     paraphrases: list[ParaphraseReport] = []
     neighbours: list[NeighbourReport] = []
     layers: list[LayerReport] = []
+    gates: list[GateReport] = []
     value_steps: int | None = None
     value_loss: float | None = None
     seconds: PhaseSeconds | None = None

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from app.edits.limits import WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.report import EditReport
 from app.edits.text import EditText
@@ -60,6 +61,10 @@ class EditRequest(BaseModel):
     force: Annotated[
         StrictBool, Field(description="Edit even if the model says the target already.")
     ] = False
+    gates: Annotated[
+        WantedLimits | None,
+        Field(description="Stricter limits than the service's: see the settings `gate_…`."),
+    ] = None
     metadata: Annotated[
         dict[Label, Label], Field(max_length=MAX_LABELS, description="Your own labels.")
     ] = {}
@@ -96,6 +101,9 @@ class EditResource(EditWords):
     status: EditStatus
     method: str
     force: bool
+    dry_run: bool
+    gates: dict[str, float]
+    batch: str | None
     attempts: int
     created_at: datetime
     finished_at: datetime | None
@@ -116,6 +124,9 @@ class EditResource(EditWords):
             status=edit.status,
             method=edit.method,
             force=edit.force,
+            dry_run=edit.dry_run,
+            gates=WantedLimits.model_validate(edit.gates or {}).model_dump(exclude_none=True),
+            batch=edit.batch_id,
             attempts=operation.attempts,
             created_at=operation.created_at,
             finished_at=operation.finished_at,

@@ -1,19 +1,22 @@
-"""Accepting edits."""
+"""Accepting edits, withdrawing them, queueing them again."""
 
-import hashlib
 import secrets
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.batches.models import EditBatch
+from app.batches.repository import bound_together
+from app.database.base import JsonObject
 from app.edits import repository
+from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
-from app.errors import IdempotencyMismatch, InvalidField, WrongState
-from app.ledger.chain import canonical
-from app.operations import repository as operations
-from app.operations.models import IdempotencyKey, Operation, OperationKind
-from app.operations.service import accept
+from app.errors import InvalidField, WrongState
+from app.operations import idempotency
+from app.operations.models import Operation, OperationKind
+from app.operations.service import accept, cancel, requeue
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
@@ -22,33 +25,120 @@ from editing_core.methods import METHOD_NAMES
 _SALT_BYTES = 16
 
 
-def submit(services: Services, request: EditRequest, *, key: str | None, actor: str) -> str:
+@dataclass(frozen=True)
+class Draft:
+    """An edit that was checked and can be accepted.
+
+    Attributes:
+        text: Its words.
+        method: How it is to be computed.
+        force: Whether to solve it even where the model says the target already.
+        dry_run: Whether to compute and report only.
+        gates: Limits of its own, as they are stored.
+    """
+
+    text: EditText
+    method: str
+    force: bool
+    dry_run: bool
+    gates: JsonObject | None
+
+
+def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draft:
+    """Check everything in a request that can be checked without the model.
+
+    Raises:
+        InvalidField: The prompt does not name the subject once, the method is not known, or a
+            gate would be looser than the service's.
+    """
+    text, method = _text(request), _method(services, request)
+    wanted = request.gates or WantedLimits()
+    Limits.of(services.settings).refuse_looser(wanted)
+    return Draft(text, method, request.force, dry_run, wanted.to_json())
+
+
+def submit(
+    services: Services, request: EditRequest, *, dry_run: bool, key: str | None, actor: str
+) -> str:
     """Accept an edit, or find the one this idempotency key already stands for; its id.
 
     Raises:
-        InvalidField: The prompt does not name the subject once, or the method is not known.
+        InvalidField: See `draft_of`.
         IdempotencyMismatch: The key stands for an edit with another body.
     """
-    text, method = _text(request), _method(services, request)
-    body_digest = hashlib.sha256(canonical(request.model_dump(mode="json")).encode()).hexdigest()
+    draft = draft_of(services, request, dry_run=dry_run)
+    digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
     with services.database.write() as session:
-        known = None if key is None else operations.find_key(session, key)
+        known = idempotency.recall(session, key, digest)
         if known is not None:
-            if known.body_digest != body_digest:
-                raise IdempotencyMismatch
-            return known.operation_id
-        edit_id = _store(services, session, text, method=method, force=request.force, actor=actor)
-        if key is not None:
-            session.add(
-                IdempotencyKey(
-                    key=key,
-                    body_digest=body_digest,
-                    operation_id=edit_id,
-                    created_at=services.clock(),
-                )
-            )
+            return known
+        edit_id = store(services, session, draft, batch=None, actor=actor)
+        idempotency.keep(session, key, digest, edit_id, now=services.clock())
     services.doorbell.ring(edit_id)
     return edit_id
+
+
+def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
+    """What was asked for, without floats; younger options only where they are used."""
+    document: JsonObject = request.model_dump(mode="json", exclude={"gates"})
+    if request.gates is not None:
+        document["gates"] = _as_text(request.gates.to_json() or {})
+    if dry_run:
+        document["dry_run"] = True
+    return document
+
+
+def store(
+    services: Services, session: Session, draft: Draft, *, batch: EditBatch | None, actor: str
+) -> str:
+    """Accept a draft at the end of the order, and say so in the ledger; its new id."""
+    edit_id, salt = services.new_id("edit"), secrets.token_hex(_SALT_BYTES)
+    digest = draft.text.digest(salt)
+    accept(
+        session,
+        id=edit_id,
+        kind=OperationKind.EDIT,
+        details=_told(draft, digest, batch),
+        actor=actor,
+        now=services.clock(),
+    )
+    edit = Edit(
+        id=edit_id,
+        method=draft.method,
+        force=draft.force,
+        status=EditStatus.ACCEPTED,
+        text_digest=digest,
+        dry_run=draft.dry_run,
+        gates=draft.gates,
+        batch_id=None if batch is None else batch.id,
+    )
+    repository.add(session, edit, draft.text, salt=salt)
+    return edit_id
+
+
+def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
+    """Withdraw an edit the worker has not begun, and all of its batch if that is atomic.
+
+    Raises:
+        UnknownEdit: There is no such edit.
+        WrongState: It has begun or ended.
+    """
+    with services.database.write() as session:
+        for edit in bound_together(session, repository.get(session, edit_id)):
+            cancel(session, edit.id, now=services.clock(), actor=actor)
+
+
+def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
+    """Queue a dead edit again, at the end, and all of its batch if that is atomic.
+
+    Raises:
+        UnknownEdit: There is no such edit.
+        WrongState: It is not dead.
+    """
+    with services.database.write() as session:
+        for edit in bound_together(session, repository.get(session, edit_id)):
+            requeue(session, edit.id, now=services.clock(), actor=actor)
+    services.doorbell.ring(edit_id)
 
 
 def request_revert(
@@ -80,24 +170,20 @@ def request_revert(
     return operation
 
 
-def _store(
-    services: Services, session: Session, text: EditText, *, method: str, force: bool, actor: str
-) -> str:
-    edit_id, salt = services.new_id("edit"), secrets.token_hex(_SALT_BYTES)
-    digest = text.digest(salt)
-    accept(
-        session,
-        id=edit_id,
-        kind=OperationKind.EDIT,
-        details={"method": method, "text_digest": digest},
-        actor=actor,
-        now=services.clock(),
-    )
-    edit = Edit(
-        id=edit_id, method=method, force=force, status=EditStatus.ACCEPTED, text_digest=digest
-    )
-    repository.add(session, edit, text, salt=salt)
-    return edit_id
+def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:
+    """What the ledger says of an edit; younger options only where they are used."""
+    told: JsonObject = {"method": draft.method, "text_digest": text_digest}
+    if draft.dry_run:
+        told["dry_run"] = True
+    if draft.gates:
+        told["gates"] = _as_text(draft.gates)
+    if batch is not None:
+        told |= {"batch": batch.id, "atomic": batch.atomic}
+    return told
+
+
+def _as_text(numbers: JsonObject) -> JsonObject:
+    return {name: str(value) for name, value in numbers.items()}
 
 
 def _method(services: Services, request: EditRequest) -> str:

@@ -32,6 +32,8 @@ class OperationStatus(StrEnum):
     DEAD = "dead"
     #: withdrawn before it ran
     CANCELLED = "cancelled"
+    #: a dry run that would have been committed
+    TRIED = "tried"
 
 
 class Operation(Base):
@@ -41,7 +43,7 @@ class Operation(Base):
     __table_args__ = (Index("ix_operations_status_seq", "status", "seq"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    #: gap-free from 1, over all kinds
+    #: gap-free from 1, over all kinds; what is queued again moves to the end and leaves its place
     seq: Mapped[int] = mapped_column(unique=True)
     kind: Mapped[OperationKind] = mapped_column(one_of(OperationKind, "kind"))
     status: Mapped[OperationStatus] = mapped_column(one_of(OperationStatus, "status"))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.batches import repository as batches
 from app.edits.models import Edit
 from app.errors import UnknownOperation
-from app.operations.models import IdempotencyKey, Operation, OperationKind, OperationStatus
+from app.operations.models import Operation, OperationKind, OperationStatus
 from editing_core.methods import plan_named
 
 UNFINISHED = (OperationStatus.ACCEPTED, OperationStatus.RUNNING)
@@ -46,7 +47,8 @@ def next_run(session: Session, limit: int) -> list[Operation]:
     """What the worker is to execute now: the lowest `seq`s that are accepted or still running.
 
     A revert or a rollback comes alone. Edits come up to `limit` together, in order, as long as
-    they ask for the same method and no two state the same fact.
+    they ask for the same method and no two state the same fact. An atomic batch comes whole,
+    however large, and alone. A dry run comes alone, or with those of its batch.
     """
     query = (
         select(Operation)
@@ -57,18 +59,21 @@ def next_run(session: Session, limit: int) -> list[Operation]:
     waiting = session.scalars(query).all()
     if not waiting or waiting[0].kind is not OperationKind.EDIT:
         return list(waiting[:1])
+    first = session.get_one(Edit, waiting[0].id)
+    if batches.atomic_among(session, [first]):
+        return [edit.operation for edit in batches.bound_together(session, first)]
     return list(waiting[: _solvable_together(session, waiting)])
 
 
 def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
     ids = [operation.id for operation in waiting]
     edits = {edit.id: edit for edit in session.scalars(select(Edit).where(Edit.id.in_(ids)))}
-    method, facts = edits[ids[0]].method, set[str]()
-    if not plan_named(method).rule.separable:
+    atomic, first, facts = batches.atomic_among(session, edits.values()), edits[ids[0]], set[str]()
+    if not plan_named(first.method).rule.separable:
         return 1  # its edits could not be undone one by one if they came together
     for position, operation in enumerate(waiting):
         edit = edits.get(operation.id)
-        if edit is None or edit.method != method:
+        if edit is None or edit.batch_id in atomic or not _may_join(edit, first):
             return position
         fact = edit.id if edit.text is None else edit.text.fact_digest
         if fact in facts:
@@ -77,6 +82,10 @@ def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
     return len(waiting)
 
 
-def find_key(session: Session, key: str) -> IdempotencyKey | None:
-    """What this idempotency key was used for."""
-    return session.get(IdempotencyKey, key)
+def _may_join(edit: Edit, first: Edit) -> bool:
+    # What is tried beside another would be measured with it, though it will not come with it.
+    alone = first.dry_run and first.batch_id is None
+    tried_together = edit.dry_run == first.dry_run and (
+        not first.dry_run or edit.batch_id == first.batch_id
+    )
+    return edit.method == first.method and (edit is first or (tried_together and not alone))

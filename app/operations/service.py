@@ -107,6 +107,47 @@ def give_up(session: Session, operation_id: str, reason: str, *, now: datetime, 
     _end(session, operation_id, OperationStatus.DEAD, reason, now=now, actor=actor)
 
 
+def try_out(
+    session: Session, operation_id: str, *, now: datetime, actor: str, report: JsonObject
+) -> None:
+    """End a running dry run that would have been committed.
+
+    Raises:
+        WrongState: It is not running.
+    """
+    _end(session, operation_id, OperationStatus.TRIED, "dry_run", now=now, actor=actor)
+    session.get_one(Edit, operation_id).report = report
+
+
+def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
+    """Give a dead operation a new place, at the end of the order, and new attempts.
+
+    Its old place stays empty: what was accepted meanwhile has been executed before it.
+
+    Raises:
+        UnknownOperation: There is no such operation.
+        WrongState: It is not dead.
+    """
+    operation = repository.get(session, operation_id)
+    if operation.status is not OperationStatus.DEAD:
+        raise WrongState(
+            f"operation {operation_id!r} is {operation.status.value}; "
+            "only one that is dead can be queued again"
+        )
+    former, operation.seq = operation.seq, repository.next_seq(session)
+    record: JsonObject = {
+        "id": operation.id,
+        "seq": operation.seq,
+        "kind": operation.kind.value,
+        "former_seq": former,
+    }
+    entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
+    operation.ledger_index = entry.index
+    operation.attempts = 0
+    operation.reason = operation.started_at = operation.finished_at = None
+    move(session, operation, OperationStatus.ACCEPTED)
+
+
 def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
     """Withdraw an operation the worker has not begun.
 
@@ -128,6 +169,7 @@ _BEFORE = {
     OperationStatus.REJECTED: OperationStatus.RUNNING,
     OperationStatus.DEAD: OperationStatus.RUNNING,
     OperationStatus.CANCELLED: OperationStatus.ACCEPTED,
+    OperationStatus.TRIED: OperationStatus.RUNNING,
 }
 
 

@@ -64,9 +64,14 @@ class History:
         base: Mapping[int, Tensor],
         snapshots: Snapshots,
     ) -> None:
-        self._database, self._artefacts = database, artefacts
+        self._database, self._artefacts, self._base = database, artefacts, base
         self._rebuilder = Rebuilder(database, artefacts, base, snapshots)
         self._head = State(0, Weights(base), {}, {})
+
+    @property
+    def base(self) -> Mapping[int, Tensor]:
+        """The edited matrices of revision 0, layer → (d_out, d_in)."""
+        return self._base
 
     @property
     def head(self) -> State:

@@ -2,48 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 
 from app.edits.report import EditReport, LayerReport, PhaseSeconds
-from app.edits.text import EditText
 from app.failpoints import Failpoint, failpoint
 from app.resident.history import Change, History
 from app.resident.resident import Resident
+from app.worker.effects import Candidate, EffectGauge, Effects
 from app.worker.energies import Energies
 from app.worker.energies import after as grams_after
+from app.worker.gates import Judgement, judge
 from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
+from app.worker.task import Request, Task
 from editing_core.delta import Weights
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.energy import RowGram
 from editing_core.solution import Solution
-
-
-@dataclass(frozen=True)
-class Request:
-    """An edit that is to be solved.
-
-    Attributes:
-        id: The edit's id.
-        text: Its words.
-        before: What the head says around it.
-        supersedes: The live edit of the same fact, whose factors and key go.
-    """
-
-    id: str
-    text: EditText
-    before: Measurement
-    supersedes: str | None
-
-    @property
-    def edit(self) -> Edit:
-        """The request as the core takes it."""
-        return core_edit(self.id, self.text)
-
-
-def core_edit(id: str, text: EditText) -> Edit:
-    """An edit as the core takes it."""
-    return Edit(id, text.subject, text.template, text.target)
 
 
 @dataclass(frozen=True)
@@ -56,6 +32,7 @@ class SolvedBatch:
         removed: Ids of the edits that are superseded.
         weights: The edited matrices with the delta and without the superseded edits.
         after: What these weights say around each edit.
+        effects: What they do besides.
         grams: Layer → row Gram matrix of the head, and of ``weights``.
         seconds_measuring: Wall time of all measurements.
     """
@@ -65,21 +42,30 @@ class SolvedBatch:
     removed: tuple[str, ...]
     weights: Weights
     after: tuple[Measurement, ...]
+    effects: Effects
     grams: Mapping[int, tuple[RowGram, RowGram]]
     seconds_measuring: float
 
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """The gates of each edit."""
+        return tuple(
+            judge(request.before, after, self.effects, request.limits)
+            for request, after in zip(self.requests, self.after, strict=True)
+        )
+
 
 def solve_batch(
-    requests: Sequence[Request],
+    task: Task,
     *,
     beside: Sequence[Edit],
-    method: str,
     history: History,
     resident: Resident,
     editor: Editor,
     energies: Energies,
+    gauge: EffectGauge,
 ) -> SolvedBatch:
-    """Solve ``requests`` together on the head without what they supersede.
+    """Solve a task's edits together on the head without what they supersede.
 
     ``beside`` are live edits of their subjects, which stay true: the new values suit them, too,
     so their remembered keys need not, and must not, hold the old values fast.
@@ -87,13 +73,13 @@ def solve_batch(
     Raises:
         EditingError: The batch cannot be solved; nothing was changed.
     """
-    removed = [request.supersedes for request in requests if request.supersedes is not None]
+    removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
     start: Change = history.without(removed)
     failpoint(Failpoint.SOLVING)
     solution = editor.solve(
         resident.shadow(start.weights.materialise()),
-        [request.edit for request in requests],
-        method=method,
+        [request.edit for request in task.requests],
+        method=task.method,
         past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
         beside=beside,
     )
@@ -101,28 +87,40 @@ def solve_batch(
     weights = start.weights.changed(add=[solution.delta])
     started = perf_counter()
     before, after = history.head.weights.materialise(), weights.materialise()
-    texts = [request.text for request in requests]
-    measured = measure(resident.shadow(after), resident.tokenizer, texts)
+    shadow = resident.shadow(after)
+    measured = measure(shadow, resident.tokenizer, [request.text for request in task.requests])
     grams = energies.of(history.head.revision, before)
     if start.removed:
         changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
     else:
         changed = grams_after(grams, before, solution.delta)
+    candidate = Candidate(
+        model=shadow,
+        before=before,
+        after=after,
+        energies={layer: gram.energy for layer, gram in changed.items()},
+        logprobs=[score.logprob for found in measured for score in found.scores],
+        removed=start.removed,
+    )
     return SolvedBatch(
-        requests=tuple(requests),
+        requests=task.requests,
         solution=solution,
         removed=start.removed,
         weights=weights,
         after=tuple(measured),
+        effects=gauge.measure(candidate),
         grams={layer: (grams[layer], changed[layer]) for layer in after},
         seconds_measuring=perf_counter() - started,
     )
 
 
-def edit_report(batch: SolvedBatch, index: int, seconds_storing: float) -> EditReport:
+def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) -> EditReport:
     """The numbers of one edit of a solved batch."""
     request, after = batch.requests[index], batch.after[index]
     solved, seconds = batch.solution.reports[index], batch.solution.seconds
+    judgement = batch.judgements[index]
+    if not judgement.is_finite:  # JSON has no word for the rest
+        return EditReport(before=request.before.standing, gates=list(judgement.gates))
     layers = [
         LayerReport(
             layer=found.layer,
@@ -139,6 +137,7 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float) -> EditR
         paraphrases=paraphrase_reports(request.text, request.before, after),
         neighbours=neighbour_reports(request.text, request.before, after),
         layers=layers,
+        gates=list(judgement.gates),
         value_steps=solved.value_steps,
         value_loss=solved.value_loss,
         seconds=PhaseSeconds(

@@ -5,7 +5,7 @@ the committed head at its next start.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from app.clock import Clock
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.report import EditReport
 from app.failpoints import Failpoint, failpoint
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
@@ -26,18 +24,18 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
-from app.worker.batch import Request, SolvedBatch, core_edit, edit_report, solve_batch
+from app.worker.batch import SolvedBatch, edit_report, solve_batch
+from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
+from app.worker.intake import Intake
 from app.worker.lease import Lease
-from app.worker.measuring import measure
+from app.worker.rejections import gated, unsolvable
+from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
-from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.errors import EditingError
 
 _log = logging.getLogger(__name__)
-
-_MOST_BESIDE = 8  # live edits of a subject that a new one is solved beside: bounds its cost
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class Execution:
     clock: Clock
     actor: str
     snapshots: Snapshots
+    intake: Intake
+    gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
 
     def follow(self) -> None:
@@ -96,66 +96,68 @@ class Execution:
             self._undo(waiting[0])
 
     def _write_edits(self, ids: Sequence[str]) -> None:
-        requests, method = self._requests(ids)
-        if not requests:
-            return
+        task, rejected = self.intake.task(ids)
+        self._reject(rejected)
+        while task.requests:
+            task = task.without(self._write_or_reject(task))
+
+    def _write_or_reject(self, task: Task) -> Collection[str]:
+        """Solve a task, and end its edits; or only those that fail, and the rest can go on.
+
+        Returns:
+            Ids of the edits that have ended.
+        """
+        ids, together = [request.id for request in task.requests], len(task.requests) > 1
         try:
-            batch = solve_batch(
-                requests,
-                beside=self._beside(requests),
-                method=method,
-                history=self.history,
-                resident=self.resident,
-                editor=self.editor,
-                energies=self.energies,
-            )
+            batch = self._solve(task)
         except EditingError as error:
-            if len(requests) > 1:  # nobody else's edit fails with the one that cannot be solved
-                for request in requests:
-                    self._write_edits([request.id])
-                return
-            _log.warning("edit_rejected edit=%s: %s", requests[0].id, error)
-            report = EditReport(before=requests[0].before.standing, error=str(error))
-            self._reject(requests[0].id, _code(error), report)
-        else:
-            self._commit_edits(batch)
-
-    def _requests(self, ids: Sequence[str]) -> tuple[list[Request], str]:
-        """The edits that are to be solved; those with nothing to do get their verdict here."""
-        with self.database.read() as session:
-            stored = [edits.get(session, id) for id in ids]
-            texts = {edit.id: edits.text_of(session, edit.id) for edit in stored}
-            superseded = {
-                id: edits.live_edit_of_fact(session, text.subject, text.template)
-                for id, text in texts.items()
-                if text is not None
-            }
-        for id, text in texts.items():
-            if text is None:
-                self._reject(id, "erased", None)
-        present = [(edit, text) for edit in stored if (text := texts[edit.id]) is not None]
-        with self.resident.view() as view:
-            before = measure(view.model, self.resident.tokenizer, [text for _, text in present])
-        requests = []
-        for (edit, text), found in zip(present, before, strict=True):
-            if found.prompt.match and not edit.force:
-                self._reject(edit.id, "already_true", EditReport(before=found.standing))
+            if together and not task.atomic:
+                self._write_one_by_one(task)
             else:
-                requests.append(Request(edit.id, text, found, superseded[edit.id]))
-        return requests, stored[0].method
+                _log.warning("edit_rejected edit=%s: %s", task.requests[0].id, error)
+                self._reject(unsolvable(task, error, self.resident.tokenizer))
+            return ids
+        failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
+        if not failed:
+            self._conclude(task, batch)
+        elif task.atomic:
+            self._reject(gated(batch, range(len(ids))))
+        elif together and any(batch.judgements[i].blames_the_batch for i in failed):
+            self._write_one_by_one(task)
+        else:
+            self._reject(gated(batch, failed))
+            return [ids[i] for i in failed]
+        return ids
 
-    def _beside(self, requests: Sequence[Request]) -> list[Edit]:
-        """Live edits of the subjects of ``requests`` that none of them supersedes."""
-        superseded = {request.supersedes for request in requests if request.supersedes is not None}
-        with self.database.read() as session:
-            return [
-                core_edit(id, text)
-                for subject in sorted({request.text.subject for request in requests})
-                for id, text in edits.live_edits_of_subject(
-                    session, subject, but=superseded, limit=_MOST_BESIDE
-                ).items()
-                if text.subject == subject  # in other letters it has another key
-            ]
+    def _solve(self, task: Task) -> SolvedBatch:
+        return solve_batch(
+            task,
+            beside=self.intake.beside(task),
+            history=self.history,
+            resident=self.resident,
+            editor=self.editor,
+            energies=self.energies,
+            gauge=self.gauge,
+        )
+
+    def _write_one_by_one(self, task: Task) -> None:
+        """Nobody else's edit fails with the one that cannot be solved or does harm."""
+        for request in task.requests:
+            self._write_edits([request.id])
+
+    def _conclude(self, task: Task, batch: SolvedBatch) -> None:
+        if not task.dry_run:
+            self._commit_edits(batch)
+            return
+        with self.lease.writing() as session:
+            for index, request in enumerate(batch.requests):
+                operations.try_out(
+                    session,
+                    request.id,
+                    now=self.clock(),
+                    actor=self.actor,
+                    report=edit_report(batch, index).model_dump(mode="json"),
+                )
 
     def _commit_edits(self, batch: SolvedBatch) -> None:
         started = perf_counter()
@@ -183,7 +185,7 @@ class Execution:
     def _undo(self, operation: Operation) -> None:
         change = self._undoing(operation)
         if change is None:
-            self._reject(operation.id, "not_live", None)
+            self._reject([Rejection(operation.id, "not_live")])
             return
         kind = RevisionKind(operation.kind.value)
         self._commit(kind, [operation.id], change)
@@ -232,20 +234,18 @@ class Execution:
         """Make a committed revision what readers get: the one place that does."""
         self.resident.publish(revision, weights)
 
-    def _reject(self, id: str, reason: str, report: EditReport | None) -> None:
-        """End an operation without a revision; ``reason`` is a code: the ledger holds no text."""
+    def _reject(self, rejected: Sequence[Rejection]) -> None:
+        """End operations without a revision, all in one transaction."""
+        if not rejected:
+            return
         with self.lease.writing() as session:
-            operations.reject(
-                session,
-                id,
-                reason,
-                now=self.clock(),
-                actor=self.actor,
-                report=None if report is None else report.model_dump(mode="json"),
-            )
-
-
-def _code(error: EditingError) -> str:
-    """``non_finite`` for ``NonFinite``."""
-    name = type(error).__name__
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+            for found in rejected:
+                report = found.report
+                operations.reject(
+                    session,
+                    found.id,
+                    found.reason,
+                    now=self.clock(),
+                    actor=self.actor,
+                    report=None if report is None else report.model_dump(mode="json"),
+                )

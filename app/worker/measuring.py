@@ -20,6 +20,11 @@ class Measurement:
     neighbours: tuple[Score, ...]
 
     @property
+    def scores(self) -> tuple[Score, ...]:
+        """All of them."""
+        return (self.prompt, *self.paraphrases, *self.neighbours)
+
+    @property
     def standing(self) -> Standing:
         """Where the target stands after the edit's own prompt."""
         return Standing(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.clock import Clock
 from app.database.database import Database
+from app.edits.limits import Limits
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
@@ -13,7 +14,9 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
 from app.settings import Settings
 from app.snapshots.models import Snapshot
+from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
+from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
@@ -85,6 +88,13 @@ def start(
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
+        intake=Intake(database, resident, Limits.of(settings)),
+        gauge=EffectGauge(
+            history,
+            resident,
+            earlier_sample=settings.gate_earlier_sample,
+            perplexity_tokens=settings.gate_perplexity_tokens,
+        ),
     )
     worker = Worker(
         database,

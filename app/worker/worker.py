@@ -114,12 +114,14 @@ class Worker:
         with lease.writing() as session:
             run = repository.next_run(session, self._batch_size)
             while run and run[0].attempts >= _MOST_ATTEMPTS:
-                self._give_up(session, run[0])
+                for operation in repository.next_run(session, 1):  # it, or its atomic batch
+                    self._give_up(session, operation)
                 run = repository.next_run(session, self._batch_size)
             if not run:
                 return []
             if run[0].attempts:
-                run = run[:1]  # it may be what killed the last process: let it die alone
+                # It may be what killed the last process: let it die alone.
+                run = repository.next_run(session, 1)
             failpoint(Failpoint.CLAIMING)
             operations.claim(session, run, self._clock())
             return run

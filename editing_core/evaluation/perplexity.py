@@ -8,11 +8,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 _WINDOW = 512  # tokens a sequence; windows do not overlap
 
 
-@torch.no_grad()
 def perplexity(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, *, tokens: int = 4096
 ) -> float:
     """Exp of the mean negative log-likelihood of the first ``tokens`` tokens of ``text``."""
+    return exp(mean_loss(model, tokenizer, text, tokens=tokens))
+
+
+@torch.no_grad()
+def mean_loss(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, *, tokens: int
+) -> float:
+    """Mean negative log-likelihood of the first ``tokens`` tokens of ``text``."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     ids = ids[:tokens]
     total, counted = 0.0, 0
@@ -21,4 +28,4 @@ def perplexity(
         logits = model(window, use_cache=False).logits[0, :-1].float()
         total += float(torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum"))
         counted += window.shape[1] - 1
-    return exp(total / counted)
+    return total / counted

@@ -1,13 +1,13 @@
 """Snapshots: revisions kept whole, with and without a label.
 
 Revision ID: 0004
-Revises: 0001
+Revises: 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.ledger_kinds import allow
+from migrations.checks import allow
 
 revision = "0004"
 down_revision = "0002"
@@ -43,7 +43,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("automatic"),
         postgresql_where=sa.text("automatic"),
     )
-    allow("snapshot")
+    allow("ledger_entries", "kind", "snapshot")
 
 
 def downgrade() -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from app.client import Errata
+from tests.open_gates import open_gates_environment
 
 _STOP_S = 40.0
+_DEMO_MODEL = "smollm2-135m"
 _SAYS_WHERE = "serving at "
 # Enough for the keys of a tiny model; the text in the package takes minutes to read.
 _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
@@ -53,12 +55,16 @@ class Server:
 
 @contextmanager
 def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
-    """A ready server; ended by SIGINT and expected to end well, unless the test killed it."""
+    """A ready server; ended by SIGINT and expected to end well, unless the test killed it.
+
+    Edits of a tiny model are let through whatever they do: it says nothing true.
+    """
+    gates = {} if model == _DEMO_MODEL else open_gates_environment()
     command = [sys.executable, "-m", "app.cli", "serve", "--model", model, "--port", "0"]
     with subprocess.Popen(
         command,
         cwd=data_dir.parent,
-        env=environment(data_dir, **settings),
+        env=environment(data_dir, **gates | settings),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

@@ -13,6 +13,7 @@ import pytest
 from app.settings import Settings
 from tests.acceptance.server import calibrate_quickly
 from tests.crash.child import started
+from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
 
 SUBJECTS = ("France", "Italy")  # of the edits that are live before a test begins
@@ -49,7 +50,12 @@ def template(
     if request.param == "postgres":
         url = _new_database(request.getfixturevalue("postgres_server"), template="template1")
     settings = Settings(
-        model=str(tiny_folder), data_dir=data, cache_dir=data / "cache", database_url=url, lease_s=5
+        model=str(tiny_folder),
+        data_dir=data,
+        cache_dir=data / "cache",
+        database_url=url,
+        lease_s=5,
+        **{f"gate_{name}": limit for name, limit in OPEN_LIMITS.model_dump().items()},
     )
     with started(settings, data.with_suffix(".log")) as child:
         child.await_ready()

@@ -1,16 +1,19 @@
-"""Real databases and a real service without a model."""
+"""Real databases, a real service without a model, and a real worker on a tiny one."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.settings import Settings
+from editing_core.model.loading import LoadedModel
 from tests.integration.history import History
 from tests.integration.service import running
+from tests.integration.worker_service import EditorFactory, Service, working
 from tests.postgres import new_schema
 
 
@@ -55,3 +58,25 @@ def worked(client: TestClient, database: Database) -> History:
     """The service's own database, with a test in the place of the worker."""
     del client
     return History(database)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def editor_of(tiny_model: LoadedModel) -> EditorFactory:
+    return EditorFactory(tiny_model)
+
+
+@pytest.fixture
+def service(
+    tmp_path: Path, tiny_model: LoadedModel, editor_of: EditorFactory, one_thread: None
+) -> Iterator[Service]:
+    del one_thread
+    with working(tmp_path, tiny_model, editor_of()) as service:
+        yield service

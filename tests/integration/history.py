@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from app.batches import repository as batches
+from app.batches.models import EditBatch
 from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
@@ -45,7 +47,21 @@ class History:
                 now=self.clock(),
             )
 
-    def accept(self, edit_id: str, *, subject: str = "", method: str = "memit") -> str:
+    def open_batch(self, batch_id: str, *, atomic: bool) -> str:
+        """A batch to accept edits into."""
+        with self.database.write() as session:
+            batches.add(session, EditBatch(id=batch_id, atomic=atomic, created_at=self.clock()))
+        return batch_id
+
+    def accept(
+        self,
+        edit_id: str,
+        *,
+        subject: str = "",
+        method: str = "memit",
+        batch_id: str | None = None,
+        dry_run: bool = False,
+    ) -> str:
         """Accept an edit; each has a subject of its own unless one is given."""
         subject = subject or f"Subject of {edit_id}"
         text = EditText(subject, f"{subject} is", "{} is", "target")
@@ -64,6 +80,8 @@ class History:
                 force=False,
                 status=EditStatus.ACCEPTED,
                 text_digest=text.digest(SALT),
+                batch_id=batch_id,
+                dry_run=dry_run,
             )
             edits.add(session, edit, text, salt=SALT)
         return edit_id

@@ -44,8 +44,11 @@ def test_values_that_break_encoders_are_refused_by_name(
         (b'{"subject": "' + b"x" * 5_000_000 + b'"}', 413),
     ],
 )
-def test_bodies_that_are_no_edit_are_refused(client: TestClient, body: bytes, status: int) -> None:
-    response = _post(client, body)
+@pytest.mark.parametrize("path", ["/v1/edits", "/v1/edit-batches"])
+def test_bodies_that_are_no_edit_are_refused(
+    client: TestClient, body: bytes, status: int, path: str
+) -> None:
+    response = _post(client, body, path)
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["error"]["message"]

@@ -4,7 +4,9 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
+from app.edits.models import EditStatus
 from app.ledger import service as ledger
+from app.operations.service import try_out
 from app.snapshots.service import add_label
 from tests.integration.history import History
 
@@ -20,25 +22,25 @@ def test_upgrading_twice_changes_nothing(history: History) -> None:
 
 
 def test_a_ledger_from_before_snapshots_is_kept_guarded_and_may_record_them(
-    empty_database: Database,
+    history: History,
 ) -> None:
-    upgrade(empty_database, "0001")
-    history = History(empty_database)
+    database = history.database
     history.edit("a", "b")
-    upgrade(empty_database)
-    with empty_database.write() as session:
+    downgrade(database, "0001")
+    upgrade(database)
+    with database.write() as session:
         add_label(session, 1, "release", "digest", actor="client", now=history.clock())
     history.edit("c")
-    with empty_database.read() as session:
+    with database.read() as session:
         verdict = ledger.check(session)
     assert (verdict.ok, verdict.entries) == (True, 7)
     for write in ("UPDATE ledger_entries SET actor = 'x'", "DELETE FROM ledger_entries"):
         with (
             pytest.raises(DatabaseError, match="never changed or removed"),
-            empty_database.write() as session,
+            database.write() as session,
         ):
             session.execute(text(write))
-    with pytest.raises(IntegrityError), empty_database.write() as session:
+    with pytest.raises(IntegrityError), database.write() as session:
         session.execute(
             text("INSERT INTO ledger_entries VALUES (7, 'forged', '{}', 'x', 'now', 'x', 'x')")
         )
@@ -55,3 +57,29 @@ def test_migrations_run_up_down_and_up_again_with_data(history: History) -> None
     assert drift(history.database) == []
     with history.database.read() as session:
         assert ledger.check(session).ok
+
+
+def test_what_was_tried_is_withdrawn_where_nobody_knows_of_trying(history: History) -> None:
+    history.accept("a", dry_run=True)
+    history.claim()
+    with history.database.write() as session:
+        try_out(session, "a", now=history.clock(), actor="worker", report={})
+    downgrade(history.database, "0001")
+    with history.database.read() as session:
+        both = text("SELECT status FROM operations UNION ALL SELECT status FROM edits")
+        assert session.scalars(both).all() == ["cancelled"] * 2
+    upgrade(history.database)
+    assert history.status("a") is EditStatus.CANCELLED
+    assert drift(history.database) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE operations SET status = 'nonsense'", "UPDATE edits SET status = 'nonsense'"],
+)
+def test_a_status_that_nobody_knows_is_refused_by_the_database(
+    history: History, statement: str
+) -> None:
+    history.accept("a")
+    with pytest.raises(IntegrityError), history.database.write() as session:
+        session.execute(text(statement))

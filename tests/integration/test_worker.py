@@ -1,194 +1,25 @@
 """The worker on real parts: a tiny model, a real database and a real queue."""
 
-import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
-import torch
-from sqlalchemy.orm import Session
-from torch import Tensor
 
-from app.clock import utc_now
-from app.database.database import Database
-from app.database.migration import upgrade
 from app.edits import repository as edits
-from app.edits.models import Edit as StoredEdit
 from app.edits.models import EditStatus
 from app.edits.report import EditReport
-from app.edits.text import EditText
-from app.operations.models import OperationKind
-from app.operations.service import accept
-from app.queue.embedded import EmbeddedValkey
-from app.queue.redis_doorbell import RedisDoorbell
-from app.resident.history import History
-from app.resident.resident import Resident
-from app.resident.snapshots import Snapshots
 from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.service import record_base
-from app.worker.execution import Execution
-from app.worker.lease import Lease
-from app.worker.process import ProcessId
-from app.worker.worker import Worker
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 from editing_core.edit import Edit
-from editing_core.editor import Editor
 from editing_core.energy import hyperspherical_energy
-from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers, default_recipe
-from editing_core.recipe import Recipe
-from editing_core.statistics import collect
+from editing_core.preparation import default_layers
+from tests.integration.worker_service import BROKEN, WAIT_S, EditorFactory, Service
 from tests.waiting import wait_until
-
-_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
-_WAIT_S = 60.0
-_BROKEN = "rome"  # stands for a method with a bug
-
-
-class _Broken(LowRank):
-    """A rule with a bug that nobody foresaw."""
-
-    def adjusted_keys(self, _problem: LayerProblem, _recipe: Recipe) -> Tensor:
-        raise ZeroDivisionError
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@dataclass(frozen=True)
-class Service:
-    """What a worker needs, around one database."""
-
-    database: Database
-    doorbell: RedisDoorbell
-    history: History
-    resident: Resident
-    worker: Worker
-
-    def submit(self, subject: str, **details: str) -> str:
-        with self.database.write() as session:
-            edit_id = self.accept(session, subject, **details)
-        self.doorbell.ring(edit_id)
-        return edit_id
-
-    def accept(
-        self,
-        session: Session,
-        subject: str,
-        *,
-        method: str = "alphaedit+sphere",
-        prompt: str = "The capital of {} is",
-        target: str = "Rome",
-    ) -> str:
-        edit_id, salt = f"edit_{secrets.token_hex(4)}", "00" * 16
-        text = EditText(subject, prompt, prompt, target)
-        accept(
-            session,
-            id=edit_id,
-            kind=OperationKind.EDIT,
-            details={"method": method, "text_digest": text.digest(salt)},
-            actor="client",
-            now=utc_now(),
-        )
-        edit = StoredEdit(
-            id=edit_id,
-            method=method,
-            force=True,
-            status=EditStatus.ACCEPTED,
-            text_digest=text.digest(salt),
-        )
-        edits.add(session, edit, text, salt=salt)
-        return edit_id
-
-    def ended(self, edit_id: str) -> StoredEdit:
-        def has_ended() -> bool:
-            return self._edit(edit_id).status not in (EditStatus.ACCEPTED, EditStatus.RUNNING)
-
-        wait_until(has_ended, _WAIT_S, what="the end of the edit")
-        return self._edit(edit_id)
-
-    def _edit(self, edit_id: str) -> StoredEdit:
-        with self.database.read() as session:
-            return edits.get(session, edit_id)
-
-
-@pytest.fixture(scope="module")
-def editor_of(tiny_model: LoadedModel) -> Callable[[], Editor]:
-    statistics = collect(tiny_model, default_layers(tiny_model), _TEXT)
-    recipe = default_recipe(tiny_model, statistics)
-    plans = {**PLANS, _BROKEN: Plan(_Broken(), "none")}
-    return lambda: Editor(tiny_model, recipe, statistics, plans)
-
-
-@pytest.fixture
-def service(
-    tmp_path: Path, tiny_model: LoadedModel, editor_of: Callable[[], Editor]
-) -> Iterator[Service]:
-    database = Database(f"sqlite:///{tmp_path / 'errata.db'}")
-    upgrade(database)
-    valkey = EmbeddedValkey(tmp_path / "data")
-    valkey.start()
-    doorbell = RedisDoorbell(valkey.address)
-    weight_of, model = tiny_model.architecture.weight_of, tiny_model.model
-    base = {layer: weight_of(model, layer) for layer in default_layers(tiny_model)}
-    with database.write() as session:
-        record_base(
-            session,
-            model="tiny",
-            model_digest=tiny_model.digest,
-            recipe_digest="",
-            weights_digest=weights_digest(base),
-            actor="worker",
-            now=utc_now(),
-        )
-    artefacts = ArtefactStore(tmp_path / "artefacts")
-    snapshots = Snapshots(
-        database, ArtefactStore(tmp_path / "snapshots"), base, every=2, kept=1, clock=utc_now
-    )
-    history = History(database, artefacts, base, snapshots)
-    resident = Resident(tiny_model, history.materialise, revision=0, weights=history.recover())
-    lease = Lease(database, silence_s=5.0, process=ProcessId.own())
-    execution = Execution(
-        database,
-        lease,
-        artefacts,
-        history,
-        resident,
-        editor_of(),
-        clock=utc_now,
-        actor="worker",
-        snapshots=snapshots,
-    )
-    worker = Worker(
-        database,
-        lease,
-        doorbell,
-        execution,
-        batch_size=4,
-        poll_s=0.5,
-        clock=utc_now,
-        actor="worker",
-    )
-    worker.start()
-    yield Service(database, doorbell, history, resident, worker)
-    worker.stop()
-    valkey.stop()
-    database.close()
 
 
 def test_an_edit_that_breaks_the_worker_is_given_up_and_the_next_one_commits(
     service: Service,
 ) -> None:
-    broken = service.submit("France", method=_BROKEN)
+    broken = service.submit("France", method=BROKEN)
     fine = service.submit("Italy")
     assert service.ended(fine).status is EditStatus.COMMITTED
     dead = service.ended(broken)
@@ -201,7 +32,7 @@ def test_a_second_edit_of_a_fact_takes_the_place_of_the_first(service: Service) 
     second = service.ended(service.submit("  FRANCE ", target="Paris"))
     assert (second.status, second.supersedes) == (EditStatus.COMMITTED, first)
     assert service.ended(first).status is EditStatus.SUPERSEDED
-    wait_until(lambda: list(service.history.head.live) == [second.id], _WAIT_S)
+    wait_until(lambda: list(service.history.head.live) == [second.id], WAIT_S)
     assert list(service.history.head.keys) == [second.id]
 
 
@@ -228,7 +59,7 @@ def test_facts_of_one_subject_may_be_solved_together(service: Service) -> None:
 
 
 def test_a_second_fact_of_a_subject_is_solved_beside_the_first(
-    service: Service, tiny_model: LoadedModel, editor_of: Callable[[], Editor]
+    service: Service, tiny_model: LoadedModel, editor_of: EditorFactory
 ) -> None:
     prompts = ("The capital of {} is", "{} is a part of")
     ids = [service.ended(service.submit("France", prompt=prompt)).id for prompt in prompts]
@@ -265,7 +96,7 @@ def test_what_is_served_and_what_is_recorded_are_the_same_weights(service: Servi
     for subject in ("France", "Italy", "Spain"):
         assert service.ended(service.submit(subject)).status is EditStatus.COMMITTED
     head = 3
-    wait_until(lambda: service.resident.head == head, _WAIT_S)
+    wait_until(lambda: service.resident.head == head, WAIT_S)
     with service.database.read() as session:
         recorded = {n: revisions.get(session, n).weights_digest for n in range(head + 1)}
     for number, digest in recorded.items():

@@ -51,6 +51,14 @@ def test_a_label_can_be_rolled_back_to(errata: Run, server: str) -> None:
     assert "gets the label before-the-change" in errata("log", "--limit", "5").stdout
 
 
+def test_a_dry_run_is_computed_and_changes_nothing(errata: Run, server: str) -> None:
+    before = httpx2.get(f"{server}/v1/revisions/head").json()
+    tried = answer(errata, "edit", *EDIT, "--target", "Dutch", "--method", "memit", "--dry-run")
+    assert (tried["status"], tried["revision"]) == ("tried", None)
+    assert tried["report"]["after"]["p_target"] != tried["report"]["before"]["p_target"]
+    assert httpx2.get(f"{server}/v1/revisions/head").json() == before
+
+
 def test_the_log_shows_the_newest_entries_in_order(errata: Run) -> None:
     everything = answer(errata, "log", "--limit", "1000")
     assert [entry["index"] for entry in everything] == list(range(len(everything)))
@@ -79,6 +87,7 @@ def test_an_edit_need_not_be_waited_for(errata: Run) -> None:
         (("rollback", "999"), "999"),
         (("rollback", "nowhere"), "'nowhere'"),
         (("snapshot", "7"), "label"),
+        (("requeue", "edit_0"), "edit_0"),
         (("ask", "Rome", "--revision", "999"), "999"),
         (("ask", "Rome", "--max-tokens", "100000"), "context"),
     ],

@@ -51,6 +51,11 @@ def drawn(thing: object) -> str:
         ("operation", {"kind": "edit", "id": "edit_1"}, "accepted edit_1"),
         (
             "operation",
+            {"kind": "edit", "id": "edit_1", "seq": 9, "former_seq": 2},
+            "accepted again edit_1",
+        ),
+        (
+            "operation",
             {"kind": "rollback", "id": "rollback_1", "to_revision": 0},
             "accepted rollback_1 to revision 0",
         ),
@@ -72,6 +77,22 @@ def test_an_edit_is_told_with_its_numbers_once_it_has_some() -> None:
     assert "committed as revision 4" in shown
     assert "0.2500" in shown
     assert "0.9000" in shown
+
+
+def test_an_edits_gates_are_shown_with_what_they_allow() -> None:
+    moment = {"p_target": 0.25, "rank_target": 2, "argmax": " C"}
+    gates = [
+        {"name": "target_said", "measured": 0.5, "allowed": 1.0, "passed": False},
+        {"name": "earlier_kept", "measured": None, "allowed": 0.75, "passed": True},
+    ]
+    shown = drawn(edit_table(edit(report={"before": moment, "after": moment, "gates": gates})))
+    target, earlier = (
+        next(line for line in shown.splitlines() if name in line)
+        for name in ("target_said", "earlier_kept")
+    )
+    assert all(part in target for part in ("0.5", "1", "failed"))
+    assert all(part in earlier for part in ("—", "0.75"))
+    assert "failed" not in earlier
 
 
 def test_a_rejected_edit_is_told_with_its_reason() -> None:

@@ -1,0 +1,43 @@
+"""Batches: post corrections together and see what became of them."""
+
+from fastapi import APIRouter, Response
+
+from app.batches import repository, service
+from app.batches.schemas import EditBatchRequest, EditBatchResource
+from app.edits.endpoints import DryRun, IdempotencyKey
+from app.problems import common_responses
+from app.services import ActorDep, Services, ServicesDep
+from app.text import IdPath
+
+router = APIRouter(
+    prefix="/v1/edit-batches",
+    tags=["edits"],
+    responses=common_responses(400, 404, 413, 422, 503),
+)
+
+
+@router.post("", status_code=202)
+def create_batch(
+    body: EditBatchRequest,
+    services: ServicesDep,
+    actor: ActorDep,
+    response: Response,
+    dry_run: DryRun = False,
+    idempotency_key: IdempotencyKey = None,
+) -> EditBatchResource:
+    """Accept corrections together; the worker computes them in their turn."""
+    batch_id = service.submit(services, body, dry_run=dry_run, key=idempotency_key, actor=actor)
+    response.headers["Location"] = f"/v1/edit-batches/{batch_id}"
+    return _resource(services, batch_id)
+
+
+@router.get("/{batch_id}")
+def get_batch(batch_id: IdPath, services: ServicesDep) -> EditBatchResource:
+    """A batch with its edits and their reports."""
+    return _resource(services, batch_id)
+
+
+def _resource(services: Services, batch_id: str) -> EditBatchResource:
+    with services.database.read() as session:
+        batch = repository.get(session, batch_id)
+        return EditBatchResource.of(batch, repository.edits_of(session, batch_id))

@@ -1,0 +1,80 @@
+"""Accepting batches: all of their edits in one transaction, one after the other in the order."""
+
+from collections.abc import Sequence
+
+from app.batches import repository
+from app.batches.models import EditBatch
+from app.batches.schemas import EditBatchRequest
+from app.edits import repository as edits
+from app.edits.service import Draft, body_of, draft_of, store
+from app.edits.text import fact_digest
+from app.errors import InvalidField
+from app.operations import idempotency
+from app.services import Services
+from editing_core.methods import plan_named
+
+
+def submit(
+    services: Services, request: EditBatchRequest, *, dry_run: bool, key: str | None, actor: str
+) -> str:
+    """Accept a batch, or find the one this idempotency key already stands for; its id.
+
+    Raises:
+        InvalidField: One of its edits is unusable, or they cannot be solved together though they
+            must; the field names which.
+        IdempotencyMismatch: The key stands for something else.
+    """
+    drafts = _drafts(services, request, dry_run=dry_run)
+    if request.atomic:
+        _check_solvable_together(drafts)
+    asked = [body_of(edit, dry_run=dry_run) for edit in request.edits]
+    digest = idempotency.body_digest({"edits": asked, "atomic": request.atomic})
+    with services.database.write() as session:
+        known = idempotency.recall(session, key, digest)
+        if known is not None:
+            batch_id = edits.get(session, known).batch_id
+            assert batch_id is not None  # noqa: S101 - the digest is a batch's
+            return batch_id
+        batch = EditBatch(
+            id=services.new_id("batch"), atomic=request.atomic, created_at=services.clock()
+        )
+        repository.add(session, batch)
+        ids = [store(services, session, draft, batch=batch, actor=actor) for draft in drafts]
+        idempotency.keep(session, key, digest, ids[0], now=services.clock())
+    services.doorbell.ring(ids[0])
+    return batch.id
+
+
+def _drafts(services: Services, request: EditBatchRequest, *, dry_run: bool) -> list[Draft]:
+    drafts = []
+    for index, edit in enumerate(request.edits):
+        try:
+            drafts.append(draft_of(services, edit, dry_run=dry_run))
+        except InvalidField as error:
+            raise InvalidField(f"edits[{index}].{error.field}", error.message) from error
+    return drafts
+
+
+def _check_solvable_together(drafts: Sequence[Draft]) -> None:
+    method, facts = drafts[0].method, dict[str, int]()
+    if len(drafts) > 1 and not plan_named(method).rule.separable:
+        raise InvalidField(
+            "edits[0].method",
+            f"{method} changes a matrix as a whole, so that its edits could not be undone one by "
+            "one if they came as one revision; choose another method, or send atomic: false",
+        )
+    for index, draft in enumerate(drafts):
+        if draft.method != method:
+            raise InvalidField(
+                f"edits[{index}].method",
+                f"{draft.method} differs from {method} of edits[0]; edits of an atomic batch are "
+                "solved together and must have one method",
+            )
+        fact = fact_digest(draft.text.subject, draft.text.template)
+        if fact in facts:
+            raise InvalidField(
+                f"edits[{index}].prompt",
+                f"states the same fact as edits[{facts[fact]}]; an atomic batch may state a fact "
+                "once",
+            )
+        facts[fact] = index

@@ -1,0 +1,168 @@
+"""What a delta does to the model beyond the facts it was made for."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from math import exp
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from app.resident.history import History
+from app.resident.resident import Resident
+from editing_core.edit import SLOT
+from editing_core.energy import hyperspherical_energy
+from editing_core.evaluation.perplexity import mean_loss
+from editing_core.preparation import bundled_text
+from editing_core.probe import score
+
+_ANY = "the"  # a target to score canaries with; only what they are continued with is read
+_CHARACTERS_A_TOKEN = 8  # of reference text to tokenise, and some to spare
+_MOST_LOSS = 700.0  # exp of more leaves the floats
+
+
+@dataclass(frozen=True)
+class Effects:
+    """One number for each thing that must not suffer; those of a broken model may be NaN.
+
+    Attributes:
+        not_finite: How many entries of the matrices, and scores of the edits, are no numbers.
+        delta_norm: Largest ‖W' − W‖ / ‖W‖ of an edited matrix (Frobenius), W being the head's.
+        canaries_kept: Share of canaries that are continued as the base does.
+        earlier_kept: Share of sampled earlier edits, true before, that are still true; None
+            where there is none.
+        energy_drift: Largest |HE(W') / HE(W0) − 1| of an edited matrix, W0 being the base's.
+        perplexity_ratio: Perplexity on reference text, relative to the base's.
+    """
+
+    not_finite: int
+    delta_norm: float
+    canaries_kept: float
+    earlier_kept: float | None
+    energy_drift: float
+    perplexity_ratio: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A state of the model that may become the next revision.
+
+    Attributes:
+        model: The model in that state; nobody else sees it.
+        before: The head's edited matrices, layer → (d_out, d_in).
+        after: Its own.
+        energies: Layer → hyperspherical energy of its own.
+        logprobs: What it makes of the prompts of the edits that are in it.
+        removed: Ids of live edits that are no longer in it.
+    """
+
+    model: PreTrainedModel
+    before: Mapping[int, Tensor]
+    after: Mapping[int, Tensor]
+    energies: Mapping[int, float]
+    logprobs: Sequence[float]
+    removed: Collection[str]
+
+
+class EffectGauge:
+    """Measures the effects of candidates on one history; what it needs of the base, it asks once.
+
+    Args:
+        history: Knows the live edits and the base.
+        resident: Makes models of weights.
+        earlier_sample: Most live edits that are asked again.
+        perplexity_tokens: Length of the reference text.
+    """
+
+    def __init__(
+        self, history: History, resident: Resident, *, earlier_sample: int, perplexity_tokens: int
+    ) -> None:
+        self._history, self._resident = history, resident
+        self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
+        self._canaries = bundled_text("canaries").splitlines()
+        self._reference = bundled_text("reference")[: perplexity_tokens * _CHARACTERS_A_TOKEN]
+
+    def measure(self, candidate: Candidate) -> Effects:
+        """Everything the gates of a whole batch compare."""
+        base = self._base
+        said = self._continuations(candidate.model)
+        kept = sum(old == new for old, new in zip(base.continuations, said, strict=True))
+        loss = self._loss(candidate.model)
+        return Effects(
+            not_finite=_count_not_finite(candidate),
+            delta_norm=_largest(
+                float((after.float() - before.float()).norm() / before.float().norm())
+                for before, after in _pairs(candidate)
+            ),
+            canaries_kept=kept / len(self._canaries),
+            earlier_kept=self._earlier_kept(candidate),
+            energy_drift=_largest(
+                abs(energy / base.energies[layer] - 1)
+                for layer, energy in candidate.energies.items()
+            ),
+            perplexity_ratio=exp(min(loss - base.loss, _MOST_LOSS)),
+        )
+
+    def _earlier_kept(self, candidate: Candidate) -> float | None:
+        sample, tokenizer = self._earlier(candidate.removed), self._resident.tokenizer
+        with self._resident.view() as head:
+            before = score(head.model, tokenizer, sample)
+        held = [item for item, found in zip(sample, before, strict=True) if found.match]
+        if not held:
+            return None
+        after = score(candidate.model, tokenizer, held)
+        return sum(found.match for found in after) / len(held)
+
+    def _earlier(self, removed: Collection[str]) -> list[tuple[str, str]]:
+        """Prompts and targets of live edits, drawn anew for each revision, the same each time."""
+        head = self._history.head
+        texts = {
+            id: edit.text
+            for id, edit in head.live.items()
+            if id not in removed and edit.text is not None
+        }
+        drawn = sorted(texts, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
+        return [
+            (texts[id].template.replace(SLOT, texts[id].subject), texts[id].target)
+            for id in drawn[: self._earlier_sample]
+        ]
+
+    def _continuations(self, model: PreTrainedModel) -> list[str]:
+        items = [(prompt, _ANY) for prompt in self._canaries]
+        return [found.argmax for found in score(model, self._resident.tokenizer, items)]
+
+    def _loss(self, model: PreTrainedModel) -> float:
+        return mean_loss(model, self._resident.tokenizer, self._reference, tokens=self._tokens)
+
+    @cached_property
+    def _base(self) -> "_Base":
+        model = self._resident.shadow(self._history.base)
+        energies = {
+            layer: hyperspherical_energy(weight) for layer, weight in self._history.base.items()
+        }
+        return _Base(self._continuations(model), self._loss(model), energies)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the unedited model says and is."""
+
+    continuations: Sequence[str]
+    loss: float
+    energies: Mapping[int, float]
+
+
+def _pairs(candidate: Candidate) -> list[tuple[Tensor, Tensor]]:
+    return [(candidate.before[layer], after) for layer, after in candidate.after.items()]
+
+
+def _count_not_finite(candidate: Candidate) -> int:
+    entries = sum(int((~torch.isfinite(after)).sum()) for after in candidate.after.values())
+    return entries + int((~torch.tensor(candidate.logprobs).isfinite()).sum())
+
+
+def _largest(numbers: Iterable[float]) -> float:
+    """The largest, and NaN if there is one: Python's own ``max`` may pass it over."""
+    return float(torch.tensor(list(numbers), dtype=torch.float64).max())

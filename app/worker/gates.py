@@ -1,0 +1,89 @@
+"""Gates: the checks a delta must pass before it may be committed."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from app.edits.limits import Limits
+from app.edits.report import GateReport
+from app.worker.effects import Effects
+from app.worker.measuring import Measurement
+
+# gate → why an edit that fails it is rejected
+_REASONS = {
+    "not_finite": "gate_not_finite",
+    "delta_norm": "gate_delta_too_large",
+    "target_said": "gate_target_not_reached",
+    "target_p": "gate_target_not_reached",
+    "neighbours_kept": "gate_neighbours_not_kept",
+    "canaries_kept": "gate_canaries_not_kept",
+    "earlier_kept": "gate_earlier_edits_not_kept",
+    "energy_drift": "gate_energy_drifted",
+    "perplexity_ratio": "gate_perplexity_too_high",
+}
+# What these say is the edit's own doing; the others measure all of a batch at once.
+_OF_ONE_EDIT = frozenset({"target_said", "target_p", "neighbours_kept"})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Every gate an edit came to, passed or not, in the order they count."""
+
+    gates: tuple[GateReport, ...]
+
+    @property
+    def reason(self) -> str | None:
+        """Why the edit must be rejected, by the first gate that it failed; None if it may pass."""
+        return next((_REASONS[gate.name] for gate in self.gates if not gate.passed), None)
+
+    @property
+    def blames_the_batch(self) -> bool:
+        """Whether a gate failed that other edits of the batch may have failed for it."""
+        return any(not gate.passed and gate.name not in _OF_ONE_EDIT for gate in self.gates)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that was measured are numbers."""
+        return all(gate.passed for gate in self.gates if gate.name == "not_finite")
+
+
+def judge(before: Measurement, after: Measurement, effects: Effects, limits: Limits) -> Judgement:
+    """Hold what was measured against the limits.
+
+    Args:
+        before: What the head says around the edit.
+        after: What the model says with the edit's batch.
+        effects: What the batch does besides.
+        limits: What this edit is held to.
+    """
+    said, p, kept = after.prompt.said, after.prompt.p, _share_kept(before, after)
+    return Judgement(
+        (
+            _at_most("not_finite", effects.not_finite, 0),
+            _at_most("delta_norm", effects.delta_norm, limits.delta_norm),
+            _at_least("target_said", said, limits.target_said),
+            _at_least("target_p", p, limits.target_p),
+            _at_least("neighbours_kept", kept, limits.neighbours_kept),
+            _at_least("canaries_kept", effects.canaries_kept, limits.canaries_kept),
+            _at_least("earlier_kept", effects.earlier_kept, limits.earlier_kept),
+            _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
+            _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
+        )
+    )
+
+
+def _share_kept(before: Measurement, after: Measurement) -> float | None:
+    pairs = list(zip(before.neighbours, after.neighbours, strict=True))
+    return sum(old.argmax == new.argmax for old, new in pairs) / len(pairs) if pairs else None
+
+
+def _at_most(name: str, measured: float, allowed: float) -> GateReport:
+    return _gate(name, measured, allowed, measured <= allowed)  # NaN is no pass
+
+
+def _at_least(name: str, measured: float | None, allowed: float) -> GateReport:
+    return _gate(name, measured, allowed, measured is None or measured >= allowed)
+
+
+def _gate(name: str, measured: float | None, allowed: float, passed: bool) -> GateReport:
+    shown = None if measured is None or not isfinite(measured) else measured
+    return GateReport(name=name, measured=shown, allowed=allowed, passed=passed)

@@ -1,0 +1,82 @@
+"""From claimed edits to a task: their words, what the head says of them, what they supersede."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.batches import repository as batches
+from app.database.database import Database
+from app.edits import repository as edits
+from app.edits.limits import Limits
+from app.edits.models import Edit as StoredEdit
+from app.edits.report import EditReport
+from app.edits.text import EditText
+from app.resident.resident import Resident
+from app.worker.measuring import Measurement, measure
+from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit
+from editing_core.edit import Edit
+
+_MOST_BESIDE = 8  # live edits of a subject that a new one is solved beside: bounds its cost
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Reads what claimed edits ask for.
+
+    Attributes:
+        limits: What the operator's gates allow.
+    """
+
+    database: Database
+    resident: Resident
+    limits: Limits
+
+    def task(self, ids: Sequence[str]) -> tuple[Task, list[Rejection]]:
+        """What is to be solved, and those for whom there is nothing to do.
+
+        An atomic batch is taken as a whole: what is true already is solved with the rest, for it
+        might not stay true; if an edit's words were erased, all are rejected.
+        """
+        with self.database.read() as session:
+            stored = [edits.get(session, id) for id in ids]
+            texts = {edit.id: edits.text_of(session, edit.id) for edit in stored}
+            atomic = bool(batches.atomic_among(session, stored[:1]))
+            superseded = {
+                id: edits.live_edit_of_fact(session, text.subject, text.template)
+                for id, text in texts.items()
+                if text is not None
+            }
+        rejected = [Rejection(id, "erased") for id, text in texts.items() if text is None]
+        present = [(edit, text) for edit in stored if (text := texts[edit.id]) is not None]
+        if atomic and rejected:
+            rejected += [Rejection(edit.id, BATCH_REJECTED) for edit, _ in present]
+            present = []
+        requests = []
+        for edit, text, before in self._measured(present):
+            if before.prompt.match and not (edit.force or atomic):
+                report = EditReport(before=before.standing)
+                rejected.append(Rejection(edit.id, "already_true", report))
+            else:
+                limits = self.limits.tightened(edit.gates)
+                requests.append(Request(edit.id, text, before, superseded[edit.id], limits))
+        task = Task(tuple(requests), stored[0].method, atomic, stored[0].dry_run)
+        return task, rejected
+
+    def beside(self, task: Task) -> list[Edit]:
+        """Live edits of the subjects of a task that none of its edits supersedes."""
+        superseded = {r.supersedes for r in task.requests if r.supersedes is not None}
+        with self.database.read() as session:
+            return [
+                core_edit(id, text)
+                for subject in sorted({request.text.subject for request in task.requests})
+                for id, text in edits.live_edits_of_subject(
+                    session, subject, but=superseded, limit=_MOST_BESIDE
+                ).items()
+                if text.subject == subject  # in other letters it has another key
+            ]
+
+    def _measured(
+        self, present: Sequence[tuple[StoredEdit, EditText]]
+    ) -> list[tuple[StoredEdit, EditText, Measurement]]:
+        with self.resident.view() as view:
+            found = measure(view.model, self.resident.tokenizer, [text for _, text in present])
+        return [(edit, text, before) for (edit, text), before in zip(present, found, strict=True)]

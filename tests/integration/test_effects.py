@@ -1,0 +1,89 @@
+"""What a delta does besides, measured on a tiny model with known changes of its weights."""
+
+from collections.abc import Collection, Mapping
+from math import isnan
+
+import pytest
+from torch import Tensor
+
+from app.edits.models import EditStatus
+from app.worker.effects import Candidate, EffectGauge, Effects
+from editing_core.energy import hyperspherical_energy
+from tests.integration.worker_service import WAIT_S, Service
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def gauge(service: Service) -> EffectGauge:
+    return EffectGauge(service.history, service.resident, earlier_sample=4, perplexity_tokens=32)
+
+
+def _candidate(
+    service: Service,
+    after: Mapping[int, Tensor],
+    *,
+    logprobs: tuple[float, ...] = (-1.0,),
+    removed: Collection[str] = (),
+) -> Candidate:
+    return Candidate(
+        model=service.resident.shadow(after),
+        before=service.history.base,
+        after=after,
+        energies={layer: hyperspherical_energy(weight) for layer, weight in after.items()},
+        logprobs=logprobs,
+        removed=removed,
+    )
+
+
+def test_the_base_itself_has_no_effects(service: Service, gauge: EffectGauge) -> None:
+    assert gauge.measure(_candidate(service, service.history.base)) == Effects(
+        not_finite=0,
+        delta_norm=0.0,
+        canaries_kept=1.0,
+        earlier_kept=None,
+        energy_drift=0.0,
+        perplexity_ratio=1.0,
+    )
+
+
+def test_the_largest_change_of_any_matrix_counts(service: Service, gauge: EffectGauge) -> None:
+    changed = dict(service.history.base)
+    first, *_, last = sorted(changed)
+    changed[first] = changed[first] * 1.25
+    changed[last] = changed[last] * 0.5
+    found = gauge.measure(_candidate(service, changed))
+    assert found.delta_norm == pytest.approx(0.5)
+    assert found.energy_drift == pytest.approx(0.0, abs=1e-9)  # directions are as they were
+
+
+def test_a_ruined_model_loses_canaries_perplexity_and_energy(
+    service: Service, gauge: EffectGauge
+) -> None:
+    ruined = {layer: weight.abs() * 30 for layer, weight in service.history.base.items()}
+    found = gauge.measure(_candidate(service, ruined))
+    assert found.canaries_kept < 0.5
+    assert found.perplexity_ratio > 1.5
+    assert found.energy_drift > 0.05
+
+
+def test_every_entry_and_score_that_is_no_number_is_counted(
+    service: Service, gauge: EffectGauge
+) -> None:
+    broken = {layer: weight.clone() for layer, weight in service.history.base.items()}
+    next(iter(broken.values()))[0, :3] = float("inf")
+    found = gauge.measure(_candidate(service, broken, logprobs=(-1.0, float("nan"))))
+    assert found.not_finite == 4
+    assert isnan(found.perplexity_ratio)
+    assert not found.delta_norm <= 1e9
+
+
+def test_an_earlier_edit_that_is_undone_is_not_kept(service: Service, gauge: EffectGauge) -> None:
+    known = {"subject": "France", "prompt": "{} is a part of", "target": "France"}
+    id = service.submit(**known, method="ft")  # takes hold even in a random model
+    assert service.ended(id).status is EditStatus.COMMITTED
+    wait_until(lambda: list(service.history.head.live) == [id], WAIT_S, what="the new head")
+    head = service.history.head.weights.materialise()
+    ruined = {layer: -weight for layer, weight in head.items()}
+    assert gauge.measure(_candidate(service, head)).earlier_kept == 1.0
+    assert gauge.measure(_candidate(service, ruined)).earlier_kept == 0.0
+    assert gauge.measure(_candidate(service, ruined, removed=[id])).earlier_kept is None

@@ -1,0 +1,217 @@
+"""The worker on real parts: a tiny model, a real database and a real queue."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from app.batches import repository as batches
+from app.batches.models import EditBatch
+from app.clock import utc_now
+from app.database.base import JsonObject
+from app.database.database import Database
+from app.database.migration import upgrade
+from app.edits import repository as edits
+from app.edits.models import Edit as StoredEdit
+from app.edits.models import EditStatus
+from app.edits.report import EditReport, GateReport
+from app.edits.text import EditText, Neighbour
+from app.operations.models import OperationKind
+from app.operations.service import accept
+from app.queue.embedded import EmbeddedValkey
+from app.queue.redis_doorbell import RedisDoorbell
+from app.resident.history import History
+from app.resident.resident import Resident
+from app.resident.snapshots import Snapshots
+from app.revisions import repository as revisions
+from app.revisions.artefacts import ArtefactStore
+from app.revisions.service import record_base
+from app.worker.effects import EffectGauge
+from app.worker.execution import Execution
+from app.worker.intake import Intake
+from app.worker.lease import Lease
+from app.worker.process import ProcessId
+from app.worker.worker import Worker
+from editing_core.digest import weights_digest
+from editing_core.editor import Editor
+from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
+from editing_core.model.loading import LoadedModel
+from editing_core.preparation import default_layers, default_recipe
+from editing_core.recipe import Recipe
+from editing_core.statistics import collect
+from tests.open_gates import OPEN_LIMITS
+from tests.waiting import wait_until
+
+BROKEN = "rome"  # stands for a method with a bug
+BATCH_SIZE = 4
+WAIT_S = 60.0
+
+_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
+
+
+class _Broken(LowRank):
+    """A rule with a bug that nobody foresaw."""
+
+    def adjusted_keys(self, _problem: LayerProblem, _recipe: Recipe) -> Tensor:
+        raise ZeroDivisionError
+
+
+class EditorFactory:
+    """Makes editors of one model; reads its key statistics once."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        self._statistics = collect(model, default_layers(model), _TEXT)
+        self._recipe = default_recipe(model, self._statistics)
+
+    def __call__(self) -> Editor:
+        """A new editor."""
+        plans = {**PLANS, BROKEN: Plan(_Broken(), "none")}
+        return Editor(self._model, self._recipe, self._statistics, plans)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a worker needs, around one database."""
+
+    database: Database
+    doorbell: RedisDoorbell
+    history: History
+    resident: Resident
+    worker: Worker
+
+    def submit(self, subject: str, **details: Any) -> str:
+        with self.database.write() as session:
+            edit_id = self.accept(session, subject, **details)
+        self.doorbell.ring(edit_id)
+        return edit_id
+
+    def accept(
+        self,
+        session: Session,
+        subject: str,
+        *,
+        method: str = "alphaedit+sphere",
+        prompt: str = "The capital of {} is",
+        target: str = "Rome",
+        neighbours: Sequence[str] = (),
+        force: bool = True,
+        gates: JsonObject | None = None,
+        dry_run: bool = False,
+        batch_id: str | None = None,
+    ) -> str:
+        edit_id, salt = f"edit_{secrets.token_hex(4)}", "00" * 16
+        near = tuple(Neighbour(prompt) for prompt in neighbours)
+        text = EditText(subject, prompt, prompt, target, neighbours=near)
+        accept(
+            session,
+            id=edit_id,
+            kind=OperationKind.EDIT,
+            details={"method": method, "text_digest": text.digest(salt)},
+            actor="client",
+            now=utc_now(),
+        )
+        edit = StoredEdit(
+            id=edit_id,
+            method=method,
+            force=force,
+            status=EditStatus.ACCEPTED,
+            text_digest=text.digest(salt),
+            gates=gates,
+            dry_run=dry_run,
+            batch_id=batch_id,
+        )
+        edits.add(session, edit, text, salt=salt)
+        return edit_id
+
+    def open_batch(self, session: Session, *, atomic: bool) -> str:
+        """A batch to accept edits into."""
+        batch = EditBatch(id=f"batch_{secrets.token_hex(4)}", atomic=atomic, created_at=utc_now())
+        batches.add(session, batch)
+        return batch.id
+
+    def ended(self, edit_id: str) -> StoredEdit:
+        def has_ended() -> bool:
+            return self._edit(edit_id).status not in (EditStatus.ACCEPTED, EditStatus.RUNNING)
+
+        wait_until(has_ended, WAIT_S, what="the end of the edit")
+        return self._edit(edit_id)
+
+    def gates(self, edit_id: str) -> dict[str, GateReport]:
+        """The gates an ended edit came to, by name."""
+        report = self.ended(edit_id).report
+        assert report is not None
+        return {gate.name: gate for gate in EditReport.model_validate(report).gates}
+
+    def head(self) -> tuple[int, str]:
+        """Number and weights of the newest revision in the ledger."""
+        with self.database.read() as session:
+            found = revisions.head(session)
+            assert found is not None
+            return found.number, found.weights_digest
+
+    def _edit(self, edit_id: str) -> StoredEdit:
+        with self.database.read() as session:
+            return edits.get(session, edit_id)
+
+
+@contextmanager
+def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Service]:
+    """A worker that lets every edit pass, unless the edit has limits of its own."""
+    database = Database(f"sqlite:///{folder / 'errata.db'}")
+    upgrade(database)
+    valkey = EmbeddedValkey(folder / "data")
+    valkey.start()
+    doorbell = RedisDoorbell(valkey.address)
+    weight_of = model.architecture.weight_of
+    base = {layer: weight_of(model.model, layer) for layer in default_layers(model)}
+    with database.write() as session:
+        record_base(
+            session,
+            model="tiny",
+            model_digest=model.digest,
+            recipe_digest="",
+            weights_digest=weights_digest(base),
+            actor="worker",
+            now=utc_now(),
+        )
+    artefacts = ArtefactStore(folder / "artefacts")
+    snapshots = Snapshots(
+        database, ArtefactStore(folder / "snapshots"), base, every=2, kept=1, clock=utc_now
+    )
+    history = History(database, artefacts, base, snapshots)
+    resident = Resident(model, history.materialise, revision=0, weights=history.recover())
+    lease = Lease(database, silence_s=5.0, process=ProcessId.own())
+    execution = Execution(
+        database,
+        lease,
+        artefacts,
+        history,
+        resident,
+        editor,
+        clock=utc_now,
+        actor="worker",
+        snapshots=snapshots,
+        intake=Intake(database, resident, OPEN_LIMITS),
+        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
+    )
+    worker = Worker(
+        database,
+        lease,
+        doorbell,
+        execution,
+        batch_size=BATCH_SIZE,
+        poll_s=0.5,
+        clock=utc_now,
+        actor="worker",
+    )
+    worker.start()
+    yield Service(database, doorbell, history, resident, worker)
+    worker.stop()
+    valkey.stop()
+    database.close()

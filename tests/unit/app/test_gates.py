@@ -1,0 +1,158 @@
+import json
+from dataclasses import replace
+from math import exp, log, nan
+
+import pytest
+
+from app.edits.limits import Limits, WantedLimits
+from app.errors import InvalidField
+from app.settings import Settings
+from app.worker.effects import Effects
+from app.worker.gates import Judgement, judge
+from app.worker.measuring import Measurement
+from editing_core.probe import Score
+
+LIMITS = Limits(
+    delta_norm=1.0,
+    target_said=1.0,
+    target_p=0.5,
+    neighbours_kept=0.5,
+    canaries_kept=0.5,
+    earlier_kept=0.75,
+    energy_drift=0.05,
+    perplexity_ratio=1.5,
+)
+HARMLESS = Effects(
+    not_finite=0,
+    delta_norm=1.0,
+    canaries_kept=0.5,
+    earlier_kept=0.75,
+    energy_drift=0.05,
+    perplexity_ratio=1.5,
+)
+
+
+def answer(argmax: str = "x", *, p: float = 0.5, said: float = 1.0) -> Score:
+    return Score(logprob=log(p), rank=1, argmax=argmax, said=said)
+
+
+def measured(prompt: Score | None = None, neighbours: str = "") -> Measurement:
+    return Measurement(prompt or answer(), (), tuple(answer(argmax) for argmax in neighbours))
+
+
+def judged(
+    *,
+    effects: Effects = HARMLESS,
+    prompt: Score | None = None,
+    neighbours: tuple[str, str] = ("", ""),
+    limits: Limits = LIMITS,
+) -> Judgement:
+    before, after = neighbours
+    return judge(measured(neighbours=before), measured(prompt, after), effects, limits)
+
+
+def failed(judgement: Judgement) -> list[str]:
+    return [gate.name for gate in judgement.gates if not gate.passed]
+
+
+def test_what_is_just_allowed_passes() -> None:
+    found = judged(prompt=answer(p=exp(log(0.5))), neighbours=("ab", "ax"))
+    assert (failed(found), found.reason) == ([], None)
+    assert not found.blames_the_batch
+    assert len(found.gates) == 9
+
+
+@pytest.mark.parametrize(
+    ("effects", "gate", "reason"),
+    [
+        (replace(HARMLESS, not_finite=1), "not_finite", "gate_not_finite"),
+        (replace(HARMLESS, delta_norm=1.01), "delta_norm", "gate_delta_too_large"),
+        (replace(HARMLESS, canaries_kept=0.49), "canaries_kept", "gate_canaries_not_kept"),
+        (replace(HARMLESS, earlier_kept=0.74), "earlier_kept", "gate_earlier_edits_not_kept"),
+        (replace(HARMLESS, energy_drift=0.051), "energy_drift", "gate_energy_drifted"),
+        (replace(HARMLESS, perplexity_ratio=1.6), "perplexity_ratio", "gate_perplexity_too_high"),
+    ],
+)
+def test_harm_to_the_model_blames_the_batch(effects: Effects, gate: str, reason: str) -> None:
+    found = judged(effects=effects)
+    assert (failed(found), found.reason) == ([gate], reason)
+    assert found.blames_the_batch
+    shown = next(shown for shown in found.gates if shown.name == gate)
+    assert shown.measured == getattr(effects, gate)
+    assert shown.allowed == getattr(LIMITS, gate, 0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "gate"),
+    [(answer(said=0.5), "target_said"), (answer(p=0.4), "target_p")],
+)
+def test_a_target_that_is_not_reached_is_the_edits_own_fault(prompt: Score, gate: str) -> None:
+    found = judged(prompt=prompt)
+    assert (failed(found), found.reason) == ([gate], "gate_target_not_reached")
+    assert not found.blames_the_batch
+
+
+def test_neighbours_are_compared_with_what_they_said_before() -> None:
+    found = judged(neighbours=("abc", "axy"))
+    assert (failed(found), found.reason) == (["neighbours_kept"], "gate_neighbours_not_kept")
+    shown = found.gates[4]
+    assert shown.measured == pytest.approx(1 / 3)
+    assert shown.allowed == 0.5
+    assert not found.blames_the_batch
+
+
+def test_where_there_is_nothing_to_keep_nothing_is_lost() -> None:
+    found = judged(effects=replace(HARMLESS, earlier_kept=None))
+    assert failed(found) == []
+    unmeasured = [gate.name for gate in found.gates if gate.measured is None]
+    assert unmeasured == ["neighbours_kept", "earlier_kept"]
+
+
+def test_what_is_no_number_fails_and_can_still_be_written_as_json() -> None:
+    broken = replace(HARMLESS, not_finite=7, perplexity_ratio=nan, energy_drift=nan)
+    found = judged(effects=broken, prompt=replace(answer(), logprob=nan))
+    assert failed(found) == ["not_finite", "target_p", "energy_drift", "perplexity_ratio"]
+    assert found.reason == "gate_not_finite"
+    assert not found.is_finite
+    json.dumps([gate.model_dump(mode="json") for gate in found.gates], allow_nan=False)
+
+
+def test_the_first_failed_gate_is_the_reason() -> None:
+    found = judged(effects=replace(HARMLESS, perplexity_ratio=9.0), prompt=answer(said=0.0))
+    assert failed(found) == ["target_said", "perplexity_ratio"]
+    assert found.reason == "gate_target_not_reached"
+    assert found.blames_the_batch
+
+
+def test_the_operators_limits_are_the_settings() -> None:
+    settings = Settings(gate_canaries_kept=0.25, gate_energy_drift=0.125)
+    limits = Limits.of(settings)
+    assert (limits.canaries_kept, limits.energy_drift) == (0.25, 0.125)
+    assert limits.model_dump() == {
+        name: getattr(settings, f"gate_{name}") for name in WantedLimits.model_fields
+    }
+
+
+def test_a_request_only_makes_limits_stricter() -> None:
+    wanted = WantedLimits(target_p=0.9, perplexity_ratio=1.1)
+    LIMITS.refuse_looser(wanted)
+    assert LIMITS.tightened(wanted.to_json()) == LIMITS.model_copy(
+        update={"target_p": 0.9, "perplexity_ratio": 1.1}
+    )
+    assert LIMITS.tightened(None) == LIMITS
+
+
+def test_a_limit_stored_before_the_operator_became_stricter_is_not_looser() -> None:
+    assert LIMITS.tightened({"target_p": 0.1, "perplexity_ratio": 9.0}) == LIMITS
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (WantedLimits(target_p=0.4), "0.4 is looser than this service allows; give at least 0.5"),
+        (WantedLimits(delta_norm=2), "2 is looser than this service allows; give at most 1"),
+    ],
+)
+def test_a_looser_limit_is_refused_with_both_numbers(wanted: WantedLimits, says: str) -> None:
+    with pytest.raises(InvalidField, match=says):
+        LIMITS.refuse_looser(wanted)
