@@ -104,7 +104,8 @@ class Lease:
         self._fence = None
 
     def _may_take(self, row: WriterLease) -> bool:
-        if row.holder is None or ProcessId.from_text(row.holder).is_gone:
+        holder = None if row.holder is None else ProcessId.from_text(row.holder)
+        if holder is None or holder == self._process or holder.is_gone:
             return True
         now, seen = self._monotonic(), (row.fence, row.beat)
         if self._seen is None or self._seen[0] != seen:

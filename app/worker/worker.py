@@ -79,7 +79,7 @@ class Worker:
                 self._execution.follow()
                 if lease is None:
                     self._stopping.wait(_FOLLOW_S)
-                elif not self._work_off_one_run(lease):
+                elif not self.work_off_one_run(lease):
                     self._doorbell.acknowledge()
                     self._doorbell.wait(self._poll_s)
             except LeaseLost as error:
@@ -93,7 +93,7 @@ class Worker:
                 _log.exception("run_failed")
                 self._stopping.wait(_RETRY_S)
 
-    def _work_off_one_run(self, lease: Lease) -> bool:
+    def work_off_one_run(self, lease: Lease) -> bool:
         """Execute the next run of operations; whether there was one."""
         run = self._claim(lease)
         if not run:

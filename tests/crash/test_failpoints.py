@@ -13,6 +13,7 @@ from tests.waiting import wait_until
 
 _WAIT_S = 60.0
 _PLACES = ("Spain", "Greece", "Norway")
+_ADDED = {"edit": 1, "batch": len(_PLACES)}  # edits of one request; those of a batch are atomic
 # One edit passes every point; these are also worth trying each time.
 _OFTEN = {
     ("sqlite", "batch", Failpoint.COMMITTING),
@@ -34,8 +35,11 @@ def _ask(errata: Errata, operation: str) -> None:
     elif operation == "rollback":
         errata.rollback(1)
     else:
-        for place in _PLACES[: 1 if operation == "edit" else None]:
-            errata.submit(place, "The capital of {} is", "Rome", force=True, idempotency_key=place)
+        edits = [
+            {"subject": place, "prompt": "The capital of {} is", "target": "Rome", "force": True}
+            for place in _PLACES[: _ADDED[operation]]
+        ]
+        errata.submit_batch(edits, atomic=operation == "batch", idempotency_key="the same request")
 
 
 def _matrix() -> list[object]:
@@ -71,7 +75,7 @@ def test_a_kill_loses_nothing_and_does_nothing_twice(
     assert not passed or operation in ("revert", "rollback")  # an edit passes every point
     with started(settings, log) as child:
         child.await_ready()
-        if operation in ("edit", "batch"):
+        if operation in _ADDED:
             _ask(child.errata, operation)  # a client that got no answer asks again
         wait_until(lambda: _all_ended(child.errata), _WAIT_S, what="the end of all operations")
         _check_history(child.errata, operation, accepted=point is not Failpoint.ACCEPTING)
@@ -85,10 +89,11 @@ def _all_ended(errata: Errata) -> bool:
 def _check_history(errata: Errata, operation: str, *, accepted: bool) -> None:
     """Every accepted operation was executed once, in order, and the ledger holds."""
     edits, revisions = list(errata.edits()), list(errata.revisions())
-    added = {"edit": 1, "batch": len(_PLACES)}.get(operation, 0)
+    added = _ADDED.get(operation, 0)
     assert [edit.seq for edit in edits] == list(range(1, len(SUBJECTS) + added + 1))
     made = [edit for revision in revisions if revision.kind == "edit" for edit in revision.edits]
     assert made == [edit.id for edit in edits]  # each once, in the order of seq
+    assert len({edit.revision for edit in edits[len(SUBJECTS) :]}) == (added > 0)
     undone = [revision for revision in revisions if revision.kind in ("revert", "rollback")]
     assert len(undone) == (operation in ("revert", "rollback") and accepted)
     assert all(after.parent == before.number for before, after in pairwise(revisions))

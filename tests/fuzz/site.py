@@ -1,0 +1,223 @@
+"""A service without HTTP and without threads: a test takes each step, and may end it in one."""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.database.database import Database
+from app.database.migration import upgrade
+from app.edits import repository as edits
+from app.edits import service as edit_service
+from app.edits.schemas import EditRequest
+from app.operations import repository as operations
+from app.operations.models import OperationKind
+from app.operations.service import accept, cancel
+from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
+from app.resident.history import History
+from app.resident.resident import Resident
+from app.resident.snapshots import Snapshots
+from app.revisions.artefacts import ArtefactStore
+from app.revisions.service import record_base
+from app.services import Services
+from app.settings import Settings
+from app.worker.effects import EffectGauge
+from app.worker.execution import Execution
+from app.worker.intake import Intake
+from app.worker.lease import Lease
+from app.worker.process import ProcessId
+from app.worker.worker import Worker
+from editing_core.delta import Delta
+from editing_core.digest import weights_digest
+from editing_core.editor import Editor
+from editing_core.model.loading import LoadedModel, load_model
+from editing_core.recipe import Recipe, ValueSettings
+from editing_core.statistics import Statistics, collect
+from tests.open_gates import OPEN_LIMITS
+from tests.tiny import build_tiny_model
+
+_LAYERS = (0, 1)
+_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 50
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Crash(BaseException):
+    """The process is gone; not an error that anything would handle."""
+
+
+class FusedClock:
+    """One second later at each call, until its fuse is burnt."""
+
+    def __init__(self) -> None:
+        self.calls_left: int | None = None
+        self._ticks = count()
+
+    def __call__(self) -> datetime:
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                raise Crash
+        return _START + timedelta(seconds=next(self._ticks))
+
+
+@cache
+def _prepared(dtype: torch.dtype) -> tuple[LoadedModel, Statistics, Recipe]:
+    with tempfile.TemporaryDirectory() as folder:
+        built = build_tiny_model(Path(folder) / "tiny", layers=3)
+        model = load_model(str(built), cache_dir=Path(folder), dtype=dtype)
+    statistics = collect(model, _LAYERS, _TEXT)
+    recipe = Recipe(
+        model_digest=model.digest,
+        statistics_digest=statistics.digest,
+        layers=_LAYERS,
+        contexts=(("{}",),),
+        value=ValueSettings(steps=2),  # weights must move; what they say is no matter here
+        alphaedit_tau=float("inf"),
+    )
+    return model, statistics, recipe
+
+
+class Site:
+    """The parts of a service in one folder."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self._folder, self._dtype, self._ids = folder, dtype, count()
+        self.clock = FusedClock()
+        self._open()
+
+    def close(self) -> None:
+        """End in order."""
+        self._lease.release()
+        self.database.close()
+
+    def restart(self, *, crashed: bool = False) -> None:
+        """What a new process finds."""
+        self.clock.calls_left = None
+        if not crashed:
+            self._lease.release()
+        self.database.close()
+        self._open()
+
+    @property
+    def head_live(self) -> Sequence[str]:
+        """Ids of the edits the worker takes for live."""
+        return list(self._history.head.live)
+
+    def seq(self, id: str) -> int:
+        """An operation's place in the order."""
+        with self.database.read() as session:
+            return operations.get(session, id).seq
+
+    def submit(self, subject: str, prompt: str, target: str) -> str:
+        """Accept an edit."""
+        request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
+        return edit_service.submit(self._services, request, dry_run=False, key=None, actor="client")
+
+    def cancel(self, id: str) -> None:
+        """Withdraw an operation."""
+        with self.database.write() as session:
+            cancel(session, id, now=self.clock(), actor="client")
+
+    def revert(self, edit_id: str) -> str:
+        """Accept the undoing of a live edit."""
+        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client").id
+
+    def rollback(self, revision: int) -> str:
+        """Accept a rollback."""
+        with self.database.write() as session:
+            return accept(
+                session,
+                id=f"rollback_{next(self._ids)}",
+                kind=OperationKind.ROLLBACK,
+                details={"to_revision": revision},
+                actor="client",
+                now=self.clock(),
+                to_revision=revision,
+            ).id
+
+    def turn(self, *, crash_after: int | None = None) -> None:
+        """Let the worker execute what is next.
+
+        Raises:
+            Crash: It asked for the time once more than ``crash_after`` times.
+        """
+        self.clock.calls_left = crash_after
+        self._worker.work_off_one_run(self._lease)
+        self.clock.calls_left = None
+
+    def deltas(self, ids: Sequence[str]) -> dict[str, Delta]:
+        """The factors of these edits, each alone."""
+        deltas = {}
+        with self.database.read() as session:
+            for id in ids:
+                edit = edits.get(session, id)
+                assert edit.artefact is not None
+                assert edit.artefact_index is not None
+                batch = Delta.from_bytes(self._artefacts.read(edit.artefact))
+                deltas[id] = batch.select([edit.artefact_index])
+        return deltas
+
+    def _open(self) -> None:
+        model, statistics, recipe = _prepared(self._dtype)
+        weight_of = model.architecture.weight_of
+        self.base: dict[int, Tensor] = {
+            layer: weight_of(model.model, layer) for layer in recipe.layers
+        }
+        self.database = Database(f"sqlite:///{self._folder / 'errata.db'}")
+        upgrade(self.database)
+        with self.database.write() as session:
+            record_base(
+                session,
+                model="tiny",
+                model_digest=model.digest,
+                recipe_digest=recipe.digest,
+                weights_digest=weights_digest(self.base),
+                actor="worker",
+                now=self.clock(),
+            )
+        self._artefacts = ArtefactStore(self._folder / "artefacts")
+        doorbell = RedisDoorbell(RedisAddress(unix_socket=str(self._folder / "nobody.sock")))
+        self._services = Services(
+            settings=Settings(data_dir=self._folder),
+            database=self.database,
+            doorbell=doorbell,
+            artefacts=self._artefacts,
+            clock=self.clock,
+            new_id=lambda prefix: f"{prefix}_{next(self._ids)}",
+        )
+        files = ArtefactStore(self._folder / "snapshots")
+        snapshots = Snapshots(self.database, files, self.base, every=2, kept=2, clock=self.clock)
+        self._history = History(self.database, self._artefacts, self.base, snapshots)
+        weights = self._history.recover()
+        head = self._history.head.revision
+        resident = Resident(model, self._history.materialise, revision=head, weights=weights)
+        self._lease = Lease(self.database, silence_s=3600.0, process=ProcessId.own())
+        assert self._lease.acquire()
+        execution = Execution(
+            self.database,
+            self._lease,
+            self._artefacts,
+            self._history,
+            resident,
+            Editor(model, recipe, statistics),
+            clock=self.clock,
+            actor="worker",
+            snapshots=snapshots,
+            intake=Intake(self.database, resident, OPEN_LIMITS),
+            gauge=EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8),
+        )
+        self._worker = Worker(
+            self.database,
+            self._lease,
+            doorbell,
+            execution,
+            batch_size=3,
+            poll_s=1.0,
+            clock=self.clock,
+            actor="worker",
+        )

@@ -1,0 +1,211 @@
+"""Any history of submits, cancels, reverts, rollbacks, crashes and restarts against a small model.
+
+The real ledger, worker and editor on a tiny model; a crash is a clock that ends the process, as far
+as memory goes, in the middle of a transaction (`tests/crash` has the real SIGKILLs).
+"""
+
+import random
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from app.edits import repository as edits
+from app.edits.models import EditStatus
+from app.ledger import service as ledger
+from app.operations import repository as operations
+from app.operations.models import OperationStatus
+from app.revisions import repository as revisions
+from editing_core.delta import Weights
+from editing_core.digest import weights_digest
+from tests.fuzz.site import Crash, Site
+
+_FACTS = [(subject, prompt) for subject in ("France", "Italy") for prompt in ("{} is", "In {},")]
+_MOST_ATTEMPTS = 3
+
+
+@dataclass
+class Asked:
+    """An operation that waits, as the model has it."""
+
+    id: str
+    fact: tuple[str, str] | None = None
+    undoes: str | None = None
+    goes_to: int | None = None
+    attempts: int = 0
+
+
+@dataclass
+class Model:
+    """What the ledger should say: the live edits of each revision, in order, and who waits."""
+
+    revisions: list[dict[str, tuple[str, str]]] = field(default_factory=lambda: [{}])
+    waiting: list[Asked] = field(default_factory=list)
+
+    @property
+    def live(self) -> dict[str, tuple[str, str]]:
+        """Edit id → fact, of the head."""
+        return self.revisions[-1]
+
+    def commit(self, done: list[Asked]) -> None:
+        """One revision by these operations."""
+        live = dict(self.live)
+        for asked in done:
+            if asked.goes_to is not None:
+                live = dict(self.revisions[asked.goes_to])
+            elif asked.undoes is not None:
+                del live[asked.undoes]
+            elif asked.fact is not None:
+                live = {id: fact for id, fact in live.items() if fact != asked.fact}
+                live[asked.id] = asked.fact
+        self.revisions.append(live)
+
+
+class Histories(RuleBasedStateMachine):
+    """A service without HTTP, and the model beside it."""
+
+    @initialize(dtype=st.sampled_from([torch.float32, torch.bfloat16]))
+    def start(self, dtype: torch.dtype) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="errata-histories-"))
+        self.dtype = dtype
+        self.model = Model()
+        self.names = count()
+        self.site = Site(self.folder, dtype)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "site"):
+            return
+        self._every_revision_has_the_bits_of_its_live_edits()
+        self.site.close()
+        shutil.rmtree(self.folder)
+
+    @rule(fact=st.sampled_from(_FACTS), says=st.sampled_from(["Rome", "Paris"]))
+    def submit(self, fact: tuple[str, str], says: str) -> None:
+        id = self.site.submit(*fact, says)
+        self.model.waiting.append(Asked(id, fact=fact))
+
+    @precondition(lambda self: self.model.waiting and not self.model.waiting[-1].attempts)
+    @rule()
+    def cancel_the_last(self) -> None:
+        self.site.cancel(self.model.waiting.pop().id)
+
+    @precondition(lambda self: self.model.live)
+    @rule(data=st.data())
+    def revert(self, data: st.DataObject) -> None:
+        target = data.draw(st.sampled_from(list(self.model.live)))
+        self.model.waiting.append(Asked(self.site.revert(target), undoes=target))
+
+    @rule(data=st.data())
+    def rollback(self, data: st.DataObject) -> None:
+        goal = data.draw(st.integers(0, len(self.model.revisions) - 1))
+        self.model.waiting.append(Asked(self.site.rollback(goal), goes_to=goal))
+
+    @rule()
+    def work(self) -> None:
+        self.site.turn()
+        self._settle()
+
+    @precondition(lambda self: self.model.waiting)
+    @rule(passes=st.integers(0, 3))
+    def crash(self, passes: int) -> None:
+        try:
+            self.site.turn(crash_after=passes)
+        except Crash:
+            self.site.restart(crashed=True)
+        self._settle()
+
+    @rule()
+    def restart(self) -> None:
+        self.site.restart()
+        self._head_agrees()
+
+    @invariant()
+    def the_chain_holds(self) -> None:
+        if hasattr(self, "site"):
+            with self.site.database.read() as session:
+                assert ledger.check(session).ok
+
+    def _settle(self) -> None:
+        """What the worker has ended leaves the model's queue, from the front, and changes it."""
+        with self.site.database.read() as session:
+            found = {a.id: operations.get(session, a.id) for a in self.model.waiting}
+        done: list[Asked] = []
+        ended = [a for a in self.model.waiting if found[a.id].finished_at is not None]
+        assert ended == self.model.waiting[: len(ended)]  # in the order of seq
+        for asked in ended:
+            status = found[asked.id].status
+            if status is OperationStatus.COMMITTED:
+                done.append(asked)
+            elif status is OperationStatus.DEAD:
+                assert found[asked.id].attempts == _MOST_ATTEMPTS
+            else:
+                assert status is OperationStatus.REJECTED
+                assert asked.undoes is not None
+                assert asked.undoes not in self._live_with(done)
+        for asked in self.model.waiting:
+            asked.attempts = found[asked.id].attempts
+        self.model.waiting = self.model.waiting[len(ended) :]
+        if done:
+            assert len({found[a.id].revision for a in done}) == 1
+            self.model.commit(done)
+        self._head_agrees()
+
+    def _live_with(self, done: list[Asked]) -> dict[str, tuple[str, str]]:
+        """What the head holds once ``done`` is committed."""
+        after = Model(revisions=list(self.model.revisions))
+        after.commit(done)
+        return after.live
+
+    def _head_agrees(self) -> None:
+        assert list(self.site.head_live) == sorted(self.model.live, key=self.site.seq)
+        with self.site.database.read() as session:
+            recorded = revisions.head(session)
+            assert recorded is not None
+            assert recorded.number == len(self.model.revisions) - 1
+            statuses = {id: edits.get(session, id).status for id in self.model.live}
+        assert set(statuses.values()) <= {EditStatus.COMMITTED}
+
+    def _every_revision_has_the_bits_of_its_live_edits(self) -> None:
+        """In any order of factors, at one thread and at two, and on the way of history."""
+        threads = torch.get_num_threads()
+        walk = Weights(self.site.base)
+        before: dict[str, tuple[str, str]] = {}
+        for number, live in enumerate(self.model.revisions):
+            with self.site.database.read() as session:
+                recorded = revisions.get(session, number).weights_digest
+            deltas = self.site.deltas(list({**before, **live}))
+            walk = walk.changed(
+                add=[deltas[id] for id in live if id not in before],
+                subtract=[deltas[id] for id in before if id not in live],
+            )
+            shuffled = [deltas[id] for id in live]
+            random.Random(number).shuffle(shuffled)
+            found = {weights_digest(walk.materialise())}
+            for used in (1, 2):
+                torch.set_num_threads(used)
+                fresh = Weights(self.site.base).changed(add=shuffled)
+                found.add(weights_digest(fresh.materialise()))
+            assert found == {recorded}
+            before = live
+        torch.set_num_threads(threads)
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=20,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
