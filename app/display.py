@@ -78,6 +78,8 @@ def ledger_summary(entry: LedgerEntry) -> str:
         return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
     if entry.kind == "base":
         return f"revision 0, the base model {told.get('model')}"
+    if entry.kind == "erasure":
+        return f"erased the words of {told.get('id')}"
     what = told.get("status", "accepted")
     goal = f" to revision {told['to_revision']}" if "to_revision" in told else ""
     reason = f": {told['reason']}" if told.get("reason") else ""

@@ -18,6 +18,8 @@ class EntryKind(StrEnum):
     REVISION = "revision"
     #: an operation ended without a revision
     VERDICT = "verdict"
+    #: the words of an edit were removed
+    ERASURE = "erasure"
 
 
 class LedgerEntry(Base):

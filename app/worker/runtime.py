@@ -9,7 +9,7 @@ from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
 from app.revisions.artefacts import ArtefactStore
-from app.revisions.service import record_base
+from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
 from app.worker.execution import Execution
 from app.worker.worker import Worker
@@ -77,6 +77,8 @@ def start(
 
 
 def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
+    dtype = str(prepared.base.model.dtype).removeprefix("torch.")
+    site = prepared.base.architecture.site
     with database.write() as session:
         record_base(
             session,
@@ -86,4 +88,5 @@ def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
             weights_digest=weights_digest(prepared.weights),
             actor=ACTOR,
             now=clock(),
+            matrices=EditedMatrices(prepared.recipe.layers, site, dtype),
         )
