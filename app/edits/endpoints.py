@@ -95,6 +95,13 @@ def revert_edit(
     return OperationResource.of(operation)
 
 
+@router.post("/{edit_id}/erase")
+def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
+    service.erase(services, edit_id, actor=actor)
+    return _resource(services, edit_id)
+
+
 def _resource(services: Services, edit_id: str) -> EditResource:
     with services.database.read() as session:
         return EditResource.of(repository.get(session, edit_id))

@@ -10,7 +10,9 @@ from app.edits.models import Edit, EditStatus
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
 from app.errors import IdempotencyMismatch, InvalidField, WrongState
+from app.ledger import service as ledger
 from app.ledger.chain import canonical
+from app.ledger.models import EntryKind
 from app.operations import repository as operations
 from app.operations.models import IdempotencyKey, Operation, OperationKind
 from app.operations.service import accept
@@ -78,6 +80,30 @@ def request_revert(
         )
     services.doorbell.ring(operation.id)
     return operation
+
+
+def erase(services: Services, edit_id: str, *, actor: str) -> None:
+    """Remove the words of an edit that has ended; its effect and the proof of it stay.
+
+    Erasing it again changes nothing.
+
+    Raises:
+        UnknownEdit: There is no such edit.
+        WrongState: It is still to be executed.
+    """
+    with services.database.write() as session:
+        edit = repository.get(session, edit_id)
+        if edit.erased_at is not None:
+            return
+        if edit.status in (EditStatus.ACCEPTED, EditStatus.RUNNING):
+            way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
+            raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
+        now = services.clock()
+        repository.forget(session, edit)
+        entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
+        edit.operation.ledger_index = entry.index
+        edit.erased_at = now
+    services.database.forget()
 
 
 def _store(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from app.errors import BrokenEvidence
 from app.ledger.evidence import Bundle
-from app.ledger.recount import Placement, Recount
 from app.ledger.records import BaseRecord
+from app.ledger.recount import Placement, Recount
 from app.ledger.verification import WeightsChecked
 from editing_core.delta import Delta, Weights
 from editing_core.digest import weights_digest
@@ -72,6 +72,8 @@ class Recomputation:
                 f"{self.model} has {model.digest}",
             )
         layers = _layers(base, bundle, recount)
+        if not all(layer < model.architecture.layers for layer in layers):
+            raise BrokenEvidence("entry", 0, f"{self.model} has no layers {sorted(layers)}")
         weight_of = model.architecture.weight_of
         matrices = {layer: weight_of(model.model, layer) for layer in layers}
         weights = Weights(matrices)
@@ -105,7 +107,7 @@ def _layers(base: BaseRecord, bundle: Bundle, recount: Recount) -> Collection[in
     if base.layers is not None:
         return base.layers
     for digest in recount.artefacts:
-        return Delta.from_bytes(bundle.artefact(digest)).layers.keys()
+        return _delta(bundle, digest).layers.keys()
     raise BrokenEvidence("entry", 0, "neither base nor an artefact says which layers are edited")
 
 
@@ -118,18 +120,27 @@ def _changed(
 ) -> Weights:
     """The weights with these factors and without those; each artefact is read when its turn is."""
     for digest, (gained, lost) in _by_artefact(add, subtract).items():
-        data = bundle.artefact(digest)
+        delta = _delta(bundle, digest)
         try:
-            delta = Delta.from_bytes(data)
             weights = weights.changed(
                 add=[delta.select(gained)] if gained else (),
                 subtract=[delta.select(lost)] if lost else (),
             )
         except _UNFIT as error:
-            raise BrokenEvidence(
-                "artefact", digest, f"artefact {digest} does not fit the model: {error}"
-            ) from error
+            raise _unfit(digest, error) from error
     return weights
+
+
+def _delta(bundle: Bundle, digest: str) -> Delta:
+    data = bundle.artefact(digest)
+    try:
+        return Delta.from_bytes(data)
+    except _UNFIT as error:
+        raise _unfit(digest, error) from error
+
+
+def _unfit(digest: str, error: Exception) -> BrokenEvidence:
+    return BrokenEvidence("artefact", digest, f"artefact {digest} does not fit the model: {error}")
 
 
 def _by_artefact(
