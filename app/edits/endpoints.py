@@ -98,7 +98,9 @@ def revert_edit(
 @router.post("/{edit_id}/erase")
 def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
-    service.erase(services, edit_id, actor=actor)
+    with services.database.write() as session:
+        service.erase(session, edit_id, actor=actor, now=services.clock())
+    services.database.forget()
     return _resource(services, edit_id)
 
 

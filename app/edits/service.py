@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -82,7 +83,7 @@ def request_revert(
     return operation
 
 
-def erase(services: Services, edit_id: str, *, actor: str) -> None:
+def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
     """Remove the words of an edit that has ended; its effect and the proof of it stay.
 
     Erasing it again changes nothing.
@@ -91,19 +92,16 @@ def erase(services: Services, edit_id: str, *, actor: str) -> None:
         UnknownEdit: There is no such edit.
         WrongState: It is still to be executed.
     """
-    with services.database.write() as session:
-        edit = repository.get(session, edit_id)
-        if edit.erased_at is not None:
-            return
-        if edit.status in (EditStatus.ACCEPTED, EditStatus.RUNNING):
-            way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
-            raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
-        now = services.clock()
-        repository.forget(session, edit)
-        entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
-        edit.operation.ledger_index = entry.index
-        edit.erased_at = now
-    services.database.forget()
+    edit = repository.get(session, edit_id)
+    if edit.erased_at is not None:
+        return
+    if edit.status in (EditStatus.ACCEPTED, EditStatus.RUNNING):
+        way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
+        raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
+    repository.forget(session, edit)
+    entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
+    edit.operation.ledger_index = entry.index
+    edit.erased_at = now
 
 
 def _store(

@@ -35,10 +35,7 @@ def list_entries(
 @router.get("/verify")
 def verify_ledger(services: ServicesDep) -> LedgerVerdict:
     """Recompute every hash of the chain and of every artefact; names the first that is wrong."""
-    with services.database.read() as session:
-        verdict = service.check(session)
-    flaw = service.first_flaw(services.database, services.artefacts) if verdict.ok else None
-    return LedgerVerdict.of(verdict, flaw)
+    return service.audit(services.database, services.artefacts)
 
 
 @router.get("/checkpoint")

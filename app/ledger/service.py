@@ -18,7 +18,7 @@ from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.models import EntryKind, LedgerEntry
 from app.ledger.records import ArtefactFlaw, artefact_of
-from app.ledger.schemas import EntryResource
+from app.ledger.schemas import EntryResource, LedgerVerdict
 from app.ledger.signing import SigningKey
 from app.revisions.artefacts import ArtefactStore
 
@@ -60,8 +60,14 @@ def check(session: Session) -> Verdict:
     return verdict
 
 
-def first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
-    """The first artefact of a chain that holds which does not itself; None if all do."""
+def audit(database: Database, artefacts: ArtefactStore) -> LedgerVerdict:
+    """Verify the chain, and then every artefact that its entries refer to."""
+    with database.read() as session:
+        verdict = check(session)
+    return LedgerVerdict.of(verdict, _first_flaw(database, artefacts) if verdict.ok else None)
+
+
+def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
     for entry in entries(database):
         digest = artefact_of(entry)
         if digest is not None:

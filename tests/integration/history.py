@@ -11,6 +11,7 @@ from app.database.base import JsonObject
 from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
+from app.edits.service import erase
 from app.edits.text import EditText
 from app.operations import repository as operations
 from app.operations import service
@@ -21,6 +22,7 @@ from app.revisions.models import Revision, RevisionKind
 from app.revisions.service import AddedEdit, NewRevision, commit_revision, record_base
 
 SALT = "00" * 16
+REPORT: JsonObject = {"before": {"p_target": 0.5, "rank_target": 1, "argmax": " word"}}
 
 
 class SteppingClock:
@@ -118,7 +120,7 @@ class History:
         """Commit edits that were claimed."""
         parent = self.head()
         added = [
-            AddedEdit(edit_id, index, report or {"seconds": 0.5}, supersedes=supersedes)
+            AddedEdit(edit_id, index, report or REPORT, supersedes=supersedes)
             for index, edit_id in enumerate(edit_ids)
         ]
         return self.commit(
@@ -132,6 +134,11 @@ class History:
                 removed=[] if supersedes is None else [supersedes],
             )
         )
+
+    def erase(self, edit_id: str) -> None:
+        """Erase the words of an edit, as the service does in one transaction."""
+        with self.database.write() as session:
+            erase(session, edit_id, actor="client", now=self.clock())
 
     def undo(
         self,

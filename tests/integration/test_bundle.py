@@ -24,6 +24,9 @@ from tests.integration.test_erasure import NAME
 
 Members = dict[str, bytes]
 
+# What is tried on the file alone does not depend on the database it came from.
+on_the_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def recorded(client: TestClient, worked: History) -> History:
@@ -105,6 +108,7 @@ def test_the_export_goes_on_over_many_pages(client: TestClient, worked: History)
     assert indices == list(range(402))
 
 
+@on_the_file
 def test_any_flipped_byte_of_any_file_is_found_and_named(bundle: Path, tmp_path: Path) -> None:
     members, other = _members(bundle), tmp_path / "flipped.tar"
 
@@ -129,6 +133,7 @@ def test_any_flipped_byte_of_any_file_is_found_and_named(bundle: Path, tmp_path:
     flip()
 
 
+@on_the_file
 def test_any_flipped_byte_of_the_archive_around_them_does_no_harm_or_is_found(
     bundle: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +152,7 @@ def test_any_flipped_byte_of_the_archive_around_them_does_no_harm_or_is_found(
     flip()
 
 
+@on_the_file
 def test_any_removed_swapped_or_doubled_entry_is_named(bundle: Path, tmp_path: Path) -> None:
     members, other = _members(bundle), tmp_path / "other.tar"
     lines = _lines(members)
@@ -163,12 +169,14 @@ def test_any_removed_swapped_or_doubled_entry_is_named(bundle: Path, tmp_path: P
             assert verdict(swapped) == ("entry", index)
 
 
+@on_the_file
 @pytest.mark.parametrize("cut", [0, 1, 511, 512, 700, 2048, 3000, 5000])
 def test_a_bundle_that_was_cut_off_is_named(bundle: Path, cut: int) -> None:
     bundle.write_bytes(bundle.read_bytes()[:cut])
     assert _bad(verify_bundle(bundle))[0] in ("member", "entry", "artefact", "checkpoint")
 
 
+@on_the_file
 def test_files_that_are_missing_or_do_not_belong_are_named(bundle: Path, tmp_path: Path) -> None:
     members, other = _members(bundle), tmp_path / "other.tar"
     for name in members:
@@ -182,6 +190,7 @@ def test_files_that_are_missing_or_do_not_belong_are_named(bundle: Path, tmp_pat
     assert _bad(verify_bundle(_write(other, members | stray))) == ("artefact", "0" * 64)
 
 
+@on_the_file
 def test_a_link_in_the_archive_is_not_followed(bundle: Path) -> None:
     with tarfile.open(bundle, "a:") as tar:
         member = tarfile.TarInfo("artefacts/passwd")
@@ -261,6 +270,7 @@ def test_a_rewrite_of_everything_is_shown_by_a_kept_checkpoint_only(
     assert verify_bundle(later, kept=kept).ok  # it vouches for what came before it only
 
 
+@on_the_file
 def test_a_chain_cut_back_behind_a_kept_checkpoint_is_named(
     settings: Settings, client: TestClient, bundle: Path, tmp_path: Path
 ) -> None:
@@ -272,6 +282,7 @@ def test_a_chain_cut_back_behind_a_kept_checkpoint_is_named(
     assert _bad(verify_bundle(short, kept=kept)) == ("entry", 3)
 
 
+@on_the_file
 def test_a_signature_of_somebody_else_does_not_count(
     client: TestClient, bundle: Path, tmp_path: Path
 ) -> None:
@@ -290,6 +301,7 @@ def test_a_signature_of_somebody_else_does_not_count(
     assert _bad(verify_bundle(forged, kept=kept, trusted=only)) == ("checkpoint", "kept")
 
 
+@on_the_file
 @pytest.mark.parametrize(
     ("index", "change"),
     [
@@ -325,6 +337,7 @@ def test_a_record_that_does_not_follow_is_named_although_every_hash_is_right(
     assert _bad(verify_bundle(_write(tmp_path / "x.tar", members))) == ("entry", named)
 
 
+@on_the_file
 def test_rows_that_are_those_of_other_edits_are_named(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
@@ -336,6 +349,7 @@ def test_rows_that_are_those_of_other_edits_are_named(
     assert named == ("artefact", record["artefact_digest"])
 
 
+@on_the_file
 def test_a_ledger_of_the_first_release_can_be_checked(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
@@ -352,6 +366,7 @@ def test_a_ledger_of_the_first_release_can_be_checked(
     assert (verdict.ok, verdict.revisions, verdict.live_edits) == (True, 3, 2)
 
 
+@on_the_file
 def test_a_checkpoint_over_too_little_is_named(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
