@@ -89,8 +89,8 @@ def _as_stored(session: Session) -> Select[Any]:
 
 
 def _link(row: Row[Any]) -> Link:
-    index, *values = row
-    return Link(index, *(_as_text(value) for value in values))
+    values: tuple[Any, ...] = tuple(row)
+    return Link(values[0], *(_as_text(value) for value in values[1:]))
 
 
 def _as_text(value: bytes | str) -> str:

@@ -12,7 +12,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.ledger.chain import canonical
+from app.ledger.recomputation import Recomputation
+from app.ledger.signing import SigningKey
+from app.ledger.verification import verify_bundle
+from editing_core.progress import silent
 from tests.acceptance.server import calibrate_quickly, client, environment, running
+from tests.bundles import lines_of, members_of, rewritten, write_bundle
 from tests.tiny import build_tiny_model
 
 _WAIT_S = 120.0
@@ -109,6 +115,44 @@ def test_without_a_model_it_says_that_weights_were_not_recomputed(
     assert (done.returncode, done.stderr) == (0, "")
     assert "weights: not recomputed; give --model" in done.stdout
     assert "a key that nothing here vouches for" in done.stdout
+
+
+def _first_bad(bundle: Path, evidence: Evidence, *, every: bool) -> tuple[str, int | str] | None:
+    recomputation = Recomputation(str(evidence.model), bundle.parent, every, silent)
+    found = verify_bundle(bundle, check_weights=recomputation).first_bad
+    return None if found is None else (found.part, found.name)
+
+
+def test_a_forged_digest_with_every_hash_right_is_found_by_recomputing(
+    evidence: Evidence, tmp_path: Path
+) -> None:
+    members, key = members_of(evidence.bundle), SigningKey.of(tmp_path)
+    entries = [json.loads(line) for line in lines_of(members)]
+    made = [entry["index"] for entry in entries if entry["kind"] == "revision"]
+    first = entries[made[0]]["payload"]["number"]
+    wrong: dict[str, object] = {"weights_digest": "0" * 64}
+    forged = write_bundle(tmp_path / "a.tar", rewritten(members, key, {made[0]: wrong}))
+    assert verify_bundle(forged).ok
+    assert _first_bad(forged, evidence, every=False) is None
+    assert _first_bad(forged, evidence, every=True) == ("revision", first)
+    same = entries[made[-1]]["payload"]["weights_digest"]
+    ends = {i: wrong for i in made if entries[i]["payload"]["weights_digest"] == same}
+    forged = write_bundle(tmp_path / "b.tar", rewritten(members, key, ends))
+    assert verify_bundle(forged).ok
+    assert _first_bad(forged, evidence, every=False) == ("revision", evidence.head["number"])
+
+
+def test_a_ledger_that_does_not_name_its_matrices_can_be_recomputed(
+    evidence: Evidence, tmp_path: Path
+) -> None:
+    members, key = members_of(evidence.bundle), SigningKey.of(tmp_path)
+    lines = [json.loads(line) for line in lines_of(members)]
+    for entry in lines:
+        for newer in ("layers", "site", "dtype", "rows", "live_edits"):
+            entry["payload"].pop(newer, None)
+    members["ledger.jsonl"] = "".join(canonical(entry) + "\n" for entry in lines).encode()
+    old = write_bundle(tmp_path / "old.tar", rewritten(members, key))
+    assert _first_bad(old, evidence, every=True) is None
 
 
 def test_another_model_is_named(verify: Verify, evidence: Evidence, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import tarfile
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,16 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from app.clock import utc_now
-from app.ledger.chain import GENESIS, Link, canonical, link
+from app.ledger.chain import canonical
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
 from app.ledger.verification import BundleVerdict, verify_bundle
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
+from tests.bundles import lines_of, members_of, rewritten, write_bundle
 from tests.integration.history import History
 from tests.integration.test_erasure import NAME
-
-Members = dict[str, bytes]
 
 # What is tried on the file alone does not depend on the database it came from.
 on_the_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -42,7 +40,7 @@ def recorded(client: TestClient, worked: History) -> History:
 
 @pytest.fixture
 def bundle(client: TestClient, recorded: History, tmp_path: Path) -> Path:
-    assert recorded
+    del recorded
     response = client.get("/v1/ledger/bundle")
     assert response.status_code == 200
     assert int(response.headers["Content-Length"]) == len(response.content)
@@ -51,28 +49,10 @@ def bundle(client: TestClient, recorded: History, tmp_path: Path) -> Path:
     return path
 
 
-def _members(path: Path) -> Members:
-    with tarfile.open(path, "r:") as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-
-
-def _write(path: Path, members: Members) -> Path:
-    with tarfile.open(path, "w:") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, BytesIO(data))
-    return path
-
-
 def _bad(verdict: BundleVerdict) -> tuple[str, int | str]:
     assert verdict.first_bad is not None
     assert not verdict.ok
     return verdict.first_bad.part, verdict.first_bad.name
-
-
-def _lines(members: Members) -> list[bytes]:
-    return members["ledger.jsonl"].splitlines(keepends=True)
 
 
 def test_an_untouched_bundle_holds(bundle: Path, client: TestClient) -> None:
@@ -90,15 +70,12 @@ def test_a_bundle_holds_no_words(bundle: Path) -> None:
     assert NAME.encode() not in bundle.read_bytes()
 
 
-def test_the_export_has_every_entry_as_the_api_shows_it(
-    client: TestClient, recorded: History, bundle: Path
-) -> None:
-    assert recorded
+def test_the_export_has_every_entry_as_the_api_shows_it(client: TestClient, bundle: Path) -> None:
     response = client.get("/v1/ledger/export")
     assert response.headers["Content-Type"].startswith("application/jsonl")
     lines = response.text.splitlines()
     assert [json.loads(line) for line in lines] == client.get("/v1/ledger").json()["items"]
-    assert response.content == _members(bundle)["ledger.jsonl"]
+    assert response.content == members_of(bundle)["ledger.jsonl"]
 
 
 def test_the_export_goes_on_over_many_pages(client: TestClient, worked: History) -> None:
@@ -110,7 +87,7 @@ def test_the_export_goes_on_over_many_pages(client: TestClient, worked: History)
 
 @on_the_file
 def test_any_flipped_byte_of_any_file_is_found_and_named(bundle: Path, tmp_path: Path) -> None:
-    members, other = _members(bundle), tmp_path / "flipped.tar"
+    members, other = members_of(bundle), tmp_path / "flipped.tar"
 
     @examples(max_examples=300, deadline=None, derandomize=True)
     @given(st.data())
@@ -119,7 +96,7 @@ def test_any_flipped_byte_of_any_file_is_found_and_named(bundle: Path, tmp_path:
         place = data.draw(st.integers(0, len(members[name]) - 1))
         flipped = bytearray(members[name])
         flipped[place] ^= 1 << data.draw(st.integers(0, 7))
-        part, found = _bad(verify_bundle(_write(other, members | {name: bytes(flipped)})))
+        part, found = _bad(verify_bundle(write_bundle(other, members | {name: bytes(flipped)})))
         if name == "ledger.jsonl":
             line = members[name][:place].count(b"\n")
             assert (part, found) == ("entry", line)
@@ -138,7 +115,7 @@ def test_any_flipped_byte_of_the_archive_around_them_does_no_harm_or_is_found(
     bundle: Path, tmp_path: Path
 ) -> None:
     whole, other = bundle.read_bytes(), tmp_path / "flipped.tar"
-    members = _members(bundle)
+    members = members_of(bundle)
 
     @examples(max_examples=150, deadline=None, derandomize=True)
     @given(st.integers(0, len(whole) - 1), st.integers(0, 7))
@@ -147,18 +124,20 @@ def test_any_flipped_byte_of_the_archive_around_them_does_no_harm_or_is_found(
         flipped[place] ^= 1 << bit
         other.write_bytes(flipped)
         if verify_bundle(other).ok:
-            assert _members(other) == members
+            assert members_of(other) == members
 
     flip()
 
 
 @on_the_file
 def test_any_removed_swapped_or_doubled_entry_is_named(bundle: Path, tmp_path: Path) -> None:
-    members, other = _members(bundle), tmp_path / "other.tar"
-    lines = _lines(members)
+    members, other = members_of(bundle), tmp_path / "other.tar"
+    lines = lines_of(members)
 
     def verdict(changed: list[bytes]) -> tuple[str, int | str]:
-        return _bad(verify_bundle(_write(other, members | {"ledger.jsonl": b"".join(changed)})))
+        return _bad(
+            verify_bundle(write_bundle(other, members | {"ledger.jsonl": b"".join(changed)}))
+        )
 
     for index in range(len(lines)):
         assert verdict(lines[:index] + lines[index + 1 :]) == ("entry", index)
@@ -178,16 +157,16 @@ def test_a_bundle_that_was_cut_off_is_named(bundle: Path, cut: int) -> None:
 
 @on_the_file
 def test_files_that_are_missing_or_do_not_belong_are_named(bundle: Path, tmp_path: Path) -> None:
-    members, other = _members(bundle), tmp_path / "other.tar"
+    members, other = members_of(bundle), tmp_path / "other.tar"
     for name in members:
         less = {kept: data for kept, data in members.items() if kept != name}
-        part, found = _bad(verify_bundle(_write(other, less)))
+        part, found = _bad(verify_bundle(write_bundle(other, less)))
         assert part == ("artefact" if name.startswith("artefacts") else "member")
         assert str(found) in name
     stray = {"../notes.txt": b"x"}
-    assert _bad(verify_bundle(_write(other, members | stray))) == ("member", "../notes.txt")
+    assert _bad(verify_bundle(write_bundle(other, members | stray))) == ("member", "../notes.txt")
     stray = {"artefacts/" + "0" * 64 + ".safetensors": b"x"}
-    assert _bad(verify_bundle(_write(other, members | stray))) == ("artefact", "0" * 64)
+    assert _bad(verify_bundle(write_bundle(other, members | stray))) == ("artefact", "0" * 64)
 
 
 @on_the_file
@@ -199,10 +178,10 @@ def test_a_link_in_the_archive_is_not_followed(bundle: Path) -> None:
     assert _bad(verify_bundle(bundle)) == ("member", "artefacts/passwd")
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_service_with_damaged_artefacts_hands_over_what_it_has(
-    client: TestClient, recorded: History, artefacts: ArtefactStore, tmp_path: Path
+    client: TestClient, artefacts: ArtefactStore, tmp_path: Path
 ) -> None:
-    assert recorded
     revisions = client.get("/v1/revisions").json()["items"]
     first, second = (r["artefact_digest"] for r in revisions if r["artefact_digest"])
     path = tmp_path / "damaged.tar"
@@ -212,41 +191,6 @@ def test_a_service_with_damaged_artefacts_hands_over_what_it_has(
     artefacts.path(first).write_bytes(b"x")
     path.write_bytes(client.get("/v1/ledger/bundle").content)
     assert _bad(verify_bundle(path)) == ("artefact", first)
-
-
-def _rewritten(
-    members: Members, key: SigningKey, changes: dict[int, dict[str, object]] | None = None
-) -> Members:
-    """The same bundle with payloads changed, and every hash and the signature made right again."""
-    links: list[Link] = []
-    for index, line in enumerate(_lines(members)):
-        entry = EntryResource.model_validate_json(line)
-        assert isinstance(entry.payload, dict)
-        made = link(
-            index=index,
-            kind=entry.kind,
-            payload=entry.payload | (changes or {}).get(index, {}),  # type: ignore[arg-type]
-            actor=entry.actor,
-            at=entry.at,
-            prev_hash=links[-1].hash if links else GENESIS,
-        )
-        links.append(made)
-    lines = "".join(EntryResource.of(made).to_line() for made in links)
-    old = Checkpoint.from_text(members["checkpoint.json"])
-    unsigned = old.model_copy(
-        update={
-            "origin": links[0].hash,
-            "hash": links[-1].hash,
-            "size": len(links),
-            "public_key": key.public_key,
-        }
-    )
-    message = canonical(unsigned.model_dump(exclude={"signature"})).encode()
-    signed = unsigned.model_copy(update={"signature": key.sign(message)})
-    return members | {
-        "ledger.jsonl": lines.encode(),
-        "checkpoint.json": signed.to_text().encode(),
-    }
 
 
 def test_a_rewrite_of_everything_is_shown_by_a_kept_checkpoint_only(
@@ -260,13 +204,13 @@ def test_a_rewrite_of_everything_is_shown_by_a_kept_checkpoint_only(
     verdict = verify_bundle(path, kept=kept)
     assert (verdict.ok, verdict.kept_size, verdict.key_trusted) == (True, kept.size, True)
 
-    members, key = _members(path), SigningKey.of(settings.data_dir)
-    forged = _write(tmp_path / "a.tar", _rewritten(members, key, {2: {"weights_digest": "x"}}))
+    members, key = members_of(path), SigningKey.of(settings.data_dir)
+    forged = write_bundle(tmp_path / "a.tar", rewritten(members, key, {2: {"weights_digest": "x"}}))
     assert verify_bundle(forged).ok  # nothing in it contradicts anything else in it
     assert _bad(verify_bundle(forged, kept=kept)) == ("entry", kept.size - 1)
-    forged = _write(tmp_path / "b.tar", _rewritten(members, key, {0: {"model": "x"}}))
+    forged = write_bundle(tmp_path / "b.tar", rewritten(members, key, {0: {"model": "x"}}))
     assert _bad(verify_bundle(forged, kept=kept)) == ("entry", 0)
-    later = _write(tmp_path / "c.tar", _rewritten(members, key, {4: {"weights_digest": "x"}}))
+    later = write_bundle(tmp_path / "c.tar", rewritten(members, key, {4: {"weights_digest": "x"}}))
     assert verify_bundle(later, kept=kept).ok  # it vouches for what came before it only
 
 
@@ -275,9 +219,9 @@ def test_a_chain_cut_back_behind_a_kept_checkpoint_is_named(
     settings: Settings, client: TestClient, bundle: Path, tmp_path: Path
 ) -> None:
     kept = Checkpoint.from_text(client.get("/v1/ledger/checkpoint").content)
-    members = _members(bundle)
-    members["ledger.jsonl"] = b"".join(_lines(members)[:3])
-    short = _write(tmp_path / "s.tar", _rewritten(members, SigningKey.of(settings.data_dir)))
+    members = members_of(bundle)
+    members["ledger.jsonl"] = b"".join(lines_of(members)[:3])
+    short = write_bundle(tmp_path / "s.tar", rewritten(members, SigningKey.of(settings.data_dir)))
     assert verify_bundle(short).entries == 3
     assert _bad(verify_bundle(short, kept=kept)) == ("entry", 3)
 
@@ -288,7 +232,7 @@ def test_a_signature_of_somebody_else_does_not_count(
 ) -> None:
     kept = Checkpoint.from_text(client.get("/v1/ledger/checkpoint").content)
     stranger = SigningKey.of(tmp_path)
-    forged = _write(tmp_path / "f.tar", _rewritten(_members(bundle), stranger))
+    forged = write_bundle(tmp_path / "f.tar", rewritten(members_of(bundle), stranger))
     assert verify_bundle(forged).ok
     assert _bad(verify_bundle(forged, kept=kept)) == ("checkpoint", "checkpoint.json")
     trusted = frozenset({kept.public_key})
@@ -332,20 +276,20 @@ def test_a_signature_of_somebody_else_does_not_count(
 def test_a_record_that_does_not_follow_is_named_although_every_hash_is_right(
     settings: Settings, bundle: Path, tmp_path: Path, index: int, change: dict[str, object]
 ) -> None:
-    members = _rewritten(_members(bundle), SigningKey.of(settings.data_dir), {index: change})
+    members = rewritten(members_of(bundle), SigningKey.of(settings.data_dir), {index: change})
     named = 7 if index == 6 else index  # the rollback's own record is where it shows
-    assert _bad(verify_bundle(_write(tmp_path / "x.tar", members))) == ("entry", named)
+    assert _bad(verify_bundle(write_bundle(tmp_path / "x.tar", members))) == ("entry", named)
 
 
 @on_the_file
 def test_rows_that_are_those_of_other_edits_are_named(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    members = _members(bundle)
-    record = json.loads(_lines(members)[3])["payload"]
+    members = members_of(bundle)
+    record = json.loads(lines_of(members)[3])["payload"]
     assert (record["added"], record["rows"]) == (["a", "b"], [0, 1])
-    forged = _rewritten(members, SigningKey.of(settings.data_dir), {3: {"rows": [1, 0]}})
-    named = _bad(verify_bundle(_write(tmp_path / "x.tar", forged)))
+    forged = rewritten(members, SigningKey.of(settings.data_dir), {3: {"rows": [1, 0]}})
+    named = _bad(verify_bundle(write_bundle(tmp_path / "x.tar", forged)))
     assert named == ("artefact", record["artefact_digest"])
 
 
@@ -353,15 +297,15 @@ def test_rows_that_are_those_of_other_edits_are_named(
 def test_a_ledger_of_the_first_release_can_be_checked(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    members = _members(bundle)
+    members = members_of(bundle)
     old: list[bytes] = []
-    for line in _lines(members):
+    for line in lines_of(members):
         entry = json.loads(line)
         for newer in ("rows", "live_edits"):
             entry["payload"].pop(newer, None)
         old.append((canonical(entry) + "\n").encode())
     members["ledger.jsonl"] = b"".join(old)
-    path = _write(tmp_path / "old.tar", _rewritten(members, SigningKey.of(settings.data_dir)))
+    path = write_bundle(tmp_path / "old.tar", rewritten(members, SigningKey.of(settings.data_dir)))
     verdict = verify_bundle(path)
     assert (verdict.ok, verdict.revisions, verdict.live_edits) == (True, 3, 2)
 
@@ -370,8 +314,8 @@ def test_a_ledger_of_the_first_release_can_be_checked(
 def test_a_checkpoint_over_too_little_is_named(
     settings: Settings, bundle: Path, tmp_path: Path
 ) -> None:
-    members = _members(bundle)
-    links = [EntryResource.model_validate_json(line).to_link() for line in _lines(members)]
+    members = members_of(bundle)
+    links = [EntryResource.model_validate_json(line).to_link() for line in lines_of(members)]
     early = sign(links[0], links[4], SigningKey.of(settings.data_dir), utc_now())
     members["checkpoint.json"] = early.to_text().encode()
-    assert _bad(verify_bundle(_write(tmp_path / "x.tar", members))) == ("entry", 5)
+    assert _bad(verify_bundle(write_bundle(tmp_path / "x.tar", members))) == ("entry", 5)
