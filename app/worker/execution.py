@@ -94,7 +94,8 @@ class Execution:
                 for request in requests:
                     self._write_edits([request.id])
                 return
-            _log.warning("edit_rejected edit=%s: %s", requests[0].id, error)
+            # The log is told the code alone: it cannot be erased, and the sentence may quote.
+            _log.warning("edit_rejected edit=%s reason=%s", requests[0].id, _code(error))
             report = EditReport(before=requests[0].before.standing, error=str(error))
             self._reject(requests[0].id, _code(error), report)
         else:

@@ -35,13 +35,17 @@ class Evidence:
         model: Folder of the base model.
         kept: A checkpoint from the middle of the history.
         bundle: The bundle of all of it.
-        head: The newest revision as the server showed it.
+    head: The newest revision as the server showed it.
+    artefact: One that was altered on the server's disk after the bundle was made.
+    server_verdict: What `errata verify` was told by the server then.
     """
 
     model: Path
     kept: Path
     bundle: Path
     head: dict[str, Any]
+    artefact: str
+    server_verdict: "subprocess.CompletedProcess[str]"
 
 
 Verify = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,7 +83,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         made = _errata(folder, "bundle", str(bundle), "--url", server.url)
         assert made.returncode == 0, made.stderr
         head = errata.revision("head").model_dump()
-    return Evidence(model, kept, bundle, head)
+        artefact = min((folder / "data" / "artefacts").iterdir())
+        artefact.write_bytes(artefact.read_bytes() + b"x")
+        verdict = _errata(folder, "verify", "--url", server.url)
+    return Evidence(model, kept, bundle, head, artefact.stem, verdict)
 
 
 @pytest.fixture
@@ -160,6 +167,11 @@ def test_another_model_is_named(verify: Verify, evidence: Evidence, tmp_path: Pa
     done = verify(evidence.bundle, "--model", str(other), "--json")
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["first_bad"]["part"] == "model"
+
+
+def test_a_server_names_the_artefact_that_was_altered_on_its_disk(evidence: Evidence) -> None:
+    assert evidence.server_verdict.returncode == 1
+    assert f"artefact {evidence.artefact} of entry " in evidence.server_verdict.stdout
 
 
 def test_an_altered_artefact_is_named(verify: Verify, evidence: Evidence, tmp_path: Path) -> None:

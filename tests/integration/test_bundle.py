@@ -10,7 +10,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from app.client import Errata, Refused
 from app.clock import utc_now
+from app.database.database import Database
 from app.ledger.chain import canonical
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.schemas import EntryResource
@@ -63,6 +65,20 @@ def test_an_untouched_bundle_holds(bundle: Path, client: TestClient) -> None:
     assert (verdict.revisions, verdict.live_edits, verdict.artefacts) == (3, 2, 2)
     assert (verdict.public_key, verdict.key_trusted) == (checkpoint["public_key"], False)
     assert verdict.weights == "none"
+
+
+def test_the_client_fetches_a_whole_bundle_or_leaves_no_file(
+    client: TestClient, database: Database, tmp_path: Path
+) -> None:
+    errata, path = Errata(http=client), tmp_path / "fetched" / "bundle.tar"
+    path.parent.mkdir()
+    with pytest.raises(Refused, match="no entry yet"):
+        errata.bundle(path)
+    assert list(path.parent.iterdir()) == []
+    History(database).accept("a")
+    assert errata.bundle(path) == path.stat().st_size
+    assert verify_bundle(path).entries == 2
+    assert [file.name for file in path.parent.iterdir()] == ["bundle.tar"]
 
 
 def test_a_bundle_holds_no_words(bundle: Path) -> None:

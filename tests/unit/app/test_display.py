@@ -48,6 +48,7 @@ def drawn(thing: object) -> str:
             "revision 3 (edit) by edit_1, edit_2",
         ),
         ("operation", {"kind": "edit", "id": "edit_1"}, "accepted edit_1"),
+        ("erasure", {"id": "edit_1"}, "erased the words of edit_1"),
         (
             "operation",
             {"kind": "rollback", "id": "rollback_1", "to_revision": 0},
