@@ -35,9 +35,9 @@ class Evidence:
         model: Folder of the base model.
         kept: A checkpoint from the middle of the history.
         bundle: The bundle of all of it.
-    head: The newest revision as the server showed it.
-    artefact: One that was altered on the server's disk after the bundle was made.
-    server_verdict: What `errata verify` was told by the server then.
+        head: The newest revision as the server showed it.
+        artefact: One that was altered on the server's disk after the bundle was made.
+        server_verdict: What `errata verify` was told by the server then.
     """
 
     model: Path

@@ -165,6 +165,28 @@ def test_any_removed_swapped_or_doubled_entry_is_named(bundle: Path, tmp_path: P
 
 
 @on_the_file
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"actor":', b'"actor": '),
+        (b"\n", b"\r\n"),
+        (b"\n", b""),
+        (b"{", b" {"),
+        (b"worker", b"\\u0077orker"),
+    ],
+)
+def test_another_spelling_of_an_entry_is_named(
+    bundle: Path, tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    members = members_of(bundle)
+    lines = lines_of(members)
+    place = next(index for index, line in reversed(list(enumerate(lines))) if old in line)
+    lines[place] = lines[place].replace(old, new, 1)
+    spelled = write_bundle(tmp_path / "s.tar", members | {"ledger.jsonl": b"".join(lines)})
+    assert _bad(verify_bundle(spelled)) == ("entry", place)
+
+
+@on_the_file
 @pytest.mark.parametrize("cut", [0, 1, 511, 512, 700, 2048, 3000, 5000])
 def test_a_bundle_that_was_cut_off_is_named(bundle: Path, cut: int) -> None:
     bundle.write_bytes(bundle.read_bytes()[:cut])
