@@ -144,9 +144,7 @@ class _Examination:
         for index, line in enumerate(bundle.lines()):
             entry = _entry(line)
             if entry is None or not follows(entry, index=index, prev_hash=self._head):
-                raise BrokenEvidence(
-                    "entry", index, f"entry {index} is altered, missing or out of place"
-                )
+                raise _bad_entry(index, "is altered, missing or out of place")
             self._recount.take(entry)
             self._entries, self._head = index + 1, entry.hash
             self._origin = self._origin or entry.hash
@@ -155,23 +153,12 @@ class _Examination:
 
     def _check_own_checkpoint(self, own: Checkpoint) -> None:
         self._check_signature(own, CHECKPOINT_NAME)
-        if self._trusted and own.public_key not in self._trusted:
-            raise BrokenEvidence(
-                "checkpoint",
-                CHECKPOINT_NAME,
-                f"the checkpoint is signed by {own.public_key}, which is not a key you trust",
-            )
         self._signed = own
-        if own.size > self._entries:
-            raise BrokenEvidence(
-                "entry",
-                self._entries,
-                f"entry {self._entries} is missing: the checkpoint covers {own.size} entries",
-            )
-        if own.size < self._entries:
-            raise BrokenEvidence(
-                "entry", own.size, f"entry {own.size} is not covered by the checkpoint"
-            )
+        size = self._entries
+        if own.size > size:
+            raise _bad_entry(size, f"is missing: the checkpoint covers {own.size} entries")
+        if own.size < size:
+            raise _bad_entry(own.size, "is not covered by the checkpoint")
         if (own.origin, own.hash) != (self._origin, self._head):
             raise BrokenEvidence(
                 "checkpoint", CHECKPOINT_NAME, "the checkpoint is that of another chain"
@@ -179,39 +166,29 @@ class _Examination:
 
     def _check_kept_checkpoint(self, kept: Checkpoint) -> None:
         self._check_signature(kept, "kept")
-        if kept.public_key not in self._trusted:
-            raise BrokenEvidence(
-                "checkpoint",
-                "kept",
-                f"the kept checkpoint is signed by {kept.public_key}, not a key you trust",
-            )
+        size = self._entries
         if kept.origin != self._origin:
-            raise BrokenEvidence(
-                "entry",
+            raise _bad_entry(
                 0,
-                "the kept checkpoint begins with another entry 0: this is another ledger, or all "
-                "of it was rewritten",
+                "is not the one that the kept checkpoint begins with: this is another ledger, or "
+                "all of it was rewritten",
             )
-        if kept.size > self._entries:
-            raise BrokenEvidence(
-                "entry",
-                self._entries,
-                f"entry {self._entries} is missing: the kept checkpoint covers {kept.size} entries",
-            )
+        if kept.size > size:
+            raise _bad_entry(size, f"is missing: the kept checkpoint covers {kept.size} entries")
         if kept.hash != self._hash_at_kept:
-            last = kept.size - 1
-            raise BrokenEvidence(
-                "entry",
-                last,
-                f"entry {last} is not the one that the kept checkpoint ends with: the ledger was "
-                "rewritten",
+            raise _bad_entry(
+                kept.size - 1,
+                "is not the one that the kept checkpoint ends with: the ledger was rewritten",
             )
         self._kept_holds = True
 
     def _check_signature(self, checkpoint: Checkpoint, name: str) -> None:
+        key = checkpoint.public_key
         if not checkpoint.is_signed:
+            raise BrokenEvidence("checkpoint", name, f"the signature is not that of {key}")
+        if self._trusted and key not in self._trusted:
             raise BrokenEvidence(
-                "checkpoint", name, f"the signature is not that of {checkpoint.public_key}"
+                "checkpoint", name, f"it is signed by {key}, which is not a key you trust"
             )
 
     def _check_artefacts(self, bundle: Bundle) -> None:
@@ -232,6 +209,10 @@ class _Examination:
             raise BrokenEvidence("artefact", digest, f"no ledger entry refers to {digest}")
         for name in bundle.strangers():
             raise BrokenEvidence("member", name, f"{name} does not belong")
+
+
+def _bad_entry(index: int, why: str) -> BrokenEvidence:
+    return BrokenEvidence("entry", index, f"entry {index} {why}")
 
 
 def _entry(line: bytes) -> Link | None:
