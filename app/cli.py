@@ -208,6 +208,16 @@ def verify(
             "--model, --checkpoint, --public-key and --every-revision "
             "are for a bundle; name its file"
         )
+    _verify_on_server(url, api_key, machine)
+
+
+cli.command(name="serve")(serve_command)
+cli.command(name="calibrate")(calibrate_command)
+cli.command(name="bench")(bench_command)
+cli.command(name="bench-report")(report_command)
+
+
+def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
     with Errata(url, api_key) as errata:
         verdict = errata.verify()
     told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
@@ -218,12 +228,6 @@ def verify(
     _show(verdict, machine, told)
     if not verdict.ok:
         raise typer.Exit(EXIT_NO)
-
-
-cli.command(name="serve")(serve_command)
-cli.command(name="calibrate")(calibrate_command)
-cli.command(name="bench")(bench_command)
-cli.command(name="bench-report")(report_command)
 
 
 def _show(answer: Answer | Sequence[Answer], machine: bool, told: Table | str) -> None:
