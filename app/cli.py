@@ -4,9 +4,11 @@ Exit status: 0 done; 1 the answer is no (an edit was rejected, a chain is broken
 3 no server answers; 4 the server refused; 5 not ended in the time given.
 """
 
+import shlex
 import sys
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -25,6 +27,7 @@ from app.local import (
 )
 
 EXIT_NO = 1
+EXIT_USAGE = 2
 EXIT_AWAY = 3
 EXIT_REFUSED = 4
 EXIT_WAITING = 5
@@ -209,16 +212,66 @@ def rollback(
 
 
 @cli.command()
-def verify(url: Url = DEFAULT_URL, api_key: Key = None, machine: Json = False) -> None:
-    """Check the hash chain of the ledger; status 1 if it is broken."""
+def bundle(
+    out: Annotated[Path, typer.Argument(dir_okay=False, help="File to write.")],
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+) -> None:
+    """Fetch all evidence of the ledger as one file, which errata verify FILE checks offline."""
     with Errata(url, api_key) as errata:
-        verdict = errata.verify()
-    told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
-    if not verdict.ok:
-        told = f"the chain is broken at entry {verdict.first_bad}"
-    _show(verdict, machine, told)
-    if not verdict.ok:
-        raise typer.Exit(EXIT_NO)
+        try:
+            size = errata.bundle(out)
+        except OSError as error:
+            _fail(f"{out} cannot be written: {error.strerror}", EXIT_USAGE)
+    typer.echo(f"{out} has {size} bytes; check it with: errata verify {shlex.quote(str(out))}")
+
+
+@cli.command()
+def verify(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A file from errata bundle, checked here without a server; default: ask one.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Recompute the weights from it: smollm2-135m, a folder, a GGUF file."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A checkpoint that was kept elsewhere."),
+    ] = None,
+    public_key: Annotated[
+        list[str] | None,
+        typer.Option(help="Trust only signatures by this key, 64 hex digits; may be repeated."),
+    ] = None,
+    every_revision: Annotated[
+        bool, typer.Option("--every-revision", help="Recompute each revision, not only the head.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    machine: Json = False,
+) -> None:
+    """Check the ledger and its artefacts; status 1 names what does not hold.
+
+    With a bundle: hash chain, signature, records, artefacts and, with --model, the weights.
+    """
+    if bundle is not None:
+        # It pulls in what other commands need not wait for.
+        from app.offline import Asked, verify_offline
+
+        asked = Asked(model, checkpoint, tuple(public_key or ()), every_revision)
+        verify_offline(bundle, asked, machine=machine)
+        return
+    if model or checkpoint or public_key or every_revision:
+        raise typer.BadParameter(
+            "--model, --checkpoint, --public-key and --every-revision "
+            "are for a bundle; name its file"
+        )
+    _verify_on_server(url, api_key, machine)
 
 
 cli.command(name="serve")(serve_command)
@@ -227,6 +280,19 @@ cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)
+
+
+def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
+    with Errata(url, api_key) as errata:
+        verdict = errata.verify()
+    told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
+    if verdict.bad_artefact is not None:
+        told = f"artefact {verdict.bad_artefact} of entry {verdict.first_bad} is altered or missing"
+    elif not verdict.ok:
+        told = f"the chain is broken at entry {verdict.first_bad}"
+    _show(verdict, machine, told)
+    if not verdict.ok:
+        raise typer.Exit(EXIT_NO)
 
 
 def _show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:

@@ -85,6 +85,8 @@ def ledger_summary(entry: LedgerEntry) -> str:
         return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
     if entry.kind == "base":
         return f"revision 0, the base model {told.get('model')}"
+    if entry.kind == "erasure":
+        return f"erased the words of {told.get('id')}"
     if entry.kind == "snapshot":
         change = "loses" if told.get("removed") else "gets"
         return f"revision {told.get('revision')} {change} the label {told.get('label')}"

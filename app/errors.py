@@ -12,6 +12,7 @@ ErrataError
 │   │   ├── UnknownRevision
 │   │   ├── UnknownLabel
 │   │   ├── NoRevisionYet
+│   │   ├── NoEntryYet
 │   │   └── UnknownModel
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       └── LabelTaken          the label is another revision's
@@ -22,10 +23,14 @@ ErrataError
 │   ├── StorageUnavailable
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
-└── Inconsistent                500  stored state contradicts itself; an operator must look
-    ├── BaseMismatch            the database belongs to another model or recipe
-    ├── StaleParent             the head moved while a revision was being computed
-    └── CorruptArtefact         a stored file no longer has the digest it is named after
+├── Inconsistent                500  stored state contradicts itself; an operator must look
+│   ├── BaseMismatch            the database belongs to another model or recipe
+│   ├── StaleParent             the head moved while a revision was being computed
+│   ├── CorruptArtefact         a stored file no longer has the digest it is named after
+│   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
+│   └── UnusableKey             the file with the ledger's private key holds none
+├── BadCheckpoint               a text is no checkpoint; only offline
+└── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
 `app.problems` turns each into one problem document.
 """
@@ -162,6 +167,15 @@ class NoRevisionYet(NotFound):
         super().__init__("there is no revision yet; revision 0 appears once the model is loaded")
 
 
+class NoEntryYet(NotFound):
+    """The ledger is empty, so there is nothing to sign or to hand over."""
+
+    code = "no_entry_yet"
+
+    def __init__(self) -> None:
+        super().__init__("the ledger has no entry yet; the first edit or the loaded model makes it")
+
+
 class UnknownModel(NotFound):
     """No model is served under this name."""
 
@@ -259,3 +273,38 @@ class CorruptArtefact(Inconsistent):
     """An artefact is missing or no longer has the digest it is named after."""
 
     code = "corrupt_artefact"
+
+
+class CorruptLedger(Inconsistent):
+    """The end of the ledger is not an entry that could be signed."""
+
+    code = "corrupt_ledger"
+
+
+class UnusableKey(Inconsistent):
+    """The file that should hold the ledger's private key holds something else."""
+
+    code = "unusable_key"
+
+
+class BadCheckpoint(ErrataError):
+    """A text is not a checkpoint as `GET /v1/ledger/checkpoint` answers it."""
+
+    code = "bad_checkpoint"
+
+
+class BrokenEvidence(ErrataError):
+    """A bundle does not hold.
+
+    Attributes:
+        part: What kind of thing is bad: `entry`, `artefact`, `revision`, `checkpoint`, `model`, or
+            `member` for a file that does not belong.
+        name: Which one: an index, a digest, a number, or the name of a file.
+    """
+
+    code = "broken_evidence"
+
+    def __init__(self, part: str, name: int | str, message: str) -> None:
+        super().__init__(message)
+        self.part = part
+        self.name = name

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from editing_core.errors import ForeignSums, GridOverflow, NonFinite
+from editing_core.header import edits_in, metadata_in
 
 _RIGHT_BITS = 20
 _LEFT_BITS = 24
@@ -125,17 +126,11 @@ class Delta:
             layer, name = path.split(".")
             parts[int(layer)][name] = tensor
         layers = {layer: _part(tensors) for layer, tensors in sorted(parts.items())}
-        return cls(tuple(json.loads(_metadata(data)["edits"])), layers)
+        return cls(edits_in(data), layers)
 
 
 def _part(tensors: dict[str, Tensor]) -> Factors | Dense:
     return Dense(**tensors) if "matrix" in tensors else Factors(**tensors)
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    size = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + size])["__metadata__"]
-    return metadata
 
 
 def left_grid(weight: Tensor) -> int:
@@ -241,7 +236,7 @@ class Weights:
                 f"the stored sums are of layers {sorted(stored)}; the base has {sorted(base)}"
             )
         sums = {}
-        for name, (grid, bound) in json.loads(_metadata(data)["sums"]).items():
+        for name, (grid, bound) in json.loads(metadata_in(data)["sums"]).items():
             layer = int(name)
             sums[layer] = _ExactSum(stored[layer], grid, float(bound))
             sums[layer].require_like(empty._sums[layer], layer)

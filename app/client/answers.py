@@ -138,6 +138,7 @@ class LedgerVerdict(Answer):
     entries: int
     head_hash: str
     first_bad: int | None
+    bad_artefact: str | None = None
 
 
 class Choice(Answer):

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -199,6 +201,32 @@ class Errata:
         """Let the server check its hash chain."""
         return self._get("/v1/ledger/verify", LedgerVerdict)
 
+    def bundle(self, path: Path) -> int:
+        """Store all evidence of the ledger in a file, which appears once it is whole.
+
+        Returns:
+            How many bytes it has.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        request = self._http.build_request("GET", "/v1/ledger/bundle")
+        partial = path.with_name(path.name + ".partial")
+        try:
+            response = self._http.send(request, stream=True)
+            with closing(response), partial.open("wb") as file:
+                if not response.is_success:
+                    response.read()
+                    raise self._problem(response)
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+            partial.replace(path)
+        except httpx2.TransportError as error:
+            raise ServerAway(str(self._http.base_url), _cause(error)) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return path.stat().st_size
+
     def models(self) -> ModelList:
         """What can be asked."""
         return self._get("/v1/models", ModelList)
@@ -288,21 +316,32 @@ class Errata:
         return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
 
     def _ask(self, request: httpx2.Request, kind: type[A]) -> A:
-        url = str(self._http.base_url)
         try:
             response = self._http.send(request)
         except httpx2.TransportError as error:
-            raise ServerAway(url, str(error) or type(error).__name__) from error
+            raise ServerAway(str(self._http.base_url), _cause(error)) from error
+        if not response.is_success:
+            raise self._problem(response)
         try:
-            answer = response.json()
-            if response.is_success:
-                return kind.model_validate(answer)
-            error_object = answer["error"]
-            code, field = error_object["code"], error_object["param"]
-            message = error_object["message"]
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise ServerAway(url, f"{request.url.path} answered {response.status_code}") from error
-        raise Refused(response.status_code, code, message, field)
+            return kind.model_validate(response.json())
+        except (ValueError, ValidationError) as error:
+            raise self._alien(response) from error
+
+    def _problem(self, response: httpx2.Response) -> Refused | ServerAway:
+        """What an answer other than success says."""
+        try:
+            found = response.json()["error"]
+            return Refused(response.status_code, found["code"], found["message"], found["param"])
+        except (ValueError, KeyError, TypeError):
+            return self._alien(response)
+
+    def _alien(self, response: httpx2.Response) -> ServerAway:
+        told = f"{response.request.url.path} answered {response.status_code}"
+        return ServerAway(str(self._http.base_url), told)
+
+
+def _cause(error: httpx2.TransportError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _path(path: str, dry_run: bool) -> str:

@@ -52,6 +52,7 @@ def _pragmas() -> list[str]:
         f"PRAGMA journal_mode = {journal}",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
+        "PRAGMA secure_delete = ON",  # erased words must not stay in free pages
     ]
 
 

@@ -104,6 +104,15 @@ def revert_edit(
     return OperationResource.of(operation)
 
 
+@router.post("/{edit_id}/erase")
+def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
+    with services.database.write() as session:
+        service.erase(session, edit_id, actor=actor, now=services.clock())
+    services.database.forget()
+    return _resource(services, edit_id)
+
+
 def _resource(services: Services, edit_id: str) -> EditResource:
     with services.database.read() as session:
         return EditResource.of(repository.get(session, edit_id))

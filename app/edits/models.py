@@ -1,5 +1,6 @@
 """The tables of edits: what the worker needs for ever, and the text that may be erased."""
 
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index
@@ -50,6 +51,8 @@ class Edit(Base):
     artefact: Mapped[str | None] = mapped_column(default=None)
     #: which of that artefact's factor pairs are its own
     artefact_index: Mapped[int | None] = mapped_column(default=None)
+    #: when its words were removed
+    erased_at: Mapped[datetime | None] = mapped_column(default=None)
 
     operation: Mapped[Operation] = relationship(
         init=False, repr=False, lazy="joined", innerjoin=True, foreign_keys=[id], viewonly=True

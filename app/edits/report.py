@@ -15,22 +15,22 @@ class Standing(_Report):
     """Geometric mean of the probabilities of the target's tokens."""
     rank_target: int
     """Place of its first token; 1 is the most probable."""
-    argmax: str
-    """The most probable first token."""
+    argmax: str | None
+    """The most probable first token; None once the edit's words were erased."""
 
 
 class ParaphraseReport(_Report):
-    """The target after another wording."""
+    """The target after another wording, which is None once it was erased."""
 
-    prompt: str
+    prompt: str | None
     p_target_before: float
     p_target_after: float
 
 
 class NeighbourReport(_Report):
-    """A prompt that should answer as before."""
+    """A prompt that should answer as before; None once it was erased."""
 
-    prompt: str
+    prompt: str | None
     kept: bool
     """Whether the most probable next token is the same as before."""
 
@@ -85,3 +85,23 @@ class EditReport(_Report):
     value_steps: int | None = None
     value_loss: float | None = None
     seconds: PhaseSeconds | None = None
+
+    def without_words(self) -> "EditReport":
+        """The numbers alone: no text that people wrote, or that would tell what they wrote."""
+        return self.model_copy(
+            update={
+                "before": _wordless(self.before),
+                "error": None,
+                "after": None if self.after is None else _wordless(self.after),
+                "paraphrases": [
+                    found.model_copy(update={"prompt": None}) for found in self.paraphrases
+                ],
+                "neighbours": [
+                    found.model_copy(update={"prompt": None}) for found in self.neighbours
+                ],
+            }
+        )
+
+
+def _wordless(standing: Standing) -> Standing:
+    return standing.model_copy(update={"argmax": None})

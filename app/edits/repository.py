@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.edits.models import Edit, EditStatus, StoredText
+from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, subject_digest
 from app.errors import UnknownEdit
-from app.operations.models import Operation
+from app.operations.models import IdempotencyKey, Operation
 
 
 def get(session: Session, edit_id: str) -> Edit:
@@ -43,6 +44,27 @@ def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
         )
     )
     session.flush()
+
+
+def forget(session: Session, edit: Edit) -> None:
+    """Remove every word of an edit, and whatever would confirm a guess of one.
+
+    Its salt goes with the text, so its digest in the ledger tells nothing any more; so does the
+    digest of the request, which has no salt. The reasons of its reverts are free text.
+    """
+    session.execute(delete(StoredText).where(StoredText.edit_id == edit.id))
+    asked_with = select(Edit.id).where(
+        or_(Edit.id == edit.id, and_(Edit.batch_id.is_not(None), Edit.batch_id == edit.batch_id))
+    )
+    session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.operation_id.in_(asked_with))
+        .values(body_digest="")
+    )
+    session.execute(update(Operation).where(Operation.target_edit == edit.id).values(reason=None))
+    if edit.report is not None:
+        report = EditReport.model_validate(edit.report).without_words()
+        edit.report = report.model_dump(mode="json")
 
 
 def page(

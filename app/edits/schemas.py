@@ -111,6 +111,7 @@ class EditResource(EditWords):
     reason: str | None
     supersedes: str | None
     superseded_by: str | None
+    erased_at: datetime | None
     report: EditReport | None
 
     @classmethod
@@ -134,6 +135,7 @@ class EditResource(EditWords):
             reason=operation.reason,
             supersedes=edit.supersedes,
             superseded_by=edit.superseded_by,
+            erased_at=edit.erased_at,
             report=None if edit.report is None else EditReport.model_validate(edit.report),
         )
 

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,8 @@ from app.edits.models import Edit, EditStatus
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
 from app.errors import InvalidField, WrongState
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind
 from app.operations import idempotency
 from app.operations.models import Operation, OperationKind
 from app.operations.service import accept, cancel, requeue
@@ -168,6 +171,27 @@ def request_revert(
         )
     services.doorbell.ring(operation.id)
     return operation
+
+
+def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
+    """Remove the words of an edit that has ended; its effect and the proof of it stay.
+
+    Erasing it again changes nothing.
+
+    Raises:
+        UnknownEdit: There is no such edit.
+        WrongState: It is still to be executed.
+    """
+    edit = repository.get(session, edit_id)
+    if edit.erased_at is not None:
+        return
+    if edit.status in (EditStatus.ACCEPTED, EditStatus.RUNNING):
+        way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
+        raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
+    repository.forget(session, edit)
+    entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
+    edit.operation.ledger_index = entry.index
+    edit.erased_at = now
 
 
 def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:

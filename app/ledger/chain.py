@@ -6,6 +6,7 @@ anyone can check an entry as the API shows it with a JSON canonicaliser and noth
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from app.database.base import JsonObject
 
 #: what the first entry has in place of its predecessor's hash
 GENESIS = "0" * 64
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Verdict:
         return self.first_bad is None
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is SHA-256 as we write it."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def canonical(value: object) -> str:
     """The RFC 8785 text of a record; numbers with a fraction must come as strings.
 
@@ -101,13 +109,14 @@ def verify(links: Iterable[Link]) -> Verdict:
     """Check every link in order, in one pass and constant memory."""
     head, count = GENESIS, 0
     for entry in links:
-        if not _follows(entry, index=count, prev_hash=head):
+        if not follows(entry, index=count, prev_hash=head):
             return Verdict(entries=count, head_hash=head, first_bad=count)
         head, count = entry.hash, count + 1
     return Verdict(entries=count, head_hash=head, first_bad=None)
 
 
-def _follows(entry: Link, *, index: int, prev_hash: str) -> bool:
+def follows(entry: Link, *, index: int, prev_hash: str) -> bool:
+    """Whether an entry is whole, and the one after the entry with `prev_hash`."""
     try:
         payload = json.loads(entry.payload)
         expected = link(

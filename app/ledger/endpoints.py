@@ -1,16 +1,22 @@
-"""The ledger: read it, and have it checked."""
+"""The ledger: read it, have it checked, and take it away."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from app.ledger import repository, service
+from app.ledger.checkpoint import Checkpoint
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
+from app.ledger.signing import SigningKey
 from app.problems import common_responses
-from app.services import ServicesDep
+from app.services import Services, ServicesDep
 from app.text import MAX_INTEGER
 
-router = APIRouter(prefix="/v1/ledger", tags=["audit"], responses=common_responses(422, 503))
+_JSON_LINES = "application/jsonl"
+_TAR = "application/x-tar"
+
+router = APIRouter(prefix="/v1/ledger", tags=["audit"], responses=common_responses(404, 422, 503))
 
 
 @router.get("")
@@ -28,6 +34,42 @@ def list_entries(
 
 @router.get("/verify")
 def verify_ledger(services: ServicesDep) -> LedgerVerdict:
-    """Recompute every hash of the chain; names the first entry that does not hold."""
-    with services.database.read() as session:
-        return LedgerVerdict.of(service.check(session))
+    """Recompute every hash of the chain and of every artefact; names the first that is wrong."""
+    return service.audit(services.database, services.artefacts)
+
+
+@router.get("/checkpoint")
+def get_checkpoint(services: ServicesDep) -> Checkpoint:
+    """The head of the chain, signed; kept elsewhere, it shows a rewrite of everything."""
+    return _checkpoint(services)
+
+
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses={200: {"description": "One entry a line.", "content": {_JSON_LINES: {}}}},
+)
+def export_ledger(services: ServicesDep) -> StreamingResponse:
+    """Every entry, oldest first, as JSON Lines."""
+    services.database.ping()  # what fails later can only break off
+    return StreamingResponse(service.export(services.database), media_type=_JSON_LINES)
+
+
+@router.get(
+    "/bundle",
+    response_class=StreamingResponse,
+    responses={200: {"description": "A tar file.", "content": {_TAR: {}}}},
+)
+def get_bundle(services: ServicesDep) -> StreamingResponse:
+    """All evidence in one file, which `errata verify FILE` checks without any server."""
+    bundle = service.pack(services.database, services.artefacts, _checkpoint(services))
+    headers = {
+        "Content-Disposition": f'attachment; filename="{bundle.file_name}"',
+        "Content-Length": str(bundle.size),
+    }
+    return StreamingResponse(iter(bundle), media_type=_TAR, headers=headers)
+
+
+def _checkpoint(services: Services) -> Checkpoint:
+    key = SigningKey.of(services.settings.data_dir)
+    return service.checkpoint(services.database, key, services.clock())

@@ -20,6 +20,8 @@ class EntryKind(StrEnum):
     VERDICT = "verdict"
     #: a revision was given a label, or lost it
     SNAPSHOT = "snapshot"
+    #: the words of an edit were removed
+    ERASURE = "erasure"
 
 
 class LedgerEntry(Base):

@@ -1,8 +1,9 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
-from sqlalchemy import LargeBinary, String, cast, func, select
+from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.ledger.chain import Link
@@ -61,15 +62,21 @@ def links(
         after: Only those whose index is above.
         limit: At most so many.
     """
-    table = LedgerEntry.__table__.c
-    texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
-    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
-    kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
-    query = select(table.index, *(cast(text, kept_as) for text in texts)).order_by(table.index)
-    query = query.where(table.index > (-1 if after is None else after)).limit(limit)
+    index = LedgerEntry.__table__.c.index
+    query = _as_stored(session).where(index > (-1 if after is None else after))
+    query = query.order_by(index).limit(limit)
     with session.execute(query, execution_options={"yield_per": _BATCH}) as rows:
-        for index, *values in rows:
-            yield Link(index, *(_as_text(value) for value in values))
+        for row in rows:
+            yield _link(row)
+
+
+def ends(session: Session) -> tuple[Link, Link] | None:
+    """The first and the last entry exactly as stored; None without any."""
+    index = LedgerEntry.__table__.c.index
+    query = _as_stored(session).limit(1)
+    first = session.execute(query.order_by(index)).first()
+    last = session.execute(query.order_by(index.desc())).first()
+    return None if first is None or last is None else (_link(first), _link(last))
 
 
 def newest_reference(session: Session) -> int:
@@ -77,6 +84,19 @@ def newest_reference(session: Session) -> int:
     columns = (Operation.ledger_index, Revision.ledger_index, Snapshot.ledger_index)
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)
+
+
+def _as_stored(session: Session) -> Select[Any]:
+    table = LedgerEntry.__table__.c
+    texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
+    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
+    kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
+    return select(table.index, *(cast(text, kept_as) for text in texts))
+
+
+def _link(row: Row[Any]) -> Link:
+    values: tuple[Any, ...] = tuple(row)
+    return Link(values[0], *(_as_text(value) for value in values[1:]))
 
 
 def _as_text(value: bytes | str) -> str:

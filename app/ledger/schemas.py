@@ -1,10 +1,12 @@
 """The ledger over HTTP."""
 
 import json
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.ledger.chain import Link, Verdict
+from app.ledger.chain import Link, Verdict, canonical
+from app.ledger.records import ArtefactFlaw
 
 
 class EntryResource(BaseModel):
@@ -33,6 +35,30 @@ class EntryResource(BaseModel):
             hash=_readable(entry.hash),
         )
 
+    def to_line(self) -> str:
+        """One line of JSON: the RFC 8785 text, which an altered entry may not have."""
+        try:
+            return canonical(self.model_dump()) + "\n"
+        except (TypeError, ValueError):
+            return self.model_dump_json() + "\n"
+
+    def to_link(self) -> Link:
+        """The entry as it is hashed.
+
+        Raises:
+            TypeError: It holds a float.
+            ValueError: It holds something else that has no canonical text.
+        """
+        return Link(
+            index=self.index,
+            kind=self.kind,
+            payload=canonical(self.payload),
+            actor=self.actor,
+            at=self.at,
+            prev_hash=self.prev_hash,
+            hash=self.hash,
+        )
+
 
 def _readable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")
@@ -41,6 +67,7 @@ def _readable(text: str) -> str:
 def _payload(text: str) -> JsonValue:
     try:
         payload: JsonValue = json.loads(_readable(text), parse_constant=str)
+        json.dumps(payload, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
         return _readable(text)
     return payload
@@ -64,14 +91,20 @@ class LedgerVerdict(BaseModel):
     ok: bool
     entries: int
     head_hash: str
-    first_bad: int | None
+    first_bad: Annotated[
+        int | None, Field(description="The first entry that does not hold, or whose artefact not.")
+    ]
+    bad_artefact: Annotated[
+        str | None, Field(description="That artefact, if the chain itself holds.")
+    ] = None
 
     @classmethod
-    def of(cls, verdict: Verdict) -> "LedgerVerdict":
+    def of(cls, verdict: Verdict, flaw: ArtefactFlaw | None) -> "LedgerVerdict":
         """The verdict as the API shows it."""
         return cls(
-            ok=verdict.ok,
+            ok=verdict.ok and flaw is None,
             entries=verdict.entries,
             head_hash=verdict.head_hash,
-            first_bad=verdict.first_bad,
+            first_bad=verdict.first_bad if flaw is None else flaw.index,
+            bad_artefact=None if flaw is None else flaw.digest,
         )

@@ -1,15 +1,28 @@
-"""What the rest of the service asks of the ledger: append a record, check the chain."""
+"""What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
 from app.database.base import JsonObject
+from app.database.database import Database
+from app.errors import CorruptArtefact, NoEntryYet
 from app.ledger import repository
-from app.ledger.chain import GENESIS, Verdict, link, verify
+from app.ledger.bundle import PackedBundle
+from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
+from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.models import EntryKind, LedgerEntry
+from app.ledger.records import ArtefactFlaw, artefact_of
+from app.ledger.schemas import EntryResource, LedgerVerdict
+from app.ledger.signing import SigningKey
+from app.revisions.artefacts import ArtefactStore
+
+_PAGE = 200
 
 
 def append(
@@ -45,3 +58,75 @@ def check(session: Session) -> Verdict:
     if verdict.ok and repository.newest_reference(session) >= verdict.entries:
         return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
     return verdict
+
+
+def audit(database: Database, artefacts: ArtefactStore) -> LedgerVerdict:
+    """Verify the chain, and then every artefact that its entries refer to."""
+    with database.read() as session:
+        verdict = check(session)
+    return LedgerVerdict.of(verdict, _first_flaw(database, artefacts) if verdict.ok else None)
+
+
+def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
+    for entry in entries(database):
+        digest = artefact_of(entry)
+        if digest is not None:
+            try:
+                artefacts.check(digest)
+            except CorruptArtefact:
+                return ArtefactFlaw(entry.index, digest)
+    return None
+
+
+def entries(database: Database, *, size: int | None = None) -> Iterator[Link]:
+    """The first `size` entries, or all there are now, oldest first, for however long it takes.
+
+    No transaction is kept open meanwhile: entries that are there never change.
+    """
+    after = -1
+    while size is None or after + 1 < size:
+        limit = _PAGE if size is None else min(_PAGE, size - after - 1)
+        with database.read() as session:
+            page = list(repository.links(session, after=after, limit=limit))
+        yield from page
+        if len(page) < limit:
+            return
+        after = page[-1].index
+
+
+def checkpoint(database: Database, key: SigningKey, now: datetime) -> Checkpoint:
+    """The head of the chain, signed.
+
+    Raises:
+        NoEntryYet: The ledger is empty.
+        CorruptLedger: Its ends were altered so that they cannot be signed.
+    """
+    with database.read() as session:
+        ends = repository.ends(session)
+    if ends is None:
+        raise NoEntryYet
+    return sign(*ends, key, now)
+
+
+def export(database: Database) -> Iterator[str]:
+    """Every entry as a line of JSON, as the API shows it."""
+    for entry in entries(database):
+        yield EntryResource.of(entry).to_line()
+
+
+def pack(database: Database, artefacts: ArtefactStore, signed: Checkpoint) -> PackedBundle:
+    """The bundle of all that a checkpoint covers.
+
+    Raises:
+        OSError: There is no room for a copy of the entries.
+    """
+    with ExitStack() as stack:
+        ledger, paths = stack.enter_context(TemporaryFile()), dict[Path, None]()
+        for entry in entries(database, size=signed.size):
+            ledger.write(EntryResource.of(entry).to_line().encode())
+            digest = artefact_of(entry)
+            if digest is not None and is_digest(digest):
+                paths[artefacts.path(digest)] = None
+        bundle = PackedBundle(signed, ledger, list(paths))
+        stack.pop_all()  # it closes the file once it has been sent
+        return bundle

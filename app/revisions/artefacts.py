@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Set
 from pathlib import Path
@@ -11,6 +12,7 @@ from app.failpoints import Failpoint, failpoint
 
 _SUFFIX = ".safetensors"
 _PARTIAL = ".partial"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtefactStore:
@@ -88,6 +90,22 @@ class ArtefactStore:
         for orphan in orphans:
             orphan.unlink(missing_ok=True)
         return len(orphans)
+
+    def check(self, digest: str) -> None:
+        """Find out, in constant memory, whether an artefact is there and unaltered.
+
+        Raises:
+            CorruptArtefact: It is not.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise CorruptArtefact(f"{digest!r} is no SHA-256, so it names no artefact")
+        try:
+            with self.path(digest).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise CorruptArtefact(f"artefact {digest} is missing at {self.path(digest)}") from error
+        if found != digest:
+            raise CorruptArtefact(f"artefact {digest} was altered: its content has digest {found}")
 
     def _sync_folder(self) -> None:
         # A rename survives a power cut only once its folder is on disk too.

@@ -29,6 +29,21 @@ _SAME_FOR_EVER = {
 
 
 @dataclass(frozen=True)
+class EditedMatrices:
+    """Which matrices of the model are edited: whoever has the model finds them by this.
+
+    Attributes:
+        layers: The edited layers.
+        site: Which output projection of their blocks.
+        dtype: Number format that they are served in, and that their digests are taken of.
+    """
+
+    layers: Sequence[int]
+    site: str
+    dtype: str
+
+
+@dataclass(frozen=True)
 class AddedEdit:
     """An edit whose factors are new.
 
@@ -84,6 +99,7 @@ def record_base(
     weights_digest: str,
     actor: str,
     now: datetime,
+    matrices: EditedMatrices | None = None,
 ) -> Revision:
     """Make revision 0, or find that the one there is of the same model.
 
@@ -98,6 +114,12 @@ def record_base(
         "recipe_digest": recipe_digest,
         "weights_digest": weights_digest,
     }
+    if matrices is not None:
+        record |= {
+            "layers": list(matrices.layers),
+            "site": matrices.site,
+            "dtype": matrices.dtype,
+        }
     base = session.get(Revision, 0)
     if base is None:
         entry = ledger.append(session, EntryKind.BASE, record, actor=actor, now=now)
@@ -120,11 +142,14 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         found = "nothing" if head is None else f"revision {head.number}"
         raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")
     completed = [_running(session, operation_id) for operation_id in new.operations]
-    entry = ledger.append(session, EntryKind.REVISION, _record(new), actor=actor, now=now)
+    live_edits = head.live_edits + len(new.gained) - len(new.removed)
+    entry = ledger.append(
+        session, EntryKind.REVISION, _record(new, live_edits), actor=actor, now=now
+    )
     revision = _revision(new.kind, head, new.weights_digest, now, entry.index)
     revision.operation = new.operations[-1]
     revision.artefact_digest = new.artefact_digest
-    revision.live_edits += len(new.gained) - len(new.removed)
+    revision.live_edits = live_edits
     repository.add(session, revision)
     repository.add_changes(session, revision.number, added=new.gained, removed=new.removed)
     for operation in completed:
@@ -148,14 +173,20 @@ def _require_same_model(session: Session, base: Revision, loaded: JsonObject) ->
             )
 
 
-def _record(new: NewRevision) -> JsonObject:
+def _record(new: NewRevision, live_edits: int) -> JsonObject:
+    """What the ledger says of a revision: enough to rebuild it from base and artefacts.
+
+    `rows` are the artefact's rows of the first edits of `added`; the others are restored.
+    """
     return {
         "number": new.parent + 1,
         "parent": new.parent,
         "kind": new.kind.value,
         "operations": list(new.operations),
         "added": list(new.gained),
+        "rows": [edit.artefact_index for edit in new.added],
         "removed": list(new.removed),
+        "live_edits": live_edits,
         "weights_digest": new.weights_digest,
         "artefact_digest": new.artefact_digest,
     }

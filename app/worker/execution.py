@@ -29,7 +29,7 @@ from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.intake import Intake
 from app.worker.lease import Lease
-from app.worker.rejections import gated, unsolvable
+from app.worker.rejections import code_of, gated, unsolvable
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
@@ -114,7 +114,8 @@ class Execution:
             if together and not task.atomic:
                 self._write_one_by_one(task)
             else:
-                _log.warning("edit_rejected edit=%s: %s", task.requests[0].id, error)
+                # The log is told the code alone: it cannot be erased, and the sentence may quote.
+                _log.warning("edit_rejected edit=%s reason=%s", ids[0], code_of(error))
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]

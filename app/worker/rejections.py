@@ -37,7 +37,7 @@ def unsolvable(
     return [
         Rejection(
             request.id,
-            _code(error) if request.id in guilty or not guilty else BATCH_REJECTED,
+            code_of(error) if request.id in guilty or not guilty else BATCH_REJECTED,
             EditReport(before=request.before.standing, error=str(error)),
         )
         for request in task.requests
@@ -52,7 +52,7 @@ def _can_be_said(tokenizer: PreTrainedTokenizerBase, request: Request) -> bool:
     return True
 
 
-def _code(error: EditingError) -> str:
+def code_of(error: EditingError) -> str:
     """``non_finite`` for ``NonFinite``."""
     name = type(error).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -11,7 +11,7 @@ from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
-from app.revisions.service import record_base
+from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
 from app.snapshots.models import Snapshot
 from app.worker.effects import EffectGauge
@@ -124,6 +124,8 @@ def _snapshots(
 
 
 def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
+    dtype = str(prepared.base.model.dtype).removeprefix("torch.")
+    site = prepared.base.architecture.site
     with database.write() as session:
         record_base(
             session,
@@ -133,4 +135,5 @@ def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
             weights_digest=weights_digest(prepared.weights),
             actor=ACTOR,
             now=clock(),
+            matrices=EditedMatrices(prepared.recipe.layers, site, dtype),
         )

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from app.database.database import Database
 from app.database.migration import upgrade
+from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel
 from tests.integration.history import History
@@ -54,10 +55,16 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def worked(client: TestClient, database: Database) -> History:
-    """The service's own database, with a test in the place of the worker."""
+def artefacts(settings: Settings) -> ArtefactStore:
+    """The service's own store."""
+    return ArtefactStore(settings.data_dir / "artefacts")
+
+
+@pytest.fixture
+def worked(client: TestClient, database: Database, artefacts: ArtefactStore) -> History:
+    """The service's own database and store, with a test in the place of the worker."""
     del client
-    return History(database)
+    return History(database, artefacts)
 
 
 @pytest.fixture

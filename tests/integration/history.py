@@ -1,22 +1,30 @@
 """Writes histories through the same verbs as the service and its worker, without a model."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+from safetensors.numpy import save
+
 from app.batches import repository as batches
 from app.batches.models import EditBatch
+from app.database.base import JsonObject
 from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
+from app.edits.service import erase
 from app.edits.text import EditText
 from app.operations import repository as operations
 from app.operations import service
 from app.operations.models import Operation, OperationKind
 from app.revisions import repository as revisions
+from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import Revision, RevisionKind
 from app.revisions.service import AddedEdit, NewRevision, commit_revision, record_base
 
 SALT = "00" * 16
+REPORT: JsonObject = {"before": {"p_target": 0.5, "rank_target": 1, "argmax": " word"}}
 
 
 class SteppingClock:
@@ -33,8 +41,15 @@ class SteppingClock:
 class History:
     """A database with a base, and shorthands for what may happen next."""
 
-    def __init__(self, database: Database, *, weights_digest: str = "weights-0") -> None:
+    def __init__(
+        self,
+        database: Database,
+        artefacts: ArtefactStore | None = None,
+        *,
+        weights_digest: str = "weights-0",
+    ) -> None:
         self.database = database
+        self._artefacts = artefacts
         self.clock = SteppingClock()
         with database.write() as session:
             record_base(
@@ -119,11 +134,17 @@ class History:
         self.claim()
         return self.commit_edits(edit_ids, supersedes=supersedes)
 
-    def commit_edits(self, edit_ids: Sequence[str], *, supersedes: str | None = None) -> Revision:
+    def commit_edits(
+        self,
+        edit_ids: Sequence[str],
+        *,
+        supersedes: str | None = None,
+        report: JsonObject | None = None,
+    ) -> Revision:
         """Commit edits that were claimed."""
         parent = self.head()
         added = [
-            AddedEdit(edit_id, index, {"seconds": 0.5}, supersedes=supersedes)
+            AddedEdit(edit_id, index, report or REPORT, supersedes=supersedes)
             for index, edit_id in enumerate(edit_ids)
         ]
         return self.commit(
@@ -132,11 +153,46 @@ class History:
                 parent=parent,
                 operations=edit_ids,
                 weights_digest=f"weights-{parent + 1}",
-                artefact_digest=f"artefact-{parent + 1}",
+                artefact_digest=self._artefact(edit_ids, parent + 1),
                 added=added,
                 removed=[] if supersedes is None else [supersedes],
             )
         )
+
+    def erase(self, edit_id: str) -> None:
+        """Erase the words of an edit, as the service does in one transaction."""
+        with self.database.write() as session:
+            erase(session, edit_id, actor="client", now=self.clock())
+
+    def undo(
+        self,
+        operation_id: str,
+        to_revision: int,
+        *,
+        restored: Sequence[str] = (),
+        removed: Sequence[str] = (),
+    ) -> Revision:
+        """Roll back to a revision, with what that takes."""
+        self.accept_rollback(operation_id, to_revision)
+        self.claim()
+        return self.commit(
+            NewRevision(
+                RevisionKind.ROLLBACK,
+                self.head(),
+                [operation_id],
+                f"weights-{to_revision}",
+                restored=restored,
+                removed=removed,
+            )
+        )
+
+    def _artefact(self, edit_ids: Sequence[str], revision: int) -> str:
+        """A digest; with a store, that of factors which no model will ever use."""
+        if self._artefacts is None:
+            return f"artefact-{revision}"
+        factors = np.full((len(edit_ids), 4), revision, dtype=np.float32)
+        tensors = {f"0.{name}": factors for name in ("left", "right", "keys")}
+        return self._artefacts.put(save(tensors, metadata={"edits": json.dumps(list(edit_ids))}))
 
     def head(self) -> int:
         """Number of the newest revision."""

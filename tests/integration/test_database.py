@@ -47,13 +47,14 @@ def test_four_threads_accept_without_a_loss_or_a_gap(history: History) -> None:
 def test_an_exception_undoes_the_whole_transaction(history: History) -> None:
     def fail_after_writing() -> None:
         with history.database.write() as session:
-            session.execute(text("UPDATE revisions SET live_edits = 7"))
+            session.execute(text("UPDATE operations SET attempts = 7"))
             raise InterruptedError
 
+    history.accept("a")
     with pytest.raises(InterruptedError):
         fail_after_writing()
     with history.database.read() as session:
-        assert session.scalar(text("SELECT live_edits FROM revisions")) == 0
+        assert session.scalar(text("SELECT attempts FROM operations")) == 0
 
 
 def test_a_reader_sees_one_snapshot_while_writers_commit(history: History) -> None:

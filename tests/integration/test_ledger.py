@@ -1,5 +1,5 @@
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from pathlib import Path
 
 import pysqlite3
 import pytest
@@ -10,39 +10,16 @@ from app.database.database import Database
 from app.ledger import repository, service
 from app.ledger.chain import GENESIS, Verdict
 from app.ledger.models import EntryKind
+from app.ledger.verification import verify_bundle
 from app.operations.service import reject
+from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from app.snapshots.service import add_label
 from tests.integration.history import History
 from tests.integration.service import running
+from tests.integration.tampering import tampering
 
 COLUMNS = ("kind", "payload", "actor", "at", "prev_hash", "hash")
-Execute = Callable[..., None]
-
-
-@contextmanager
-def _tampering(database: Database) -> Iterator[Execute]:
-    """A connection as somebody would have it who owns the disk: nothing is refused any more."""
-    with database.engine.connect() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET session_replication_role = replica")
-            connection.exec_driver_sql(
-                "ALTER TABLE ledger_entries DROP CONSTRAINT IF EXISTS ck_ledger_entries_kind"
-            )
-        else:
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            for pragma in ("foreign_keys = OFF", "ignore_check_constraints = ON"):
-                raw.execute(f"PRAGMA {pragma}")
-            for write in ("update", "delete"):
-                raw.execute(f"DROP TRIGGER IF EXISTS ledger_refuse_{write}")
-
-        def execute(statement: str, **values: object) -> None:
-            connection.execute(text(statement), values)
-
-        yield execute
-        connection.commit()
-        connection.invalidate()
 
 
 def _check(database: Database) -> Verdict:
@@ -51,8 +28,9 @@ def _check(database: Database) -> Verdict:
 
 
 @pytest.fixture
-def recorded(history: History) -> History:
+def recorded(database: Database, artefacts: ArtefactStore) -> History:
     """Eight entries: base, two edits, a revision, an edit, a revision, an edit, a verdict."""
+    history = History(database, artefacts)
     history.edit("a", "b")
     history.edit("c")
     history.accept("d")
@@ -97,10 +75,10 @@ def test_a_changed_character_is_named_whatever_the_column(recorded: History, col
         flipped = chr(ord(before[place]) ^ 1)
         after = before[:place] + flipped + before[place + 1 :]
         update = f'UPDATE ledger_entries SET {column} = :value WHERE "index" = :index'  # noqa: S608
-        with _tampering(recorded.database) as execute:
+        with tampering(recorded.database) as execute:
             execute(update, value=after, index=index)
         assert _check(recorded.database).first_bad == index
-        with _tampering(recorded.database) as execute:
+        with tampering(recorded.database) as execute:
             execute(update, value=before, index=index)
         assert _check(recorded.database).ok
 
@@ -109,7 +87,7 @@ def test_a_changed_character_is_named_whatever_the_column(recorded: History, col
     "respelled", [' {"x":1}', '{"x": 1}', '{"x":1.0}', "{", "[" * 5_000, "1e999"]
 )
 def test_another_spelling_of_a_payload_is_found(recorded: History, respelled: str) -> None:
-    with _tampering(recorded.database) as execute:
+    with tampering(recorded.database) as execute:
         execute('UPDATE ledger_entries SET payload = :value WHERE "index" = 3', value=respelled)
     assert _check(recorded.database).first_bad == 3
 
@@ -129,7 +107,7 @@ def test_another_spelling_of_a_payload_is_found(recorded: History, respelled: st
 def test_a_removed_or_moved_entry_is_named(
     recorded: History, statement: str, first_bad: int
 ) -> None:
-    with _tampering(recorded.database) as execute:
+    with tampering(recorded.database) as execute:
         execute(statement)
     assert _check(recorded.database).first_bad == first_bad
 
@@ -138,13 +116,13 @@ def test_a_chain_that_was_cut_after_a_label_was_given_is_found(recorded: History
     with recorded.database.write() as session:
         add_label(session, 1, "release", "digest", actor="client", now=recorded.clock())
     assert _check(recorded.database).entries == 9
-    with _tampering(recorded.database) as execute:
+    with tampering(recorded.database) as execute:
         execute('DELETE FROM ledger_entries WHERE "index" = 8')
     assert _check(recorded.database).first_bad == 8
 
 
 def test_swapped_entries_are_named(recorded: History) -> None:
-    with _tampering(recorded.database) as execute:
+    with tampering(recorded.database) as execute:
         for old, new in ((2, 90), (5, 2), (90, 5)):
             execute(
                 'UPDATE ledger_entries SET "index" = :new WHERE "index" = :old', old=old, new=new
@@ -167,24 +145,46 @@ def test_bytes_that_are_not_even_text_are_named(recorded: History, settings: Set
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
-    "tampering",
+    "change",
     [
         "payload = CAST(x'7bff7d' AS TEXT)",
         "payload = '{\"x\": NaN}'",
         "payload = '1e999'",
         "kind = 'forged'",
         "hash = x'00ff'",
+        "payload = '\"\\ud800\"'",
     ],
 )
 def test_a_ledger_that_was_tampered_with_can_still_be_read(
-    recorded: History, settings: Settings, tampering: str
+    recorded: History, settings: Settings, change: str, tmp_path: Path
 ) -> None:
-    with _tampering(recorded.database) as execute:
-        execute(f'UPDATE ledger_entries SET {tampering} WHERE "index" = 6')  # noqa: S608
+    with tampering(recorded.database) as execute:
+        execute(f'UPDATE ledger_entries SET {change} WHERE "index" = 6')  # noqa: S608
     with running(settings) as client:
         assert client.get("/v1/ledger/verify").json()["first_bad"] == 6
         response = client.get("/v1/ledger", params={"after": 4})
         assert [entry["index"] for entry in response.json()["items"]] == [5, 6, 7]
+        lines = client.get("/v1/ledger/export").text.splitlines()
+        assert [json.loads(line)["index"] for line in lines] == list(range(8))
+        path = tmp_path / "bundle.tar"
+        path.write_bytes(client.get("/v1/ledger/bundle").content)
+    verdict = verify_bundle(path)
+    assert verdict.first_bad is not None
+    assert (verdict.first_bad.part, verdict.first_bad.name) == ("entry", 6)
+
+
+@pytest.mark.parametrize("table", ["revisions", "revision_changes"])
+@pytest.mark.parametrize("write", ["UPDATE {} SET {} = 0", "DELETE FROM {}"])
+def test_the_database_refuses_to_change_revisions(
+    recorded: History, table: str, write: str
+) -> None:
+    column = {"revisions": "live_edits", "revision_changes": "change"}[table]
+    with (
+        pytest.raises(DatabaseError, match="revisions are never changed or removed"),
+        recorded.database.write() as session,
+    ):
+        session.execute(text(write.format(table, column)))
+    assert recorded.head() == 2
 
 
 def test_an_append_that_is_rolled_back_leaves_no_gap(history: History) -> None:

@@ -83,3 +83,26 @@ def test_a_status_that_nobody_knows_is_refused_by_the_database(
     history.accept("a")
     with pytest.raises(IntegrityError), history.database.write() as session:
         session.execute(text(statement))
+
+
+def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
+    history.edit("a")
+    history.erase("a")
+    downgrade(history.database, "0001")
+    with history.database.read() as session:
+        columns = {column["name"] for column in inspect(session.connection()).get_columns("edits")}
+        assert "erased_at" not in columns
+        assert session.scalar(text("SELECT count(*) FROM ledger_entries")) == 4
+    with history.database.write() as session:
+        session.execute(text("UPDATE revisions SET live_edits = live_edits"))  # as it was before
+    upgrade(history.database)
+    assert drift(history.database) == []
+    with history.database.read() as session:
+        assert ledger.check(session).ok
+    for table in ("ledger_entries", "revisions"):
+        with (
+            pytest.raises(DatabaseError, match="never changed or removed"),
+            history.database.write() as session,
+        ):
+            session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+    assert history.edit("b").number == 2

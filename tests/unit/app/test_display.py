@@ -49,6 +49,7 @@ def drawn(thing: object) -> str:
             "revision 3 (edit) by edit_1, edit_2",
         ),
         ("operation", {"kind": "edit", "id": "edit_1"}, "accepted edit_1"),
+        ("erasure", {"id": "edit_1"}, "erased the words of edit_1"),
         (
             "operation",
             {"kind": "edit", "id": "edit_1", "seq": 9, "former_seq": 2},

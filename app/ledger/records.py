@@ -1,0 +1,105 @@
+"""What ledger entries say of the model: read from their payloads, and nothing taken on trust."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from app.ledger.chain import Link
+from app.ledger.models import EntryKind
+
+Number = Annotated[StrictInt, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    # A newer service may say more in a record.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class BaseRecord(_Record):
+    """What everything starts from; ledgers of the first release do not name the matrices."""
+
+    model: StrictStr
+    model_digest: StrictStr
+    weights_digest: StrictStr
+    layers: tuple[Number, ...] | None = None
+    site: StrictStr = "feed-forward"
+    dtype: StrictStr = "float32"
+
+
+class OperationRecord(_Record):
+    """An operation that was accepted."""
+
+    id: StrictStr
+    kind: StrictStr
+    to_revision: Number | None = None
+
+
+class RevisionRecord(_Record):
+    """A revision that was committed.
+
+    Attributes:
+        added: Edits that became live, those with new factors first.
+        rows: The artefact's rows of those with new factors; None in ledgers of the first
+            release, where each edit that was never live before has the next row.
+        live_edits: How many edits are live in it; None in ledgers of the first release.
+    """
+
+    number: Number
+    parent: Number
+    kind: StrictStr
+    operations: tuple[StrictStr, ...]
+    added: tuple[StrictStr, ...]
+    rows: tuple[Number, ...] | None = None
+    removed: tuple[StrictStr, ...]
+    live_edits: Number | None = None
+    weights_digest: StrictStr
+    artefact_digest: StrictStr | None
+
+
+@dataclass(frozen=True)
+class ArtefactFlaw:
+    """An artefact that is missing or was altered.
+
+    Attributes:
+        index: The ledger entry that refers to it.
+        digest: What its digest should be.
+    """
+
+    index: int
+    digest: str
+
+
+_KINDS: dict[str, type[BaseRecord | OperationRecord | RevisionRecord]] = {
+    EntryKind.BASE: BaseRecord,
+    EntryKind.OPERATION: OperationRecord,
+    EntryKind.REVISION: RevisionRecord,
+}
+
+
+def read(entry: Link) -> BaseRecord | OperationRecord | RevisionRecord | None:
+    """What an entry says of the model; None for one that says nothing of it.
+
+    Raises:
+        ValueError: The payload is not what an entry of this kind holds.
+    """
+    kind = _KINDS.get(entry.kind)
+    if kind is None:
+        return None
+    try:
+        return kind.model_validate_json(entry.payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}") from error
+
+
+def artefact_of(entry: Link) -> str | None:
+    """The artefact that an entry refers to; None also where the entry cannot be read."""
+    if entry.kind != EntryKind.REVISION:
+        return None
+    try:
+        record = read(entry)
+    except ValueError:
+        return None
+    return record.artefact_digest if isinstance(record, RevisionRecord) else None

@@ -1,0 +1,179 @@
+"""Recounts, from ledger entries alone, which edits each revision holds and where their factors are.
+
+It believes no record: a live set that does not follow from the records before it is a bad entry,
+even where every hash is right.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.errors import BrokenEvidence
+from app.ledger.chain import Link, is_digest
+from app.ledger.records import BaseRecord, OperationRecord, RevisionRecord, read
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the factors of an edit are.
+
+    Attributes:
+        edit_id: The edit.
+        artefact: Digest of the artefact with its factors.
+        row: Which of that artefact's factor pairs are its own.
+    """
+
+    edit_id: str
+    artefact: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one revision changed.
+
+    Attributes:
+        number: The revision.
+        weights_digest: What its record says of its weights.
+        added: Edits that became live.
+        removed: Edits that ceased to be.
+    """
+
+    number: int
+    weights_digest: str
+    added: tuple[Placement, ...]
+    removed: tuple[Placement, ...]
+
+
+class Recount:
+    """Follows a chain entry by entry.
+
+    Attributes:
+        base: What everything starts from, once its entry has come.
+        steps: The revisions after the base, in order.
+        live: Edit id → its factors, of what the newest revision holds.
+        artefacts: Digest → row → edit id, of every artefact that was ever referred to.
+    """
+
+    def __init__(self) -> None:
+        self.base: BaseRecord | None = None
+        self.steps: list[Step] = []
+        self.live: dict[str, Placement] = {}
+        self.artefacts: dict[str, dict[int, str]] = {}
+        self._operations: dict[str, OperationRecord] = {}
+        self._placements: dict[str, Placement] = {}
+        self._marks = [0]
+        self._weights: dict[int, str] = {}
+
+    def take(self, entry: Link) -> None:
+        """Go on with the next entry of a chain that holds.
+
+        Raises:
+            BrokenEvidence: It contradicts the entries before it.
+        """
+        try:
+            record = read(entry)
+            if isinstance(record, BaseRecord):
+                self._take_base(record)
+            elif isinstance(record, OperationRecord):
+                self._operations[record.id] = record
+            elif isinstance(record, RevisionRecord):
+                self._take_revision(record)
+        except ValueError as error:
+            raise BrokenEvidence(
+                "entry", entry.index, f"entry {entry.index} ({entry.kind}) does not hold: {error}"
+            ) from error
+
+    def _take_base(self, record: BaseRecord) -> None:
+        _require(self.base is None, "there is a base already")
+        self.base = record
+        self._weights[0] = record.weights_digest
+
+    def _take_revision(self, record: RevisionRecord) -> None:
+        expected = len(self.steps) + 1
+        _require(self.base is not None, "there is no base before it")
+        _require(
+            (record.number, record.parent) == (expected, expected - 1),
+            f"it is revision {record.number} on {record.parent}, but {expected} is next",
+        )
+        for id in record.operations:
+            _require(id in self._operations, f"operation {id} was never accepted")
+        fresh = self._fresh(record)
+        restored = self._restored(record.added[len(fresh) :])
+        removed = tuple(_of(self.live, id, "is not live and cannot go") for id in record.removed)
+        step = Step(record.number, record.weights_digest, (*fresh, *restored), removed)
+        self._apply(step)
+        _require(
+            record.live_edits in (None, len(self.live)),
+            f"it counts {record.live_edits} live edits; there are {len(self.live)}",
+        )
+        self._compare_with_equals(record)
+
+    def _fresh(self, record: RevisionRecord) -> list[Placement]:
+        """The edits whose factors are new, and where they are."""
+        rows, artefact = record.rows, record.artefact_digest
+        if rows is None:
+            rows = tuple(range(sum(id not in self._placements for id in record.added)))
+        _require(len(rows) <= len(record.added), "it names more rows than edits")
+        _require(len(set(rows)) == len(rows), "two edits have one row")
+        _require((artefact is not None) == bool(rows), "edits with new factors need an artefact")
+        if artefact is None:
+            return []
+        _require(is_digest(artefact), f"artefact {artefact!r} is no SHA-256")
+        _require(artefact not in self.artefacts, f"artefact {artefact} belongs to an earlier one")
+        for id in record.added[: len(rows)]:
+            known = self._operations.get(id)
+            _require(known is not None and known.kind == "edit", f"{id} is no accepted edit")
+            _require(id not in self._placements, f"edit {id} has factors already")
+        pairs = zip(record.added, rows, strict=False)
+        return [Placement(id, artefact, row) for id, row in pairs]
+
+    def _restored(self, ids: Iterable[str]) -> list[Placement]:
+        for id in ids:
+            _require(id not in self.live, f"edit {id} is live already")
+        return [_of(self._placements, id, "has no factors") for id in ids]
+
+    def _apply(self, step: Step) -> None:
+        mark = self._marks[-1]
+        for placement in step.removed:
+            _require(placement.edit_id in self.live, f"edit {placement.edit_id} goes twice")
+            del self.live[placement.edit_id]
+            mark ^= _mark(placement.edit_id)
+        for placement in step.added:
+            _require(placement.edit_id not in self.live, f"edit {placement.edit_id} comes twice")
+            self._placements[placement.edit_id] = self.live[placement.edit_id] = placement
+            rows = self.artefacts.setdefault(placement.artefact, {})
+            rows[placement.row] = placement.edit_id
+            mark ^= _mark(placement.edit_id)
+        self._marks.append(mark)
+        self.steps.append(step)
+
+    def _compare_with_equals(self, record: RevisionRecord) -> None:
+        """Weights are a function of the live set: equal sets have equal digests."""
+        mark = self._marks[-1]
+        for operation in (self._operations[id] for id in record.operations):
+            goal = operation.to_revision
+            if goal is not None:
+                _require(goal < record.number, f"it goes back to revision {goal}, which is later")
+                _require(mark == self._marks[goal], f"it does not hold what revision {goal} held")
+        _require(
+            self._weights.setdefault(mark, record.weights_digest) == record.weights_digest,
+            "an earlier revision with the same edits has other weights",
+        )
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def _of(placements: Mapping[str, Placement], id: str, otherwise: str) -> Placement:
+    found = placements.get(id)
+    if found is None:
+        raise ValueError(f"edit {id} {otherwise}")
+    return found
+
+
+def _mark(edit_id: str) -> int:
+    # Marks of edits, combined by exclusive or, name a set whatever the order it came about in.
+    return int.from_bytes(hashlib.sha256(edit_id.encode()).digest(), "big")

@@ -1,0 +1,198 @@
+"""Erasing the words of an edit: what goes, and what stays."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from pydantic import BaseModel
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from app.edits.report import EditReport, NeighbourReport, ParaphraseReport, Standing
+from app.operations.service import give_up, reject
+from app.settings import Settings
+from tests.integration.history import History
+from tests.integration.service import FACT, running
+
+NAME = "Zanzibarbara"
+WORDS = {
+    "subject": NAME,
+    "prompt": f"The mother tongue of {NAME} is",
+    "target": f"{NAME}ish",
+    "target_old": f"old{NAME}",
+    "paraphrases": [f"{NAME} speaks"],
+    "neighbours": [{"prompt": f"Near {NAME} they speak", "answer": f"not{NAME}"}],
+    "metadata": {"ticket": f"KB-{NAME}"},
+}
+REPORT = EditReport(
+    before=Standing(p_target=0.25, rank_target=3, argmax=f" {NAME}"),
+    error=f"{NAME} cannot be solved",
+    after=Standing(p_target=0.75, rank_target=1, argmax=f" {NAME}ish"),
+    paraphrases=[
+        ParaphraseReport(prompt=f"{NAME} speaks", p_target_before=0.125, p_target_after=0.5)
+    ],
+    neighbours=[NeighbourReport(prompt=f"Near {NAME} they speak", kept=True)],
+).model_dump(mode="json")
+
+
+def _post(client: TestClient) -> str:
+    response = client.post("/v1/edits", json=WORDS, headers={"Idempotency-Key": "once"})
+    assert response.status_code == 202
+    return str(response.json()["id"])
+
+
+def _erase(client: TestClient, edit_id: str) -> Response:
+    return client.post(f"/v1/edits/{edit_id}/erase")
+
+
+@pytest.fixture
+def committed(client: TestClient, worked: History) -> str:
+    """An edit with a report full of words."""
+    edit_id = _post(client)
+    worked.claim()
+    worked.commit_edits([edit_id], report=REPORT)
+    return edit_id
+
+
+def test_the_words_are_gone_and_the_numbers_stay(client: TestClient, committed: str) -> None:
+    before = client.get(f"/v1/edits/{committed}").json()
+    assert (NAME in str(before), before["erased_at"]) == (True, None)
+    response = _erase(client, committed)
+    assert response.status_code == 200
+    edit = response.json()
+    assert NAME not in response.text
+    assert edit["subject"] is edit["prompt"] is edit["target"] is edit["target_old"] is None
+    assert (edit["paraphrases"], edit["neighbours"], edit["metadata"]) == ([], [], {})
+    assert edit["erased_at"]
+    assert (edit["status"], edit["revision"]) == ("committed", 1)
+    report = edit["report"]
+    assert report["before"] == {"p_target": 0.25, "rank_target": 3, "argmax": None}
+    assert report["paraphrases"][0]["p_target_after"] == 0.5
+    assert report["neighbours"] == [{"prompt": None, "kept": True}]
+    assert client.get(f"/v1/edits/{committed}").json() == edit
+    assert client.get("/v1/edits", params={"subject": NAME}).json()["items"] == []
+
+
+def test_no_table_holds_a_word_of_it(client: TestClient, worked: History, committed: str) -> None:
+    revert = client.post(f"/v1/edits/{committed}/revert", json={"reason": f"{NAME} objects"})
+    assert NAME in _every_row(worked)
+    _erase(client, committed)
+    assert NAME not in _every_row(worked)
+    assert client.get(revert.headers["Location"]).json()["reason"] is None
+
+
+def _every_row(history: History) -> str:
+    tables = ("operations", "edits", "edit_texts", "idempotency_keys", "ledger_entries")
+    with history.database.read() as session:
+        return str([session.execute(text(f"SELECT * FROM {name}")).all() for name in tables])  # noqa: S608
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_no_byte_of_it_stays_in_the_file(
+    client: TestClient, committed: str, tmp_path: Path
+) -> None:
+    def files() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(tmp_path.glob("errata.db*")))
+
+    assert NAME.encode() in files()
+    _erase(client, committed)
+    assert NAME.encode() not in files()
+
+
+def test_chain_weights_and_artefact_stay(
+    client: TestClient, worked: History, committed: str
+) -> None:
+    head = client.get("/v1/revisions/head").json()
+    _erase(client, committed)
+    assert client.get("/v1/revisions/head").json() == head
+    verdict = client.get("/v1/ledger/verify").json()
+    assert (verdict["ok"], verdict["entries"]) == (True, 4)
+    last = client.get("/v1/ledger").json()["items"][-1]
+    assert (last["kind"], last["payload"], last["actor"]) == ("erasure", {"id": committed}, "local")
+    reverted = client.post(f"/v1/edits/{committed}/revert", json={})
+    assert reverted.status_code == 202
+    assert [operation.id for operation in worked.claim()] == [reverted.json()["id"]]
+
+
+def test_erasing_twice_is_erasing_once(client: TestClient, committed: str) -> None:
+    once = _erase(client, committed).json()
+    again = _erase(client, committed)
+    assert (again.status_code, again.json()) == (200, once)
+    kinds = [entry["kind"] for entry in client.get("/v1/ledger").json()["items"]]
+    assert kinds.count("erasure") == 1
+
+
+def test_an_edit_that_is_still_to_be_executed_is_refused(
+    client: TestClient, worked: History
+) -> None:
+    edit_id = _post(client)
+    waiting = _erase(client, edit_id)
+    assert (waiting.status_code, waiting.json()["error"]["code"]) == (409, "wrong_state")
+    assert "cancel it first" in waiting.json()["detail"]
+    worked.claim()
+    assert "wait for its end" in _erase(client, edit_id).json()["detail"]
+    assert client.get(f"/v1/edits/{edit_id}").json()["subject"] == NAME
+
+
+@pytest.mark.parametrize("end", ["cancelled", "rejected", "dead"])
+def test_an_edit_that_never_had_an_effect_can_be_erased(
+    client: TestClient, worked: History, end: str
+) -> None:
+    edit_id = _post(client)
+    if end == "cancelled":
+        client.delete(f"/v1/edits/{edit_id}")
+    else:
+        worked.claim()
+        with worked.database.write() as session:
+            if end == "rejected":
+                reject(session, edit_id, "x", now=worked.clock(), actor="worker", report=REPORT)
+            else:
+                give_up(session, edit_id, "crashed", now=worked.clock(), actor="worker")
+    response = _erase(client, edit_id)
+    assert (response.status_code, response.json()["status"]) == (200, end)
+    assert NAME not in response.text
+    assert client.get("/v1/ledger/verify").json()["ok"]
+
+
+def test_an_unknown_edit_cannot_be_erased(client: TestClient) -> None:
+    assert _erase(client, "edit_0").status_code == 404
+
+
+def test_its_key_makes_no_second_edit(client: TestClient, committed: str) -> None:
+    _erase(client, committed)
+    response = client.post("/v1/edits", json=WORDS, headers={"Idempotency-Key": "once"})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "idempotency_mismatch")
+
+
+def test_an_erased_edit_survives_a_restart(settings: Settings) -> None:
+    with running(settings) as client:
+        edit_id = client.post("/v1/edits", json=FACT).json()["id"]
+        client.delete(f"/v1/edits/{edit_id}")
+        erased = _erase(client, edit_id).json()
+    with running(settings) as client:
+        assert client.get(f"/v1/edits/{edit_id}").json() == erased
+
+
+def _texts(kind: type[BaseModel]) -> set[tuple[str, str]]:
+    """Every field of a model, or of one in it, that may hold text."""
+    found: set[tuple[str, str]] = set()
+    for name, field in kind.model_fields.items():
+        parts: list[Any] = [field.annotation]
+        while parts:
+            part = parts.pop()
+            parts += getattr(part, "__args__", ())
+            if part is str:
+                found.add((kind.__name__, name))
+            elif isinstance(part, type) and issubclass(part, BaseModel):
+                found |= _texts(part)
+    return found
+
+
+def test_every_text_in_a_report_is_known_to_erasing() -> None:
+    assert _texts(EditReport) - {("GateReport", "name")} == {  # a gate's name is ours
+        ("EditReport", "error"),
+        ("Standing", "argmax"),
+        ("ParaphraseReport", "prompt"),
+        ("NeighbourReport", "prompt"),
+    }

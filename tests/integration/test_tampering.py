@@ -1,0 +1,174 @@
+"""Whatever one byte, row or file of the evidence is changed: an audit finds it and names it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from app.database.database import Database
+from app.ledger import service
+from app.ledger.records import artefact_of
+from app.ledger.schemas import LedgerVerdict
+from app.revisions.artefacts import ArtefactStore
+from tests.integration.history import History
+from tests.integration.tampering import tampering
+
+_TEXTS = ("kind", "payload", "actor", "at", "prev_hash", "hash")
+_BITS = 31  # of an index
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+thorough = examples(max_examples=250, deadline=None, derandomize=True)
+
+
+class Audit:
+    """A recorded ledger with its artefacts, how to tamper with them, and what an audit finds."""
+
+    def __init__(self, database: Database, artefacts: ArtefactStore) -> None:
+        self.database, self.artefacts = database, artefacts
+        self.entries = self().entries
+
+    def __call__(self) -> LedgerVerdict:
+        """Verify everything."""
+        return service.audit(self.database, self.artefacts)
+
+    def stored(self, index: int, column: str) -> bytes:
+        """One text as the disk has it."""
+        query = f'SELECT CAST({column} AS BLOB) FROM ledger_entries WHERE "index" = :at'  # noqa: S608
+        with self.database.read() as session:
+            found: bytes = session.execute(text(query), {"at": index}).scalar_one()
+        return found
+
+    def store(self, index: int, column: str, value: bytes) -> None:
+        """Overwrite one text."""
+        update = f'UPDATE ledger_entries SET {column} = CAST(:value AS TEXT) WHERE "index" = :at'  # noqa: S608
+        with tampering(self.database) as execute:
+            execute(update, value=value, at=index)
+
+    def renumber(self, *pairs: tuple[int, int]) -> None:
+        """Move entries, one after another."""
+        update = 'UPDATE ledger_entries SET "index" = :new WHERE "index" = :old'
+        with tampering(self.database) as execute:
+            for old, new in pairs:
+                execute(update, old=old, new=new)
+
+    def references(self) -> dict[str, int]:
+        """Digest of each artefact, and the entry that refers to it."""
+        return {
+            digest: entry.index
+            for entry in service.entries(self.database)
+            if (digest := artefact_of(entry)) is not None
+        }
+
+
+@pytest.fixture
+def audit(database: Database, artefacts: ArtefactStore) -> Audit:
+    """Base, two edits and their revisions, a rollback and its revision, an erasure."""
+    history = History(database, artefacts)
+    history.edit("a")
+    history.edit("b", supersedes="a")
+    history.undo("back", 1, restored=["a"], removed=["b"])
+    history.erase("b")
+    return Audit(database, artefacts)
+
+
+def _flipped(value: bytes, place: int, bit: int) -> bytes:
+    return value[:place] + bytes([value[place] ^ 1 << bit]) + value[place + 1 :]
+
+
+def test_what_nobody_touched_holds(audit: Audit) -> None:
+    verdict = audit()
+    assert (verdict.ok, verdict.entries, verdict.first_bad, verdict.bad_artefact) == (
+        True, 8, None, None,
+    )  # fmt: skip
+    assert sorted(audit.references().values()) == [2, 4]
+
+
+def test_any_flipped_bit_of_any_text_of_any_entry_is_named(audit: Audit) -> None:
+    @thorough
+    @given(st.data())
+    def flip(data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, audit.entries - 1))
+        column = data.draw(st.sampled_from(_TEXTS))
+        before = audit.stored(index, column)
+        place = data.draw(st.integers(0, len(before) - 1))
+        audit.store(index, column, _flipped(before, place, data.draw(st.integers(0, 7))))
+        assert audit().first_bad == index
+        audit.store(index, column, before)
+
+    flip()
+    assert audit().ok
+
+
+def test_any_flipped_bit_of_an_index_is_named(audit: Audit) -> None:
+    for index in range(audit.entries):
+        for bit in range(_BITS):
+            moved = index ^ 1 << bit
+            if moved >= audit.entries:
+                audit.renumber((index, moved))
+                assert audit().first_bad == index
+                audit.renumber((moved, index))
+    assert audit().ok
+
+
+def test_any_removed_entry_is_named_and_so_is_any_cut(audit: Audit) -> None:
+    away = 1_000_000
+    for index in range(audit.entries):
+        with tampering(audit.database) as execute:
+            execute(_COPY, at=index)
+            execute(_REMOVE, at=index)
+        assert audit().first_bad == index
+        with tampering(audit.database) as execute:
+            execute(_BRING_BACK)
+            execute("DROP TABLE copied")
+        audit.renumber(*((later, later - away) for later in range(index, audit.entries)))
+        assert audit().first_bad == index  # nothing after it any more: below zero is nowhere
+        audit.renumber(*((later - away, later) for later in range(index, audit.entries)))
+    assert audit().ok
+
+
+_COPY = 'CREATE TABLE copied AS SELECT * FROM ledger_entries WHERE "index" = :at'
+_REMOVE = 'DELETE FROM ledger_entries WHERE "index" = :at'
+_BRING_BACK = "INSERT INTO ledger_entries SELECT * FROM copied"
+
+
+def test_any_two_swapped_entries_are_named_at_the_first(audit: Audit) -> None:
+    away = 1_000_000
+    for first in range(audit.entries):
+        for second in range(first + 1, audit.entries):
+            swap = ((first, away), (second, first), (away, second))
+            audit.renumber(*swap)
+            assert audit().first_bad == first
+            audit.renumber(*swap)
+    assert audit().ok
+
+
+def test_any_flipped_bit_of_any_artefact_is_named(audit: Audit) -> None:
+    references = audit.references()
+
+    @thorough
+    @given(st.data())
+    def flip(data: st.DataObject) -> None:
+        digest = data.draw(st.sampled_from(sorted(references)))
+        before = audit.artefacts.path(digest).read_bytes()
+        place = data.draw(st.integers(0, len(before) - 1))
+        audit.artefacts.path(digest).write_bytes(
+            _flipped(before, place, data.draw(st.integers(0, 7)))
+        )
+        verdict = audit()
+        assert (verdict.ok, verdict.first_bad) == (False, references[digest])
+        assert verdict.bad_artefact == digest
+        audit.artefacts.path(digest).write_bytes(before)
+
+    flip()
+    assert audit().ok
+
+
+def test_a_missing_artefact_is_named_and_so_are_swapped_ones(audit: Audit) -> None:
+    (first, index), (second, _) = sorted(audit.references().items(), key=lambda item: item[1])
+    contents = [audit.artefacts.path(digest).read_bytes() for digest in (first, second)]
+    audit.artefacts.path(first).unlink()
+    assert (audit().first_bad, audit().bad_artefact) == (index, first)
+    for digest, content in zip((first, second), reversed(contents), strict=True):
+        audit.artefacts.path(digest).write_bytes(content)
+    assert (audit().first_bad, audit().bad_artefact) == (index, first)
