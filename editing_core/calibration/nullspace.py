@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace
+from editing_core.methods.alphaedit import LEAST_SHARE
 from editing_core.statistics import SecondMoment
-
-LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be written
 
 
 @dataclass(frozen=True)

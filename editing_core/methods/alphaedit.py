@@ -9,7 +9,7 @@ from editing_core.methods.memit import ridge_rows
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment
 
-_LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be written
+LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be written
 
 
 class AlphaEdit(LowRank):
@@ -56,8 +56,8 @@ def _after(second: Projection, first: Projection) -> Projection:
 
 def _refuse_lost_keys(keys: Tensor, projected: Tensor) -> None:
     share = projected.square().sum(0) / keys.square().sum(0)
-    if bool((share < _LEAST_SHARE).any()):
+    if bool((share < LEAST_SHARE).any()):
         raise KeyOutsideNullSpace(
             f"the null-space projection keeps {float(share.min()):.1%} of a key's energy; "
-            f"at least {_LEAST_SHARE:.0%} is needed: raise alphaedit_tau or recalibrate"
+            f"at least {LEAST_SHARE:.0%} is needed: raise alphaedit_tau or recalibrate"
         )

@@ -88,7 +88,7 @@ def site(template: Settings, tmp_path: Path) -> Iterator[Site]:
 
 
 class Client:
-    """Hands in edits until each is accepted, whoever dies meanwhile."""
+    """Hands in edits one by one until each has ended, whoever dies meanwhile."""
 
     def __init__(self, site: Site, count: int) -> None:
         self._site, self._count = site, count
@@ -98,16 +98,17 @@ class Client:
 
     @property
     def is_done(self) -> bool:
-        """Whether every edit is accepted."""
+        """Whether every edit has ended."""
         return not self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, but not beyond the last edit's acceptance."""
+        """Let time pass, but not beyond the last edit's end."""
         self._thread.join(seconds)
 
     def _submit_all(self) -> None:
         for number in range(self._count):
             wait_until(partial(self._submit, number), _WAIT_S)
+            wait_until(self._has_ended, _WAIT_S)
 
     def _submit(self, number: int) -> bool:
         try:
@@ -122,6 +123,13 @@ class Client:
             return False
         self.accepted.append(sent.id)
         return True
+
+    def _has_ended(self) -> bool:
+        try:
+            newest = self._site.server.errata.edit(self.accepted[-1])
+        except (ServerAway, Refused):
+            return False
+        return newest.status not in ("accepted", "running")
 
 
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)
