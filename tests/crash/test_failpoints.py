@@ -39,7 +39,7 @@ def _ask(errata: Errata, operation: str) -> None:
             {"subject": place, "prompt": "The capital of {} is", "target": "Rome", "force": True}
             for place in _PLACES[: _ADDED[operation]]
         ]
-        errata.submit_batch(edits, atomic=operation == "batch", idempotency_key="the same request")
+        errata.submit_batch(edits, atomic=operation == "batch", idempotency_key="the-same-request")
 
 
 def _matrix() -> list[object]:
