@@ -20,6 +20,7 @@ from editing_core.digest import tensors_digest
 from editing_core.errors import ModelNotFound
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.checking import check
+from editing_core.model.conversion import convert
 from editing_core.progress import Progress, silent
 
 
@@ -139,24 +140,15 @@ def _converted(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
     folder = cache_dir / "models" / f"{gguf.stem}-{fingerprint}"
     if folder.is_dir():
         return folder
-    progress("convert model", 0, 2)
+    progress("convert model", 0, 1)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(dir=folder.parent, prefix=f"{folder.name}.partial-"))
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
-    progress("convert model", 1, 2)
-    # The weights are plain float32 now; what marks the model as quantised would refuse saving.
-    model.hf_quantizer = None
-    del model.config.quantization_config
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    convert(gguf, partial)
     try:
         partial.rename(folder)
     except OSError:  # another process converted the same file first
         shutil.rmtree(partial)
-    progress("convert model", 2, 2)
+    progress("convert model", 1, 1)
     return folder
 
 

@@ -14,7 +14,7 @@ import pytest
 from app.client import Refused, ServerAway
 from app.queue.embedded import EmbeddedValkey
 from app.settings import Settings
-from tests.crash.child import Child, start, start_worker_process
+from tests.crash.child import start, start_worker_process
 from tests.crash.weights import check_weights
 from tests.postgres import crash, new_schema, running_postgres
 from tests.waiting import wait_until
@@ -57,6 +57,14 @@ class Site:
         """Every process of it at once, and a new one."""
         crash(self._postgres)
         self._postgres.ensure_postgres_running()
+
+    def supervise(self) -> None:
+        """Start what has ended by itself: a process that found no database at its start."""
+        if not self.server.process.is_alive():
+            self.server = start(self.settings, self._log)
+            self._servers.append(self.server)
+        if not self._worker.is_alive():
+            self._worker = start_worker_process(self.settings, self._log)
 
     @property
     def victims(self) -> Sequence[Callable[[], None]]:
@@ -146,7 +154,8 @@ def test_whatever_is_killed_every_edit_commits_once_and_in_order(site: Site, cou
         for kill in chance.sample(site.victims, len(site.victims)):
             client.wait(chance.uniform(*_PAUSE_S))
             kill()
-    wait_until(lambda: _waiting(site.server) == 0, _WAIT_S, what="the end of every edit")
+            site.supervise()
+    wait_until(partial(_is_settled, site), _WAIT_S, what="the end of every edit")
     errata = site.server.errata
     edits = list(errata.edits())
     assert [edit.id for edit in edits] == client.accepted
@@ -157,9 +166,10 @@ def test_whatever_is_killed_every_edit_commits_once_and_in_order(site: Site, cou
     assert errata.verify().ok
 
 
-def _waiting(server: Child) -> int | None:
-    """How many operations wait; None while the server cannot say."""
+def _is_settled(site: Site) -> bool:
+    """Whether nothing waits; not while the server cannot say."""
+    site.supervise()
     try:
-        return server.errata.readiness().waiting
+        return site.server.errata.readiness().waiting == 0
     except (ServerAway, Refused):
-        return None
+        return False
