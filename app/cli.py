@@ -172,8 +172,7 @@ def revert(
         found = errata.revert(edit_id, reason)
         if wait:
             found = errata.wait_operation(found.id, timeout)
-    _show(found, machine, outcome_line(found))
-    _exit_unless_wanted(found)
+    _tell_end(found, machine)
 
 
 @cli.command()
@@ -207,8 +206,7 @@ def rollback(
         found = errata.rollback(int(to) if to.isdecimal() else to, reason)
         if wait:
             found = errata.wait_operation(found.id, timeout)
-    _show(found, machine, outcome_line(found))
-    _exit_unless_wanted(found)
+    _tell_end(found, machine)
 
 
 @cli.command()
@@ -302,6 +300,11 @@ def _show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType
         typer.echo(told)
     else:
         Console().print(told)
+
+
+def _tell_end(found: Operation, machine: bool) -> None:
+    _show(found, machine, outcome_line(found))
+    _exit_unless_wanted(found)
 
 
 def _exit_unless_wanted(found: Edit | Operation) -> None:
