@@ -11,6 +11,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, create_app, start_worker
+from app.memory import keep_few_arenas
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -25,6 +26,7 @@ _EXAMPLE = {
 
 def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
+    keep_few_arenas()
     console = Console(stderr=True)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, open_services, start_worker
+from app.memory import keep_few_arenas
 from app.settings import Settings
 
 
@@ -19,6 +20,7 @@ def run_worker(settings: Settings) -> None:
         ErrataError: Database, queue or ledger will not do.
         EditingError: The model cannot be loaded or edited.
     """
+    keep_few_arenas()
     ended = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
