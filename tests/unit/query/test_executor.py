@@ -1,7 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -31,36 +31,20 @@ def test_an_exception_reaches_whoever_asked(thread: GenerationThread) -> None:
         asyncio.run(thread.run(fail))
 
 
-def test_a_cancelled_request_gives_up_its_view_only_after_its_work(
-    thread: GenerationThread,
-) -> None:
-    events: list[str] = []
-    working, release = threading.Event(), threading.Event()
+def test_work_is_done_in_the_order_it_was_handed_in(thread: GenerationThread) -> None:
+    done: list[int] = []
 
-    @contextmanager
-    def view() -> Iterator[None]:
-        events.append("enter")
-        yield
-        events.append("leave")
-
-    def work() -> None:
-        working.set()
-        release.wait(10)
-        events.append("work")
-
-    async def request() -> None:
-        async with thread.hold(view()):
-            await thread.run(work)
-
-    async def cancel_it() -> None:
-        task = asyncio.create_task(request())
-        await asyncio.to_thread(working.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert events == ["enter"]
-        release.set()
+    async def hand_in() -> None:
+        for number in range(5):
+            thread.submit(partial(done.append, number))
         await thread.run(lambda: None)
 
-    asyncio.run(cancel_it())
-    assert events == ["enter", "work", "leave"]
+    asyncio.run(hand_in())
+    assert done == list(range(5))
+
+
+def test_a_closed_thread_does_nothing_more(thread: GenerationThread) -> None:
+    done: list[int] = []
+    thread.close()
+    thread.submit(partial(done.append, 1))
+    assert done == []
