@@ -82,7 +82,8 @@ class Loader:
         self.serving.fill(self._serve(runtime))
 
     def _serve(self, runtime: Runtime) -> Serving:
-        thread, resident, settings = GenerationThread(), runtime.resident, self._services.settings
+        resident, settings = runtime.resident, self._services.settings
+        thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
         query = QueryService(

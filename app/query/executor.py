@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
+
+from app.readers import Readers
 
 T = TypeVar("T")
 
@@ -14,19 +16,33 @@ class GenerationThread:
 
     One thread because the arithmetic of one request already fills the machine. Long work is
     handed in piece by piece, so that it does not keep a short question waiting.
+
+    Args:
+        readers: Told of all work, so that edits can give way to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, readers: Readers | None = None) -> None:
+        self._readers = readers or Readers()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generation")
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, computed on the thread; its exception passes through."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.wrap_future(self._hand_in(work))
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have `work` done, after all that was handed in before; it must see to its own errors."""
         with suppress(RuntimeError):  # closed: what was left undone interests nobody any more
-            self._executor.submit(work)
+            self._hand_in(work)
+
+    def _hand_in(self, work: Callable[[], T]) -> Future[T]:
+        self._readers.enter()
+        try:
+            future = self._executor.submit(work)
+        except RuntimeError:
+            self._readers.leave()
+            raise
+        future.add_done_callback(lambda _: self._readers.leave())
+        return future
 
     def close(self) -> None:
         """Ends the thread after the work it has begun; work still waiting is dropped."""

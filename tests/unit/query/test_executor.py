@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from app.query.executor import GenerationThread
+from app.readers import Readers
 
 
 @pytest.fixture
@@ -41,6 +42,46 @@ def test_work_is_done_in_the_order_it_was_handed_in(thread: GenerationThread) ->
 
     asyncio.run(hand_in())
     assert done == list(range(5))
+
+
+def test_edits_are_told_of_work_from_when_it_comes_until_it_is_done() -> None:
+    readers = Readers(patience_s=1000)
+    thread = GenerationThread(readers)
+    release, order = threading.Event(), list[str]()
+
+    def work() -> None:
+        release.wait(10)
+        order.append("query")
+
+    def edit() -> None:
+        readers.give_way()
+        order.append("edit")
+
+    thread.submit(work)
+    editing = threading.Thread(target=edit)
+    editing.start()
+    release.set()
+    editing.join()
+    thread.close()
+    assert order == ["query", "edit"]
+
+
+def test_work_that_was_dropped_keeps_no_edit_waiting() -> None:
+    readers = Readers(patience_s=1000)
+    thread = GenerationThread(readers)
+    begun, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait(10)
+
+    thread.submit(work)
+    thread.submit(work)
+    begun.wait(10)
+    threading.Timer(0.1, release.set).start()
+    thread.close()
+    thread.submit(work)
+    readers.give_way()  # would time out the test
 
 
 def test_a_closed_thread_does_nothing_more(thread: GenerationThread) -> None:
