@@ -19,6 +19,11 @@ class Admission:
         self._share = places // 2
         self._waiting = deque[Order]()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether prompts may be waiting to begin."""
+        return bool(self._waiting)
+
     def add(self, order: Order) -> None:
         """Let an order queue up."""
         self._waiting.append(order)

@@ -37,24 +37,29 @@ class Batch:
     def __len__(self) -> int:
         return len(self._places)
 
-    def takes(self, model: PreTrainedModel, longest: int) -> bool:
-        """Whether a row of this model, which may become so long, may join."""
+    def room(self, model: PreTrainedModel, longest: int) -> int:
+        """How many rows of this model, which may become so long, may join."""
+        if model is not self._model:
+            return 0
         widest = max([longest, *(place.longest for place in self._places)])
-        return model is self._model and widest * (len(self) + 1) <= _POSITIONS
+        return max(0, _POSITIONS // widest - len(self))
 
     @torch.inference_mode()
-    def join(self, prompt: Prefill, longest: int) -> None:
-        """Take in one more row, which has read its prompt."""
+    def join(self, prompt: Prefill, longest: int, count: int = 1) -> None:
+        """Take in rows that have all read the same prompt."""
         length = prompt.cache.get_seq_length()
         width = max(self._width, length)
-        joined = [[_widened(states, width) for states in new] for new in _layers(prompt.cache)]
+        joined = [
+            [_widened(states, width).expand(count, -1, -1, -1) for states in new]
+            for new in _layers(prompt.cache)
+        ]
         if self._places:
             joined = [
                 [torch.cat([_widened(old, width), new]) for old, new in zip(*layer, strict=True)]
                 for layer in zip(_layers(self._cache), joined, strict=True)
             ]
         self._cache = DynamicCache([(keys, values) for keys, values in joined])
-        self._places.append(_Place(length, longest))
+        self._places += [_Place(length, longest)] * count
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ longer for its turn than everything else takes for one short piece each.
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -85,7 +85,9 @@ class Decoder:
 
     def _turn(self) -> None:
         while (admitted := self._admission.admit()) is not None:
-            self._begin(*admitted)
+            order, ask = admitted
+            if not self._attempt(partial(self._begin, order, ask), [order]):
+                self._admission.release(order, ask.places)
         if self._readings:
             reading = self._readings.popleft()
             if not self._attempt(partial(self._read, reading), [reading.order]):
@@ -94,7 +96,7 @@ class Decoder:
             group = self._groups.popleft()
             if not self._attempt(partial(self._step, group), [row.order for row in group.rows]):
                 self._retain(group)
-        self._turning = bool(self._readings or self._groups)
+        self._turning = bool(self._readings or self._groups or self._admission.waiting)
         if self._turning:
             self._thread.submit(self._turn)
 
@@ -112,22 +114,28 @@ class Decoder:
             if prompt.logits is None:
                 self._readings.append(reading)
                 return
-            for row in rows_of(self._tokenizer, order, ask):
+            rows = rows_of(self._tokenizer, order, ask)
+            for row in rows:
                 row.take(prompt.logits)
-                if not row.ended:
-                    self._join(row, prompt)
-                    reading.places -= 1  # the row has it now
+            for group, joining in self._placed([row for row in rows if not row.ended]):
+                group.batch.join(prompt, joining[0].longest, len(joining))
+                group.rows += joining
+                reading.places -= len(joining)  # the rows have them now
         self._admission.release(order, reading.places)
 
-    def _join(self, row: Row, prompt: Prefill) -> None:
-        for group in self._groups:
-            if group.batch.takes(row.order.model, row.longest):
-                break
-        else:
-            group = _Group(Batch(row.order.model))
-            self._groups.append(group)
-        group.batch.join(prompt, row.longest)
-        group.rows.append(row)
+    def _placed(self, rows: list[Row]) -> Iterator[tuple[_Group, list[Row]]]:
+        """Where rows of one prompt may join; a group that is full is followed by a new one."""
+        while rows:
+            model, longest = rows[0].order.model, rows[0].longest
+            for group in self._groups:
+                if room := group.batch.room(model, longest):
+                    break
+            else:
+                group = _Group(Batch(model))
+                self._groups.append(group)
+                room = max(1, group.batch.room(model, longest))
+            yield group, rows[:room]
+            rows = rows[room:]
 
     def _step(self, group: _Group) -> None:
         self._retain(group)  # listeners may have left since
@@ -142,12 +150,13 @@ class Decoder:
 
     def _retain(self, group: _Group) -> None:
         """Let go of the rows that need no further step."""
-        kept = [place for place, row in enumerate(group.rows) if not row.idle]
-        for row in group.rows:
-            if row.idle:
-                self._admission.release(row.order, 1)
+        idle = [row.idle for row in group.rows]  # asked once: a listener may leave at any moment
+        kept = [place for place, row_is_idle in enumerate(idle) if not row_is_idle]
         group.batch.keep(kept)
+        left = [row for row, row_is_idle in zip(group.rows, idle, strict=True) if row_is_idle]
         group.rows = [group.rows[place] for place in kept]
+        for row in left:
+            self._admission.release(row.order, 1)
 
     def _attempt(self, work: Callable[[], None], orders: Collection[Order]) -> bool:
         try:

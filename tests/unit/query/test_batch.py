@@ -51,16 +51,16 @@ def test_who_stays_when_others_leave_goes_on_as_alone(model: PreTrainedModel) ->
 
 def test_a_batch_takes_rows_of_its_own_model_only(model: PreTrainedModel, tmp_path: Path) -> None:
     other: Any = AutoModelForCausalLM.from_pretrained(build_tiny_model(tmp_path / "x"))
-    assert Batch(model).takes(model, 100)
-    assert not Batch(model).takes(other, 100)
+    assert Batch(model).room(model, 100) > 0
+    assert Batch(model).room(other, 100) == 0
 
 
-@pytest.mark.parametrize(("rows", "longest", "taken"), [(3, 4096, True), (3, 4097, False)])
+@pytest.mark.parametrize(("longest", "room"), [(100, 160), (4096, 1), (4097, 0), (20_000, 0)])
 def test_a_batch_holds_a_bounded_number_of_positions(
-    model: PreTrainedModel, rows: int, longest: int, taken: bool
+    model: PreTrainedModel, longest: int, room: int
 ) -> None:
     """Padding counts: one long row makes the short ones as wide as itself."""
     batch = Batch(model)
-    for _ in range(rows):
-        batch.join(read(model, _SHORT), 100)
-    assert batch.takes(model, longest) is taken
+    batch.join(read(model, _SHORT), 100, 3)
+    assert len(batch) == 3
+    assert batch.room(model, longest) == room

@@ -209,6 +209,33 @@ def test_whoever_stops_listening_frees_the_places(
     assert steps < 100
 
 
+def test_requests_that_fill_every_place_and_end_at_once_let_the_next_one_begin(
+    model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int]
+) -> None:
+    asks = [Ask(0, prompt, sampling(max_tokens=3, temperature=1.0), 16)]
+
+    async def three_times(decoder: Decoder) -> list[int]:
+        found = await asyncio.gather(*(hear(decoder, model, asks) for _ in range(3)))
+        return [len(choices) for choices in found]
+
+    with decoding(tokenizer, max_rows=16) as decoder:
+        assert asyncio.run(asyncio.wait_for(three_times(decoder), 30)) == [16] * 3
+
+
+def test_rows_too_long_for_one_batch_are_stepped_in_several(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompt: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warm = sampling(temperature=1.0)
+    together = ask_alone(model, tokenizer, prompt, warm, 4)
+    monkeypatch.setattr("app.query.batch._POSITIONS", 1)
+    assert [heard.words for heard in ask_alone(model, tokenizer, prompt, warm, 4)] == [
+        heard.words for heard in together
+    ]
+
+
 def test_a_failure_of_the_model_reaches_those_it_was_run_for_and_nobody_else(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
