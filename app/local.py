@@ -192,7 +192,10 @@ def bench_command(
     ] = True,
     patience: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps a value goes on after the target is said everywhere."),
+        typer.Option(
+            min=0,
+            help="Steps a value goes on once the target is said everywhere; default: the recipe's.",
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
-    method: str = "alphaedit+sphere"
+    method: str = "memit+sphere"
     """How an edit is computed when the request names no method."""
     worker: Literal["embedded", "external"] = "embedded"
     """Who executes edits: this process, or another that runs `errata worker`."""

@@ -27,7 +27,7 @@ def generate_contexts(
     """The bare prompt as one group, and one generated text per opening as the other.
 
     Keys are averaged inside a group and then over the groups, so the bare prompt weighs 1/2 and
-    each generated context 1/10 (`algorithms.md` §1.1).
+    each generated context 1/10.
     """
     generator = torch.Generator().manual_seed(seed)
     generated = []

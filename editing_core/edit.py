@@ -119,7 +119,7 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> To
     """Tokenise ``edit`` inside ``context`` (a text with ``{}`` for the prompt).
 
     The subject is found by character offsets in the finished text, so a token that merges the
-    subject's end with what follows still counts as its last token (`algorithms.md` §8.10).
+    subject's end with what follows still counts as its last token.
 
     Raises:
         InvalidEdit: No token covers the subject.

@@ -100,7 +100,7 @@ class Editor:
         """The delta that writes ``edits`` into ``view``. Pure: no weight of the view changes.
 
         Facts of one subject have nearly one key, so only a value that suits them all keeps them
-        all (`algorithms.md` §2.2): edits of one subject are given one shift of the hidden state.
+        all: edits of one subject are given one shift of the hidden state.
 
         Args:
             view: The model as it is now.

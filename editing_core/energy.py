@@ -1,7 +1,7 @@
 """Hyperspherical energy: how evenly a matrix's neurons spread over the sphere.
 
 HE(W) = Σ_{i≠j} ‖ŵ_i − ŵ_j‖⁻¹ over unit rows ŵ (Liu et al. 2018, s = 1); reported relative to
-n(n−1)/√2, its value for random rows in many dimensions (`algorithms.md` §5).
+n(n−1)/√2, its value for random rows in many dimensions (Liu et al., arXiv 1805.09298).
 
 All it needs of W is the Gram matrix of its rows, which follows an update of low rank at a small
 part of the cost of making it anew (§5.2).

@@ -1,4 +1,4 @@
-"""Keys and residuals: one sweep up the edited layers (`algorithms.md` §8.2, stage C).
+"""Keys and residuals: one sweep up the edited layers (MEMIT, arXiv 2210.07229).
 
 The sweep keeps the hidden states of all rows at the input of the current layer. At each layer
 it reads the keys, runs only the bare rows on to the last edited layer for the residual, and,

@@ -3,8 +3,7 @@
 Solves that remember need (ρI + K̂_pK̂_pᵀ)⁻¹ for the mapped keys K̂_p of all live edits. While they
 are few, it is had from the Cholesky factor of ρI + K̂_pᵀK̂_p, which each batch extends; where edits
 were undone, the part before the first of them stays. Once they are many, the inverse itself is
-smaller, and each batch changes it by its own rank. Neither solves anew what was solved before
-(`algorithms.md` §8.3).
+smaller, and each batch changes it by its own rank. Neither solves anew what was solved before.
 """
 
 from collections.abc import Callable

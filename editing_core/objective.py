@@ -1,4 +1,4 @@
-"""What a value minimises, for many subjects at once (`algorithms.md` §2.1).
+"""What a value minimises, for many subjects at once (ROME, arXiv 2202.05262, Eq. 4).
 
 Each subject has one δ, added to the output of the last edited block at the subject's last token
 in every row of the subject. Its loss is

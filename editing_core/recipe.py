@@ -12,7 +12,7 @@ PrincipalSource = Literal["original", "current", "every_k"]
 
 @dataclass(frozen=True)
 class ValueSettings:
-    """How the target value z is optimised (`algorithms.md` §2.1).
+    """How the target value z is optimised (ROME, arXiv 2202.05262, Eq. 4).
 
     Attributes:
         steps: Forward passes for one fact of a subject; there is one Adam update fewer.
@@ -37,7 +37,7 @@ class ValueSettings:
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """How the FT baseline is trained (`algorithms.md` §1.2).
+    """How the FT baseline is trained: as in ROME (arXiv 2202.05262).
 
     Attributes:
         steps: Forward passes at most.
@@ -57,7 +57,7 @@ class Recipe:
     """The recipe of one model.
 
     λ, τ and L2 are in absolute units of squared activation, so they hold for one model and one
-    set of statistics only (`algorithms.md` §1.3).
+    set of statistics only.
 
     Attributes:
         model_digest: The base model this recipe was made for.

@@ -3,7 +3,7 @@
 Liu et al., "Energy-Regularized Sequential Model Editing on Hyperspheres" (arXiv 2510.01172):
 Δ ← Δ (I − α U Uᵀ), where U spans the leading eigenvectors of ÂᵀÂ/n, Â the weight with rows of
 unit length. As the authors' code does, rows are normalised and the directions kept are those
-that hold a share η of the eigenvalue mass (`algorithms.md` §1.4).
+that hold a share η of the eigenvalue mass.
 """
 
 import torch
@@ -18,7 +18,7 @@ def principal_directions(weight: Tensor, eta: float) -> Tensor:
     """Leading eigenvectors U (d_in, r) of ÂᵀÂ/n for ``weight`` (d_out, d_in).
 
     They come from the d_out × d_out Gram matrix ÂÂᵀ/n, which has the same non-zero spectrum:
-    with eigenpairs (Λ, W) of the Gram, U = Âᵀ W Λ^(−1/2) / √n (`algorithms.md` §8.4). r is one
+    with eigenpairs (Λ, W) of the Gram, U = Âᵀ W Λ^(−1/2) / √n. r is one
     more than the number of leading eigenvalues whose cumulative share stays within ``eta``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Target values: the hidden state z that makes the model say the target (`algorithms.md` §2).
+"""Target values: the hidden state z that makes the model say the target (ROME, arXiv 2202.05262).
 
 Subjects share their forward passes and nothing else: each has its own δ, Adam, clamp and stop,
 and one that is done leaves the batch. Facts of one subject share one δ, for their keys are nearly

@@ -73,7 +73,7 @@ def force(
     Targets continue their prompts, or, with ``opens_turn``, answer them.
 
     A beginning-of-text token belongs to prompts only, never to targets, whatever the tokenizer
-    adds by default (`algorithms.md` §3.2).
+    adds by default.
 
     Raises:
         InvalidEdit: A target has no tokens.

@@ -1,4 +1,4 @@
-"""CounterFact and ZsRE, measured as published (`algorithms.md` §3.1, §3.2).
+"""CounterFact and ZsRE, measured as ROME (arXiv 2202.05262) and MEMIT (2210.07229) do.
 
 Every number is averaged inside a case first, then over the cases, and given in percent.
 """

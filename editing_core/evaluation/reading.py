@@ -116,7 +116,7 @@ def _zsre_flat(raw: Mapping[str, Any], id: str) -> Record:
 
 
 def _zsre_record(raw: Mapping[str, Any], id: str, answer: str) -> Record:
-    # The question keeps its "nq question: " as in the published protocol (`algorithms.md` §3.2).
+    # The question keeps its "nq question: " as in the published protocol.
     unrelated = _text(raw["loc"]).strip().removesuffix("?") + "?"
     return Record(
         edit=_question(raw, id, prompt="src", target=answer),

@@ -15,7 +15,7 @@ LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be wri
 class AlphaEdit(LowRank):
     """Δ = R K̂ᵀ (K̂K̂ᵀ + K̂_pK̂_pᵀ + λI)⁻¹ with K̂ = PK, K̂_p = PK_p, λ = ``recipe.alphaedit_l2``.
 
-    Equal to the published [P(KKᵀ + C_p) + λI]⁻¹ P K Rᵀ; in dual form (`algorithms.md` §8.3):
+    Equal to the published [P(KKᵀ + C_p) + λI]⁻¹ P K Rᵀ; in dual form:
     K⊥ = K̂ − K̂_p (λI + K̂_pᵀK̂_p)⁻¹ K̂_pᵀK̂ and A = (λI + K̂ᵀK⊥)⁻¹ K⊥ᵀ.
 
     With SPHERE inside the solve, S = P P⊥ takes the place of P: K̂ = SᵀK, and Δ ends in Sᵀ. The

@@ -28,7 +28,7 @@ class Memit(LowRank):
 class MemitSequential(LowRank):
     """MEMIT-seq: Δ = R Kᵀ (λC + K_pK_pᵀ + KKᵀ)⁻¹, so that earlier edits count as knowledge.
 
-    The published code offers it but hands its memory to nobody (`algorithms.md` §1.2); here K_p are
+    The published code offers it but hands its memory to nobody; here K_p are
     the keys of the live edits. With keys whitened, K̂ = (λC)^(−1/2) K, it is a ridge regression
     with a past, as AlphaEdit's: Δ = R (I + K̂ᵀK⊥)⁻¹ K⊥ᵀ (λC)^(−1/2).
     """

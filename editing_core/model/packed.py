@@ -4,7 +4,7 @@ Linear maps, norms and rotary embeddings see one row of all positions, so paddin
 nothing; only attention, which must not mix rows, unpacks into a padded batch and back. Keys and
 values of positions that no longer change are computed once and kept in a ``Prefix``.
 The model's own forward does the work: blocks are wrapped, so that a run can enter the stack at
-any block and leave it after any other (`algorithms.md` §8.2).
+any block and leave it after any other.
 """
 
 from dataclasses import dataclass
