@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.query.schemas import (
     ChatCompletion,
@@ -16,11 +18,15 @@ from app.query.schemas import (
     ProbeResponse,
 )
 from app.query.service import QueryService
+from app.serving import require_model
 
 REVISION_HEADER = "X-Revision"
 
 router = APIRouter(
-    prefix="/v1", tags=["query"], responses=common_responses(400, 404, 413, 422, 503)
+    prefix="/v1",
+    tags=["query"],
+    dependencies=[require(Scope.QUERY), Depends(require_model)],
+    responses=common_responses(400, 404, 413, 422, 503),
 )
 
 
