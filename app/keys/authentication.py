@@ -9,16 +9,7 @@ from app.problems import error_response
 
 #: what everybody may see, key or none
 PUBLIC = frozenset(
-    {
-        "/",
-        "/docs",
-        "/docs/oauth2-redirect",
-        "/healthz",
-        "/metrics",
-        "/openapi.json",
-        "/readyz",
-        "/redoc",
-    }
+    {"/docs", "/docs/oauth2-redirect", "/healthz", "/openapi.json", "/readyz", "/redoc"}
 )
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
-from app.database.base import JsonObject
 from app.errors import InvalidField
 from app.keys import repository
 from app.keys.models import ApiKey
@@ -51,12 +50,17 @@ def create(
     pepper = Pepper.of(settings, make=not repository.any_made(session))
     token = Token.draw()
     scopes = [scope.value for scope in Scope if scope in new.scopes]
-    record: JsonObject = {
-        "id": token.kid,
-        "scopes": [*scopes],
-        "expires_at": None if new.expires_at is None else rfc3339(new.expires_at),
-    }
-    entry = ledger.append(session, EntryKind.KEY, record, actor=actor, now=now)
+    entry = ledger.append(
+        session,
+        EntryKind.KEY,
+        {
+            "id": token.kid,
+            "scopes": [*scopes],
+            "expires_at": None if new.expires_at is None else rfc3339(new.expires_at),
+        },
+        actor=actor,
+        now=now,
+    )
     key = ApiKey(
         id=token.kid,
         digest=pepper.digest(token),
@@ -78,7 +82,8 @@ def revoke(session: Session, key_id: str, *, actor: str, now: datetime) -> ApiKe
     """
     key = repository.get(session, key_id)
     if key.revoked_at is None:
-        record: JsonObject = {"id": key_id, "revoked": True}
-        entry = ledger.append(session, EntryKind.KEY, record, actor=actor, now=now)
+        entry = ledger.append(
+            session, EntryKind.KEY, {"id": key_id, "revoked": True}, actor=actor, now=now
+        )
         key.revoked_at, key.revocation_index = now, entry.index
     return key
