@@ -76,7 +76,9 @@ def list_all(
         typer.echo(json.dumps([key.model_dump(mode="json") for key in keys], indent=2))
         return
     headings = ["id", "name", "scopes", "made (UTC)", "last used", "counts"]
-    Console().print(table(headings, [_row(key) for key in keys]))
+    shown = table(headings, [_row(key) for key in keys])
+    shown.columns[0].no_wrap = True  # an id is there to be copied
+    Console().print(shown)
 
 
 @keys_cli.command()

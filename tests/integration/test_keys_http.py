@@ -136,9 +136,7 @@ def test_the_ledger_tells_who_made_and_who_revoked_a_key_but_not_its_name(
     assert _get(service, f"/v1/keys/{kid(key)}")["ledger_index"] == 1
 
 
-def test_what_a_key_does_bears_its_name_in_the_ledger(
-    service: Keyed, settings: Settings, database: Database
-) -> None:
+def test_what_a_key_does_bears_its_name_in_the_ledger(service: Keyed, database: Database) -> None:
     editor, undoer = service.key("edit"), service.key("rollback")
     accepted = service.client.post("/v1/edits", json=FACT, headers=bearer(editor)).json()
     service.client.delete(f"/v1/edits/{accepted['id']}", headers=bearer(editor))
@@ -215,42 +213,6 @@ def test_processes_that_share_a_database_note_a_use_once_a_minute_together(
             what="the use",
         )
         process.close()
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_while_the_database_is_away_known_keys_go_on_and_unknown_ones_wait(
-    service: Keyed, tmp_path: Path
-) -> None:
-    query, unused = service.key("query"), service.key("query")
-    path = "/v1/models"  # needs no database, and no model to be refused by
-    assert service.client.get(path, headers=bearer(query)).json()["error"]["code"] == (
-        "model_not_ready"
-    )
-    for file in tmp_path.glob("errata.db*"):
-        file.unlink()
-    (tmp_path / "errata.db").mkdir()
-
-    def code(key: str) -> str:
-        return str(service.client.get(path, headers=bearer(key)).json()["error"]["code"])
-
-    assert code(query) == "model_not_ready"
-    assert code(unused) == "database_unavailable"
-    assert code(query[:-1] + "?") == "key_invalid"
-    assert service.client.get("/v1/edits", headers=bearer(query)).status_code == 403
-    assert service.client.get("/v1/keys", headers=bearer(service.admin)).status_code == 503
-
-
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_use_that_cannot_be_noted_disturbs_nobody(
-    service: Keyed, database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
-    database.close()
-    key = service.key("query", "edit")
-    with database.write():  # nobody else writes meanwhile
-        response = service.client.get("/v1/edits", headers=bearer(key))
-        assert response.status_code == 200
-        wait_until(lambda: "last_use_not_noted" in caplog.text, _WAIT_S, what="the note given up")
-    assert key not in caplog.text
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
