@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Answer, Edit, Operation
 from app.display import as_json, edit_table, ledger_table, outcome_line
+from app.keys.commands import keys_cli
 from app.local import (
     backup_command,
     bench_command,
@@ -274,6 +275,7 @@ def verify(
 
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
+cli.add_typer(keys_cli, name="keys")
 cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
 cli.command(name="bench")(bench_command)

@@ -87,6 +87,9 @@ def ledger_summary(entry: LedgerEntry) -> str:
         return f"revision 0, the base model {told.get('model')}"
     if entry.kind == "erasure":
         return f"erased the words of {told.get('id')}"
+    if entry.kind == "key":
+        made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
+        return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
     if entry.kind == "snapshot":
         change = "loses" if told.get("removed") else "gets"
         return f"revision {told.get('revision')} {change} the label {told.get('label')}"

@@ -5,6 +5,11 @@ ErrataError
 │   ├── InvalidField            422  one field is unusable; names it
 │   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
 │   ├── IdempotencyMismatch     422  the key was used before with another body
+│   ├── KeyNeeded               401  no key that counts came with the request
+│   │   ├── KeyInvalid          it is mistyped, or nobody was given it
+│   │   ├── KeyRevoked
+│   │   └── KeyExpired
+│   ├── ScopeMissing            403  the key is not for this
 │   ├── NotFound                404
 │   │   ├── UnknownEdit
 │   │   ├── UnknownBatch
@@ -13,6 +18,7 @@ ErrataError
 │   │   ├── UnknownLabel
 │   │   ├── NoRevisionYet
 │   │   ├── NoEntryYet
+│   │   ├── UnknownKey
 │   │   └── UnknownModel
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
@@ -31,13 +37,16 @@ ErrataError
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
-│   └── UnusableKey             the file with the ledger's private key holds none
+│   ├── UnusableKey             the file with the ledger's private key holds none
+│   └── UnusablePepper          the secret that API keys were made with is not there
+├── Unguarded                   others could reach the service without a key; only at start
 ├── BadCheckpoint               a text is no checkpoint; only offline
 └── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
 `app.problems` turns each into one problem document.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -104,6 +113,50 @@ class IdempotencyMismatch(Refusal):
             "this Idempotency-Key was used before with another body; "
             "repeat that body, or draw a new key for a new edit",
             field="Idempotency-Key",
+        )
+
+
+class KeyNeeded(Refusal):
+    """The request came without an API key, and the service is not open."""
+
+    status = 401
+    code = "key_needed"
+
+    def __init__(
+        self, message: str = "this needs an API key; send Authorization: Bearer lme_…"
+    ) -> None:
+        super().__init__(message, field="Authorization", headers={"WWW-Authenticate": "Bearer"})
+
+
+class KeyInvalid(KeyNeeded):
+    """The API key is mistyped, or no such key was made."""
+
+    code = "key_invalid"
+
+
+class KeyRevoked(KeyNeeded):
+    """The API key was revoked."""
+
+    code = "key_revoked"
+
+
+class KeyExpired(KeyNeeded):
+    """The API key was made for a time that is over."""
+
+    code = "key_expired"
+
+
+class ScopeMissing(Refusal):
+    """The API key counts, but was not made for this."""
+
+    status = 403
+    code = "scope_missing"
+
+    def __init__(self, needed: Sequence[str], held: Sequence[str]) -> None:
+        scope = " or ".join(repr(str(name)) for name in needed)
+        super().__init__(
+            f"this needs a key with the scope {scope} (or 'admin'); yours has {', '.join(held)}",
+            field="Authorization",
         )
 
 
@@ -177,6 +230,15 @@ class NoEntryYet(NotFound):
 
     def __init__(self) -> None:
         super().__init__("the ledger has no entry yet; the first edit or the loaded model makes it")
+
+
+class UnknownKey(NotFound):
+    """No API key has this id."""
+
+    code = "unknown_key"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no API key has the id {key_id[:80]!r}; GET /v1/keys lists them")
 
 
 class UnknownModel(NotFound):
@@ -320,6 +382,24 @@ class UnusableKey(Inconsistent):
     """The file that should hold the ledger's private key holds something else."""
 
     code = "unusable_key"
+
+
+class UnusablePepper(Inconsistent):
+    """The secret that API keys were made with is missing, or is no such secret."""
+
+    code = "unusable_pepper"
+
+
+class Unguarded(ErrataError):
+    """The service would listen where others reach it, and no API key keeps them out."""
+
+    code = "unguarded"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host!r} can be reached by others, and there is no API key yet; "
+            "make one first: errata keys create --scope admin (or listen on 127.0.0.1)"
+        )
 
 
 class BadCheckpoint(ErrataError):

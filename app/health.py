@@ -1,11 +1,12 @@
 """Whether the process lives, and whether it can do its work."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import NotReady, Unavailable
+from app.keys.access import DoorkeeperDep
 from app.operations.repository import count_unfinished
 from app.problems import common_responses
 from app.services import ServicesDep
@@ -31,6 +32,10 @@ class Readiness(BaseModel):
     model: str
     revision: int
     waiting: int
+    access: Annotated[
+        Literal["keys", "open"],
+        Field(description="Open: no API key was ever made, so nobody needs one."),
+    ]
 
 
 @router.get("/healthz")
@@ -40,7 +45,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses=common_responses(503))
-def readyz(services: ServicesDep, serving: ServingDep) -> Readiness:
+def readyz(services: ServicesDep, serving: ServingDep, doorkeeper: DoorkeeperDep) -> Readiness:
     """The model is loaded, its head verified, database and queue answer; else 503 says why not."""
     reasons = []
     for check in (serving.get, services.database.ping, services.doorbell.ping):
@@ -53,4 +58,9 @@ def readyz(services: ServicesDep, serving: ServingDep) -> Readiness:
     resident = serving.get().runtime.resident
     with services.database.read() as session:
         waiting = count_unfinished(session)
-    return Readiness(model=resident.name, revision=resident.head, waiting=waiting)
+    return Readiness(
+        model=resident.name,
+        revision=resident.head,
+        waiting=waiting,
+        access="open" if doorkeeper.is_open else "keys",
+    )

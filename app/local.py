@@ -40,7 +40,15 @@ def serve_command(**given: str | None) -> None:
 
     Each setting is an option, an environment variable, or a line of a file named .env.
     """
-    settings = _settings(given)
+    settings = settings_of(given)
+    from app.errors import ErrataError
+    from app.keys.bootstrap import check_guarded
+
+    try:
+        check_guarded(settings)
+    except ErrataError as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
     from app.server import run
 
@@ -53,7 +61,7 @@ def worker_command(**given: str | None) -> None:
 
     It needs their database, their data directory and their queue; its settings are those of serve.
     """
-    settings = _settings(given)
+    settings = settings_of(given)
     from app.errors import ErrataError
     from app.standalone import run_worker
     from editing_core.errors import EditingError
@@ -78,7 +86,7 @@ def backup_command(
 
     The copy is a data directory. A database on PostgreSQL is not part of it: dump that first.
     """
-    settings = _settings({"database_url": database_url, "data_dir": data_dir})
+    settings = settings_of({"database_url": database_url, "data_dir": data_dir})
     from app.backup import back_up
     from app.errors import ErrataError
 
@@ -127,7 +135,7 @@ def calibrate_command(
 
     The next start of the server edits by it. The evidence is in calibration.json beside it.
     """
-    settings = _settings({"model": model, "data_dir": data_dir})
+    settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
     from app.resident.preparation import CalibrationOptions, calibrate_model
@@ -209,7 +217,7 @@ def bench_command(
 
     Writes results.json, results.md and plots. A run that was killed continues where it was.
     """
-    settings = _settings({"model": model, "data_dir": data_dir})
+    settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if reference is None else _read(reference)
     written = None if recipe is None else _read(recipe)
     from app.bench import BenchOptions, run_bench
@@ -289,7 +297,8 @@ def _read(path: Path) -> str:
         raise typer.Exit(_EXIT_USAGE) from error
 
 
-def _settings(options: dict[str, str | None]) -> Settings:
+def settings_of(options: dict[str, str | None]) -> Settings:
+    """The settings with these options; what is wrong is told, and ends the command."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)

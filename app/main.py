@@ -6,12 +6,13 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 import app.batches.endpoints as batches
 import app.edits.endpoints as edits
+import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
 import app.operations.endpoints as operations
 import app.query.endpoints as query
@@ -23,11 +24,13 @@ from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import QueueUnavailable
+from app.keys.authentication import Authentication
+from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
 from app.services import Pending, Services
-from app.serving import Loader, Runtime, Serving, StartRuntime, require_model
+from app.serving import Loader, Runtime, Serving, StartRuntime
 from app.settings import Settings
 from app.worker import runtime
 from editing_core.methods import plan_named
@@ -71,6 +74,7 @@ class State(TypedDict):
 
     services: Services
     serving: Pending[Serving]
+    doorkeeper: Doorkeeper
 
 
 class _Api(FastAPI):
@@ -104,10 +108,13 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         lifespan=lifespan,
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    # The outer one: a stranger's body is not even read.
+    api.add_middleware(Authentication)
     problems.install(api)
-    for feature in (edits, batches, revisions, snapshots, operations, ledger, health):
-        api.include_router(feature.router)
-    api.include_router(query.router, dependencies=[Depends(require_model)])
+    api.include_router(health.router)
+    strangers = problems.common_responses(401, 403)
+    for feature in (edits, batches, revisions, snapshots, operations, ledger, query, keys):
+        api.include_router(feature.router, responses=strangers)
     return api
 
 
@@ -133,12 +140,20 @@ def open_services(settings: Settings, components: Components, stack: ExitStack) 
 
 
 def _start(settings: Settings, components: Components, stack: ExitStack) -> State:
-    """Start everything below HTTP; the model is loaded in the background."""
+    """Start everything below HTTP; the model is loaded in the background.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be reached.
+        Unguarded: Others could reach the service, and there is no API key.
+    """
     services = open_services(settings, components, stack)
+    check_guarded(settings, services.database, services.clock())
+    doorkeeper = Doorkeeper(settings, services.database, services.clock)
+    stack.callback(doorkeeper.close)
     loader = Loader(services, components.start_runtime)
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()
-    return State(services=services, serving=loader.serving)
+    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper)
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:

@@ -108,6 +108,11 @@ def install(app: FastAPI) -> None:
 
 async def _on_errata_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ErrataError)  # noqa: S101 - registered for this class only
+    return error_response(request, error)
+
+
+def error_response(request: Request, error: ErrataError) -> ProblemResponse:
+    """The problem document of something that the service refuses or fails at."""
     if error.status == 500:
         _log.error("request_failed code=%s path=%s: %s", error.code, request.scope["path"], error)
     return problem_response(

@@ -86,6 +86,10 @@ class _Server(uvicorn.Server):
         url = _url(self.servers[0].sockets[0].getsockname())
         self._say(f"Errata is serving at {url}")
         header = "-H 'Content-Type: application/json'"
+        if await asyncio.to_thread(lambda: self.lifespan.state["doorkeeper"].is_open):
+            self._say("Open: no API key was made yet, so whoever reaches it may do everything")
+        else:
+            header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
 
     def _say(self, line: str) -> None:

@@ -69,10 +69,11 @@ async def _services(request: Request) -> Services:
     return services
 
 
-async def _actor() -> str:
-    return "local"
+async def _actor(request: Request) -> str:
+    actor: str = request.state.caller.actor
+    return actor
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-#: who a change is recorded under; without keys everybody is the same local user
+#: who a change is recorded under: a key, or the same local user for everybody without one
 ActorDep = Annotated[str, Depends(_actor)]

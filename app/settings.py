@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
@@ -81,12 +81,12 @@ class Settings(BaseSettings):
     """Number format the model is served in."""
     site: Literal["feed-forward", "attention"] = "feed-forward"
     """Which output projection of the edited blocks holds the facts: MEMIT edits feed-forward."""
-    open_to_network: bool = False
-    """Allow an address that others can reach, although anybody who does may edit the model."""
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; one that others can reach needs an API key to be made before."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
+    key_pepper: SecretStr | None = Field(default=None, min_length=32)
+    """Secret that API keys are stored under; unset keeps one in a file in the data directory."""
     method: str = "memit+sphere"
     """How an edit is computed when the request names no method."""
     worker: Literal["embedded", "external"] = "embedded"
@@ -132,19 +132,10 @@ class Settings(BaseSettings):
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How often the worker looks into the database although no doorbell rang, in seconds."""
 
-    @field_validator("host")
-    @classmethod
-    def _stay_on_this_machine(cls, host: str, info: ValidationInfo) -> str:
-        if not (info.data.get("open_to_network") or _is_loopback(host)):
-            raise ValueError(
-                f"{host!r} can be reached by others, who could edit the model without a key; "
-                "use 127.0.0.1, or set open_to_network where something else keeps them out"
-            )
-        return host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether only this machine reaches the address; decided by it alone, not by who asks."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -5,6 +5,8 @@ from fastapi import APIRouter, Response
 from app.batches import repository, service
 from app.batches.schemas import EditBatchRequest, EditBatchResource
 from app.edits.endpoints import DryRun, IdempotencyKey
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.services import ActorDep, Services, ServicesDep
 from app.text import IdPath
@@ -12,6 +14,7 @@ from app.text import IdPath
 router = APIRouter(
     prefix="/v1/edit-batches",
     tags=["edits"],
+    dependencies=[require(Scope.EDIT)],
     responses=common_responses(400, 404, 413, 422, 503),
 )
 

@@ -5,6 +5,7 @@ from sqlalchemy import MetaData
 from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
+from app.keys.models import ApiKey
 from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
 from app.revisions.models import Revision, RevisionChange
@@ -12,6 +13,7 @@ from app.snapshots.models import Snapshot
 from app.worker.models import WriterLease
 
 __all__ = [
+    "ApiKey",
     "Edit",
     "EditBatch",
     "IdempotencyKey",

@@ -8,6 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from app.edits import repository, service
 from app.edits.models import EditStatus
 from app.edits.schemas import EditPage, EditRequest, EditResource
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.operations.schemas import OperationResource
 from app.operations.waiting import WaitDep, has_ended
 from app.problems import common_responses
@@ -30,12 +32,19 @@ DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
 ]
 
+_EDIT = [require(Scope.EDIT)]
+
 router = APIRouter(
     prefix="/v1/edits", tags=["edits"], responses=common_responses(400, 404, 409, 413, 422, 503)
 )
 
 
-@router.post("", status_code=202, responses={200: {"description": "It ended while waiting."}})
+@router.post(
+    "",
+    status_code=202,
+    dependencies=_EDIT,
+    responses={200: {"description": "It ended while waiting."}},
+)
 async def create_edit(
     body: EditRequest,
     services: ServicesDep,
@@ -55,7 +64,7 @@ async def create_edit(
     return await run_in_threadpool(_resource, services, edit_id)
 
 
-@router.get("")
+@router.get("", dependencies=_EDIT)
 def list_edits(
     services: ServicesDep,
     status: EditStatus | None = None,
@@ -70,27 +79,27 @@ def list_edits(
     return EditPage(items=items, next=items[-1].seq if len(items) == limit else None)
 
 
-@router.get("/{edit_id}")
+@router.get("/{edit_id}", dependencies=_EDIT)
 def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
     """One edit with its report."""
     return _resource(services, edit_id)
 
 
-@router.delete("/{edit_id}")
+@router.delete("/{edit_id}", dependencies=_EDIT)
 def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Withdraw an edit the worker has not begun; one of an atomic batch takes all of it along."""
     service.cancel_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/requeue", status_code=202)
+@router.post("/{edit_id}/requeue", status_code=202, dependencies=_EDIT)
 def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Queue a dead edit again, behind everything that waits; its `seq` becomes a new one."""
     service.requeue_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/revert", status_code=202)
+@router.post("/{edit_id}/revert", status_code=202, dependencies=[require(Scope.ROLLBACK)])
 def revert_edit(
     edit_id: IdPath,
     body: ReasonRequest,
@@ -104,7 +113,7 @@ def revert_edit(
     return OperationResource.of(operation)
 
 
-@router.post("/{edit_id}/erase")
+@router.post("/{edit_id}/erase", dependencies=[require(Scope.ADMIN)])
 def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
     with services.database.write() as session:

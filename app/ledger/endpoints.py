@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.ledger import repository, service
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
@@ -16,7 +18,12 @@ from app.text import MAX_INTEGER
 _JSON_LINES = "application/jsonl"
 _TAR = "application/x-tar"
 
-router = APIRouter(prefix="/v1/ledger", tags=["audit"], responses=common_responses(404, 422, 503))
+router = APIRouter(
+    prefix="/v1/ledger",
+    tags=["audit"],
+    dependencies=[require(Scope.AUDIT)],
+    responses=common_responses(404, 422, 503),
+)
 
 
 @router.get("")

@@ -22,6 +22,8 @@ class EntryKind(StrEnum):
     SNAPSHOT = "snapshot"
     #: the words of an edit were removed
     ERASURE = "erasure"
+    #: an API key was made or revoked
+    KEY = "key"
 
 
 class LedgerEntry(Base):

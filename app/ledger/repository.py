@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select
 from sqlalchemy.orm import Session
 
+from app.keys.models import ApiKey
 from app.ledger.chain import Link
 from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
@@ -80,8 +81,14 @@ def ends(session: Session) -> tuple[Link, Link] | None:
 
 
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation, revision or label refers to, or -1."""
-    columns = (Operation.ledger_index, Revision.ledger_index, Snapshot.ledger_index)
+    """The highest index that an operation, revision, label or key refers to, or -1."""
+    columns = (
+        Operation.ledger_index,
+        Revision.ledger_index,
+        Snapshot.ledger_index,
+        ApiKey.ledger_index,
+        ApiKey.revocation_index,
+    )
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)
 

@@ -51,7 +51,7 @@ def check(session: Session) -> Verdict:
     """Verify the chain from its first entry, and that its end is not cut off.
 
     A chain that was cut after its last few entries still holds in itself; operations, revisions
-    and labels that refer beyond its end give it away.
+    labels and keys that refer beyond its end give it away.
     """
     with closing(repository.links(session)) as links:  # verify stops at the first bad entry
         verdict = verify(links)

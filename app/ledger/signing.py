@@ -4,9 +4,6 @@ Whoever can rewrite the database can rewrite the whole chain; without this file,
 in the ledger's name again.
 """
 
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from app.errors import UnusableKey
+from app.secret_file import secret_file
 
 _FILE = "ledger-key.pem"
 
@@ -38,10 +36,9 @@ class SigningKey:
             UnusableKey: Its file holds something else.
         """
         path = data_dir / _FILE
-        if not path.exists():
-            _create(path)
+        pem = secret_file(path, _new_key)
         try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
+            key = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise UnusableKey(f"{path} holds no private key; restore it from a backup") from error
         if not isinstance(key, Ed25519PrivateKey):
@@ -58,27 +55,7 @@ class SigningKey:
         return self._key.sign(message).hex()
 
 
-def _create(path: Path) -> None:
-    """Write a new key, whole and on disk before it has its name; the first process to come wins."""
-    pem = Ed25519PrivateKey.generate().private_bytes(
+def _new_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")  # its mode is 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

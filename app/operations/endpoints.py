@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter
 
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.operations import repository
 from app.operations.schemas import OperationResource
 from app.problems import common_responses
@@ -9,7 +11,11 @@ from app.services import ServicesDep
 from app.text import IdPath
 
 router = APIRouter(
-    prefix="/v1/operations", tags=["operations"], responses=common_responses(404, 422, 503)
+    prefix="/v1/operations",
+    tags=["operations"],
+    # Who may ask for a rollback may see what becomes of it.
+    dependencies=[require(Scope.AUDIT, Scope.ROLLBACK)],
+    responses=common_responses(404, 422, 503),
 )
 
 

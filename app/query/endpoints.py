@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.query.freshness import MIN_REVISION_HEADER
 from app.query.schemas import (
@@ -18,12 +20,16 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
+from app.serving import require_model
 from app.text import MAX_INTEGER
 
 REVISION_HEADER = "X-Revision"
 
 router = APIRouter(
-    prefix="/v1", tags=["query"], responses=common_responses(400, 404, 413, 422, 503)
+    prefix="/v1",
+    tags=["query"],
+    dependencies=[require(Scope.QUERY), Depends(require_model)],
+    responses=common_responses(400, 404, 413, 422, 503),
 )
 
 

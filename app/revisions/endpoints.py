@@ -10,6 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database.base import JsonObject
 from app.errors import InvalidField, UnknownRevision
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.ledger import repository as ledger
 from app.operations import repository as operations
 from app.operations.models import Operation, OperationKind
@@ -25,13 +27,14 @@ from app.snapshots import repository as snapshots
 from app.text import MAX_INTEGER
 
 _MAX_DIGITS = 9
+_AUDIT = [require(Scope.AUDIT)]
 
 router = APIRouter(
     prefix="/v1", tags=["revisions"], responses=common_responses(400, 404, 413, 422, 503)
 )
 
 
-@router.get("/revisions")
+@router.get("/revisions", dependencies=_AUDIT)
 def list_revisions(
     services: ServicesDep,
     after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
@@ -44,14 +47,19 @@ def list_revisions(
     return RevisionPage(items=items, next=items[-1].number if len(items) == limit else None)
 
 
-@router.get("/revisions/{revision}")
+@router.get("/revisions/{revision}", dependencies=_AUDIT)
 def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     """One revision by its number, or `head`."""
     with services.database.read() as session:
         return _resources(session, [_find(session, revision)])[0]
 
 
-@router.post("/rollbacks", status_code=202, responses={200: {"description": "It ended in time."}})
+@router.post(
+    "/rollbacks",
+    status_code=202,
+    dependencies=[require(Scope.ROLLBACK)],
+    responses={200: {"description": "It ended in time."}},
+)
 async def create_rollback(
     body: RollbackRequest,
     services: ServicesDep,

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.keys.access import require
+from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.revisions import repository as revisions
 from app.services import ActorDep, ServicesDep
@@ -13,6 +15,9 @@ from app.snapshots.schemas import SnapshotPage, SnapshotRequest, SnapshotResourc
 from app.snapshots.service import remove_label
 from app.text import MAX_INTEGER, LabelPath
 
+_AUDIT = [require(Scope.AUDIT)]
+_ROLLBACK = [require(Scope.ROLLBACK)]
+
 router = APIRouter(
     prefix="/v1/snapshots",
     tags=["revisions"],
@@ -20,7 +25,7 @@ router = APIRouter(
 )
 
 
-@router.get("")
+@router.get("", dependencies=_AUDIT)
 def list_snapshots(
     services: ServicesDep,
     after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
@@ -36,6 +41,7 @@ def list_snapshots(
 @router.post(
     "",
     status_code=201,
+    dependencies=_ROLLBACK,
     responses={200: {"description": "The revision has this label already."}},
 )
 def create_snapshot(
@@ -54,14 +60,14 @@ def create_snapshot(
     return SnapshotResource.of(snapshot)
 
 
-@router.get("/{label}")
+@router.get("/{label}", dependencies=_AUDIT)
 def get_snapshot(label: LabelPath, services: ServicesDep) -> SnapshotResource:
     """The snapshot with this label."""
     with services.database.read() as session:
         return SnapshotResource.of(repository.get(session, label))
 
 
-@router.delete("/{label}", status_code=204)
+@router.delete("/{label}", status_code=204, dependencies=_ROLLBACK)
 def delete_snapshot(label: LabelPath, services: ServicesDep, actor: ActorDep) -> None:
     """Remove a label; its revision stays, and the label may then be given to another."""
     with services.database.write() as session:

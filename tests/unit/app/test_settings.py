@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings
 
@@ -64,6 +64,20 @@ def test_a_redis_url_is_one_that_the_client_knows() -> None:
 def test_a_password_is_not_shown() -> None:
     settings = Settings(database_url="postgres://u:hunter2@host/db", redis_url="redis://:hunter2@h")
     assert "hunter2" not in repr(settings)
+
+
+def test_the_pepper_of_keys_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings(key_pepper=SecretStr("hunter2" * 5)))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_is_this_machine_alone(host: str) -> None:
+    assert Settings(host=host).is_on_loopback
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "localhost.example"])  # noqa: S104
+def test_any_other_address_is_not(host: str) -> None:
+    assert not Settings(host=host).is_on_loopback
 
 
 def test_settings_never_change() -> None:

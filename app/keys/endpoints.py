@@ -1,0 +1,61 @@
+"""API keys: who may ask the service for what."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.keys import repository, service
+from app.keys.access import require
+from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource
+from app.keys.scopes import Scope
+from app.problems import common_responses
+from app.services import ActorDep, ServicesDep
+from app.text import MAX_INTEGER, IdPath
+
+router = APIRouter(
+    prefix="/v1/keys",
+    tags=["keys"],
+    dependencies=[require(Scope.ADMIN)],
+    responses=common_responses(400, 404, 413, 422, 503),
+)
+
+
+@router.post("", status_code=201)
+def create_key(
+    body: KeyRequest, services: ServicesDep, actor: ActorDep, response: Response
+) -> CreatedKey:
+    """Make a key. Its secret is in this answer and nowhere else."""
+    with services.database.write() as session:
+        key, token = service.create(
+            session, services.settings, body.to_new_key(), actor=actor, now=services.clock()
+        )
+    response.headers["Location"] = f"/v1/keys/{key.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedKey.made(key, token)
+
+
+@router.get("")
+def list_keys(
+    services: ServicesDep,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> KeyPage:
+    """Keys in the order they were made, also those that no longer count."""
+    with services.database.read() as session:
+        found = repository.page(session, after=after, limit=limit)
+    items = [KeyResource.of(key) for key in found]
+    return KeyPage(items=items, next=items[-1].ledger_index if len(items) == limit else None)
+
+
+@router.get("/{key_id}")
+def get_key(key_id: IdPath, services: ServicesDep) -> KeyResource:
+    """One key, without its secret."""
+    with services.database.read() as session:
+        return KeyResource.of(repository.get(session, key_id))
+
+
+@router.delete("/{key_id}")
+def revoke_key(key_id: IdPath, services: ServicesDep, actor: ActorDep) -> KeyResource:
+    """Have a key count no longer, from the next request on."""
+    with services.database.write() as session:
+        return KeyResource.of(service.revoke(session, key_id, actor=actor, now=services.clock()))

@@ -1,0 +1,93 @@
+"""API keys over HTTP."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.keys.models import ApiKey
+from app.keys.scopes import Scope
+from app.keys.service import NewKey
+from app.keys.token import Token
+from app.text import Phrase
+
+_EXAMPLE = "2027-01-31T00:00:00Z"
+
+
+def _written(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a moment written as RFC 3339, such as {_EXAMPLE}")
+    return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside the calendar; leave it out for a key without end") from error
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
+
+
+class KeyRequest(BaseModel):
+    """Make a key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Phrase | None, Field(description="What people call it.")] = None
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    expires_at: Annotated[Moment | None, Field(description="Null for never.")] = None
+
+    def to_new_key(self) -> NewKey:
+        """What is asked for."""
+        return NewKey(self.scopes, self.name, self.expires_at)
+
+
+class KeyResource(BaseModel):
+    """A key, without its secret."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: str | None
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
+    ledger_index: Annotated[int, Field(description="The ledger entry of its making.")]
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "KeyResource":
+        """The key as the API shows it."""
+        return cls(
+            id=key.id,
+            name=key.name,
+            scopes=[Scope(name) for name in key.scopes],
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+            ledger_index=key.ledger_index,
+        )
+
+
+class CreatedKey(KeyResource):
+    """A key that was just made."""
+
+    key: Annotated[str, Field(description="Send it as a bearer token. It is never shown again.")]
+
+    @classmethod
+    def made(cls, key: ApiKey, token: Token) -> "CreatedKey":
+        """The key with its secret, for this one answer."""
+        return cls(**KeyResource.of(key).model_dump(), key=token.text)
+
+
+class KeyPage(BaseModel):
+    """Some keys, oldest first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[KeyResource]
+    next: Annotated[int | None, Field(description="Pass it as `after`; null at the end.")]

@@ -1,0 +1,43 @@
+"""What a key is for, and who a request is from."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a key allows."""
+
+    #: ask the model
+    QUERY = "query"
+    #: hand in edits, follow and withdraw them
+    EDIT = "edit"
+    #: undo: reverts, rollbacks, and the labels they go to
+    ROLLBACK = "rollback"
+    #: read history: revisions, labels, the ledger
+    AUDIT = "audit"
+    #: take weights away
+    EXPORT = "export"
+    #: everything, also keys and erasing
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request is from.
+
+    Attributes:
+        actor: The name the ledger records a change under.
+        scopes: What may be asked.
+    """
+
+    actor: str
+    scopes: frozenset[Scope]
+
+    def may(self, any_of: Collection[Scope]) -> bool:
+        """Whether one of these scopes, or `admin`, is held."""
+        return not self.scopes.isdisjoint({*any_of, Scope.ADMIN})
+
+
+#: everybody, where nobody needs a key
+LOCAL = Caller("local", frozenset({Scope.ADMIN}))

@@ -1,0 +1,89 @@
+"""Making and revoking API keys; both are in the ledger, because auditors ask who did.
+
+An entry holds id, scopes and end, but not the name: a name may be a person's, and the ledger never
+forgets.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from app.clock import rfc3339
+from app.errors import InvalidField
+from app.keys import repository
+from app.keys.models import ApiKey
+from app.keys.scopes import Scope
+from app.keys.token import Pepper, Token
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """What a key is asked for.
+
+    Attributes:
+        scopes: What it shall allow.
+        name: What people call it.
+        expires_at: From when on it no longer counts; None for never.
+    """
+
+    scopes: Collection[Scope]
+    name: str | None = None
+    expires_at: datetime | None = None
+
+
+def create(
+    session: Session, settings: Settings, new: NewKey, *, actor: str, now: datetime
+) -> tuple[ApiKey, Token]:
+    """Make a key; only the token that is returned holds its secret.
+
+    Raises:
+        InvalidField: It would have expired already.
+        UnusablePepper: The secret that earlier keys were made with is not there.
+    """
+    if new.expires_at is not None and new.expires_at <= now:
+        raise InvalidField("expires_at", f"lies in the past; it is {rfc3339(now)} now")
+    pepper = Pepper.of(settings, make=not repository.any_made(session))
+    token = Token.draw()
+    scopes = [scope.value for scope in Scope if scope in new.scopes]
+    entry = ledger.append(
+        session,
+        EntryKind.KEY,
+        {
+            "id": token.kid,
+            "scopes": [*scopes],
+            "expires_at": None if new.expires_at is None else rfc3339(new.expires_at),
+        },
+        actor=actor,
+        now=now,
+    )
+    key = ApiKey(
+        id=token.kid,
+        digest=pepper.digest(token),
+        name=new.name,
+        scopes=scopes,
+        created_at=now,
+        expires_at=None if new.expires_at is None else new.expires_at.astimezone(UTC),
+        ledger_index=entry.index,
+    )
+    repository.add(session, key)
+    return key, token
+
+
+def revoke(session: Session, key_id: str, *, actor: str, now: datetime) -> ApiKey:
+    """Have a key count no longer, from the next request on; a second time changes nothing.
+
+    Raises:
+        UnknownKey: There is none with this id.
+    """
+    key = repository.get(session, key_id)
+    if key.revoked_at is None:
+        entry = ledger.append(
+            session, EntryKind.KEY, {"id": key_id, "revoked": True}, actor=actor, now=now
+        )
+        key.revoked_at, key.revocation_index = now, entry.index
+    return key

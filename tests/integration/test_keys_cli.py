@@ -1,0 +1,105 @@
+"""`errata keys` on the database itself, as the first thing on a new machine and beside a server."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.settings import Settings
+from tests.integration.keyed import bearer, kid
+from tests.integration.service import running
+
+Keys = Callable[..., Result]
+
+
+@pytest.fixture
+def keys(settings: Settings) -> Keys:
+    """Runs `errata keys` with the arguments given, for this data directory and database."""
+
+    def run(*arguments: str) -> Result:
+        places = {
+            "ERRATA_DATA_DIR": str(settings.data_dir),
+            "ERRATA_DATABASE_URL": settings.database_url,
+            "COLUMNS": "200",
+        }
+        return CliRunner().invoke(cli, ["keys", *arguments], env=places)
+
+    return run
+
+
+def _listed(keys: Keys) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(keys("list", "--json").stdout)
+    return found
+
+
+def test_the_first_key_needs_no_server_and_opens_one(keys: Keys, settings: Settings) -> None:
+    made = keys("create", "--scope", "admin")
+    assert made.exit_code == 0, made.output
+    key = made.stdout.strip()
+    assert kid(key) in made.stderr
+    with running(settings.model_copy(update={"host": "0.0.0.0"})) as client:  # noqa: S104
+        assert client.get("/v1/edits").status_code == 401
+        assert client.get("/v1/edits", headers=bearer(key)).status_code == 200
+
+
+def test_a_key_made_beside_a_running_server_counts_at_once(keys: Keys, settings: Settings) -> None:
+    with running(settings) as client:
+        assert client.get("/v1/edits").status_code == 200
+        key = keys("create", "--scope", "edit", "--scope", "query").stdout.strip()
+        assert client.get("/v1/edits").status_code == 401
+        assert client.get("/v1/edits", headers=bearer(key)).status_code == 200
+        assert client.get("/v1/ledger", headers=bearer(key)).status_code == 403
+        assert keys("revoke", kid(key)).stdout == f"API key {kid(key)} is revoked\n"
+        assert client.get("/v1/edits", headers=bearer(key)).json()["error"]["code"] == "key_revoked"
+
+
+def test_keys_are_listed_without_their_secrets(keys: Keys) -> None:
+    made = json.loads(
+        keys(
+            "create", "--scope", "audit", "--name", "the auditor", "--expires", "90d", "--json"
+        ).stdout
+    )
+    secret = made.pop("key").split("_")[2]
+    assert _listed(keys) == [made]
+    assert (made["name"], made["scopes"]) == ("the auditor", ["audit"])
+    assert made["expires_at"] > made["created_at"]
+    shown = keys("list").stdout
+    assert made["id"] in shown
+    assert "the auditor" in shown
+    assert secret not in shown
+
+
+def test_the_ledger_says_that_a_key_was_made_on_the_command_line(
+    keys: Keys, settings: Settings
+) -> None:
+    key = keys("create", "--scope", "admin").stdout.strip()
+    with running(settings) as client:
+        (entry,) = client.get("/v1/ledger", headers=bearer(key)).json()["items"]
+    assert (entry["kind"], entry["actor"], entry["payload"]["id"]) == ("key", "cli", kid(key))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("create",), 2, "--scope"),
+        (("create", "--scope", "everything"), 2, "everything"),
+        (("create", "--scope", "edit", "--expires", "3y"), 2, "90d"),
+        (("create", "--scope", "edit", "--expires", "0d"), 2, "90d"),
+        (("create", "--scope", "edit", "--name", " "), 2, "blank"),
+        (("create", "--scope", "edit", "--database-url", "mysql://x"), 2, "database_url"),
+        (("revoke", "nobody"), 1, "'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(
+    keys: Keys, arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    done = keys(*arguments)
+    assert done.exit_code == status
+    assert told in done.stderr
+    assert done.stdout == ""
+    assert _listed(keys) == []
