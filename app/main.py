@@ -53,6 +53,7 @@ def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
         services.artefacts,
         clock=services.clock,
         progress=progress,
+        give_way=services.readers.give_way,
     )
 
 

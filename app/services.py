@@ -1,6 +1,6 @@
 """What a request handler may reach: built once in the lifespan, typed, and never global."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated, Generic, TypeVar
 
@@ -10,6 +10,7 @@ from app.clock import Clock, IdFactory
 from app.database.database import Database
 from app.errors import ModelNotReady
 from app.queue.doorbell import Doorbell
+from app.readers import Readers
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 
@@ -60,6 +61,7 @@ class Services:
     artefacts: ArtefactStore
     clock: Clock
     new_id: IdFactory
+    readers: Readers = field(default_factory=Readers)
 
 
 async def _services(request: Request) -> Services:

@@ -1,5 +1,6 @@
 """The part of the service that needs the model: made in the background, handed to queries."""
 
+import copy
 import logging
 import secrets
 import threading
@@ -9,9 +10,12 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
+from app.query.freshness import Freshness
 from app.query.service import QueryService
 from app.resident.resident import Resident
+from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
 
@@ -78,16 +82,27 @@ class Loader:
         self.serving.fill(self._serve(runtime))
 
     def _serve(self, runtime: Runtime) -> Serving:
-        thread = GenerationThread()
+        resident, settings = runtime.resident, self._services.settings
+        thread = GenerationThread(self._services.readers)
+        # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
+        tokenizer = copy.deepcopy(resident.tokenizer)
         query = QueryService(
-            runtime.resident,
+            resident,
             thread,
-            max_prompt_chars=self._services.settings.max_prompt_chars,
+            tokenizer,
+            Decoder(thread, tokenizer, max_rows=settings.max_rows),
+            Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
+            max_prompt_chars=settings.max_prompt_chars,
             clock=self._services.clock,
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
         return Serving(runtime, query, thread)
+
+    def _committed(self) -> int:
+        with self._services.database.read() as session:
+            found = newest_revision(session)
+            return 0 if found is None else found.number
 
 
 async def _serving(request: Request) -> Pending[Serving]:

@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)
     """Longest prompt of a query, in characters."""
+    max_rows: int = Field(default=32, ge=16)
+    """Most choices of queries generated at the same time; further ones wait their turn."""
+    min_revision_wait_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """Longest time X-Min-Revision waits for a committed revision to be served, in seconds."""
     max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Longest time a request may ask to be kept waiting, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)

@@ -30,8 +30,8 @@ from editing_core.sphere import principal_directions
 from editing_core.statistics import Statistics
 from editing_core.values import optimise
 
-_REPOSITORY = Path(__file__).parent.parent
-_RECORDS = _REPOSITORY / "tests" / "acceptance" / "data" / "counterfact_20.jsonl"
+REPOSITORY = Path(__file__).parent.parent
+RECORDS = REPOSITORY / "tests" / "acceptance" / "data" / "counterfact_20.jsonl"
 _BATCH = 16
 _PATIENCE = 2  # of the early stop that is shown beside the published one
 _METHOD = "alphaedit+sphere"
@@ -54,6 +54,16 @@ class Figure:
     what: str
     measured: str
     aim: str = ""
+
+
+def show(console: Console, title: str, figures: Sequence[Figure]) -> None:
+    """Print figures as a table."""
+    table = Table(title=title)
+    for heading in ("what", "measured", "aim"):
+        table.add_column(heading)
+    for figure in figures:
+        table.add_row(figure.what, figure.measured, figure.aim)
+    console.print(table)
 
 
 def seconds(work: Callable[[], object], runs: int = 1) -> float:
@@ -159,7 +169,7 @@ def batch_figures(
 
 
 def _records() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _RECORDS.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in RECORDS.read_text(encoding="utf-8").splitlines()]
 
 
 def _edits(numerals: Sequence[str] = ("",)) -> list[Edit]:
@@ -178,22 +188,18 @@ def _edits(numerals: Sequence[str] = ("",)) -> list[Edit]:
 
 def main() -> None:
     """Measure and show."""
-    cache = Path(os.environ.get("ERRATA_DATA_DIR", _REPOSITORY / ".errata")) / "cache"
+    cache = Path(os.environ.get("ERRATA_DATA_DIR", REPOSITORY / ".errata")) / "cache"
     model = load_model("smollm2-135m", cache_dir=cache)
     statistics = prepare_statistics(model, text=bundled_text("statistics"), cache_dir=cache)
     recipe = default_recipe(model, statistics, chat=False)  # as published
     hundred = _edits(["", " II", " III", " IV", " V"])
-    table = Table(title=f"{model.name}, {torch.get_num_threads()} threads, {platform.machine()}")
-    for heading in ("what", "measured", "aim"):
-        table.add_column(heading)
     figures = (
         value_figures(model, recipe, _edits())
         + algebra_figures(model, recipe, statistics)
         + batch_figures(model, recipe, statistics, hundred)
     )
-    for figure in figures:
-        table.add_row(figure.what, figure.measured, figure.aim)
-    Console().print(table)
+    title = f"{model.name}, {torch.get_num_threads()} threads, {platform.machine()}"
+    show(Console(), title, figures)
 
 
 if __name__ == "__main__":

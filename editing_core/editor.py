@@ -11,6 +11,7 @@ from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, 
 from editing_core.directions import Directions
 from editing_core.edit import Edit, check_target
 from editing_core.errors import NonFinite
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.keys import KeySweep
 from editing_core.memory import PastKeys, Projection
 from editing_core.methods import (
@@ -61,7 +62,15 @@ class _Solved:
 
 
 class Editor:
-    """Solves batches of edits for one base model by one recipe."""
+    """Solves batches of edits for one base model by one recipe.
+
+    Args:
+        base: The model, unedited.
+        recipe: What decides an edit's arithmetic.
+        statistics: The key statistics that the recipe names.
+        plans: Methods by name.
+        give_way: Lets others go first, before each step of the work.
+    """
 
     def __init__(
         self,
@@ -69,9 +78,12 @@ class Editor:
         recipe: Recipe,
         statistics: Statistics,
         plans: Mapping[str, Plan] = PLANS,
+        *,
+        give_way: GiveWay = go_on,
     ) -> None:
         self._base, self._recipe, self._statistics = base, recipe, statistics
         self._plans = plans
+        self._give_way = give_way
         self._directions = Directions(base, recipe)
         self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
@@ -164,6 +176,7 @@ class Editor:
             self._recipe,
             layer=batch.layers[-1],
             beside=batch.beside,
+            give_way=self._give_way,
         )
         batch.seconds.values += clock.lap()
         efforts = [Effort(value.steps, value.loss) for value in values]
@@ -177,6 +190,7 @@ class Editor:
         sweep = KeySweep(packed, self._base.tokenizer, batch.edits, self._recipe, layers)
         solved = []
         for index, layer in enumerate(layers):
+            self._give_way()
             keys, bare_keys = sweep.keys(layer)
             residual = (targets - sweep.current(layer)) / (len(layers) - index)  # R (d_out, B)
             seconds.keys += clock.lap()

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit
 from editing_core.errors import NonFinite
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.model.packed import PackedModel
 from editing_core.objective import Objective, Rows, rows_of
 from editing_core.recipe import Recipe, ValueSettings
@@ -61,6 +62,7 @@ def optimise(
     *,
     layer: int | None = None,
     beside: Sequence[Edit] = (),
+    give_way: GiveWay = go_on,
 ) -> list[Value]:
     """The value of each edit, in order; edits of different subjects do not influence each other.
 
@@ -72,6 +74,7 @@ def optimise(
         layer: The block whose output is optimised; by default the recipe's last.
         beside: Facts that the model states already. Those of a subject edited here join its
             objective, so that they stay true; they get no value.
+        give_way: Lets others go first, before each step.
 
     Raises:
         InvalidEdit: A subject or target has no tokens.
@@ -82,7 +85,7 @@ def optimise(
     for subjects in _chunks(_by_subject(edits, beside)):
         rows = rows_of(tokenizer, [subject.facts for subject in subjects], recipe)
         prepared = Rows.prepare(packed, rows, layer)
-        values |= _optimise_chunk(packed, subjects, prepared, recipe.value, layer)
+        values |= _optimise_chunk(packed, subjects, prepared, recipe.value, layer, give_way)
     return [values[index] for index in range(len(edits))]
 
 
@@ -138,6 +141,7 @@ def _optimise_chunk(
     rows: Rows,
     settings: ValueSettings,
     layer: int,
+    give_way: GiveWay,
 ) -> dict[int, Value]:
     """Position of each edit → its value."""
     initial = rows.bare()
@@ -151,6 +155,7 @@ def _optimise_chunk(
     before: Tensor | None = None
     values: dict[int, Value] = {}
     for step in range(max(limits)):
+        give_way()
         delta.requires_grad_(True)
         found = objective(delta, before)
         _check_finite(found.loss, [subjects[index] for index in running.tolist()])

@@ -1,14 +1,16 @@
 """Answers to conversations, in the shape of `/v1/chat/completions`."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from app.query.generation import Choice, generate_choices
+from app.errors import InvalidField
+from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
+from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
+from app.query.engine import Piece
 from app.query.prompts import PromptEncoder
 from app.query.rendering import chat_logprobs
-from app.query.sampling import Sampling
-from app.query.schemas import ChatAnswer, ChatChoice, ChatRequest
+from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
 
 _ANSWER_TOKENS = 256  # length of an answer when the request names none
 
@@ -21,20 +23,24 @@ class Conversation:
     max_tokens: int
 
 
-@dataclass(frozen=True)
-class ConversationAnswer:
-    """The choices for a conversation, and how many tokens they cost."""
+def check_chat(request: ChatRequest) -> None:
+    """Make sure that the request's fields go together.
 
-    choices: list[ChatChoice]
-    prompt_tokens: int
-    completion_tokens: int
+    Raises:
+        InvalidField: They do not.
+    """
+    check_stream(request)
+    if request.top_logprobs is not None and not request.logprobs:
+        raise InvalidField("top_logprobs", "this needs logprobs to be true")
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise InvalidField("max_tokens", "this and max_completion_tokens mean the same; send one")
 
 
 def encode_conversation(encoder: PromptEncoder, request: ChatRequest) -> Conversation:
     """The conversation, checked against the model's limits.
 
     Raises:
-        InvalidField: It cannot be read, or leaves no room for an answer.
+        Refusal: It cannot be read, or leaves no room for an answer.
     """
     tokens = encoder.encode_chat(request.messages)
     limit = request.token_limit
@@ -46,28 +52,56 @@ def encode_conversation(encoder: PromptEncoder, request: ChatRequest) -> Convers
     return Conversation(tokens, _ANSWER_TOKENS if room is None else min(_ANSWER_TOKENS, room))
 
 
-def answer_conversation(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    request: ChatRequest,
-    sampling: Sampling,
-    conversation: Conversation,
-) -> ConversationAnswer:
-    """All answers to a conversation, computed and rendered."""
-    drawn = generate_choices(model, tokenizer, conversation.tokens, sampling, n=request.n)
-    return ConversationAnswer(
-        [_choice(tokenizer, request, choice, index) for index, choice in enumerate(drawn)],
-        len(conversation.tokens),
-        sum(len(choice.tokens) for choice in drawn),
-    )
+@dataclass(frozen=True)
+class ChatReply:
+    """The reply to a conversation; `pieces` generates it."""
 
+    heading: Heading
+    request: ChatRequest
+    conversation: Conversation
+    pieces: Pieces
 
-def _choice(
-    tokenizer: PreTrainedTokenizerBase, request: ChatRequest, choice: Choice, index: int
-) -> ChatChoice:
-    return ChatChoice(
-        index=index,
-        message=ChatAnswer(content=choice.text),
-        logprobs=chat_logprobs(tokenizer, choice.scores) if request.logprobs else None,
-        finish_reason=choice.finish_reason,
-    )
+    async def whole(self) -> ChatCompletion:
+        """All answers, once each is complete."""
+        tally = Tally(len(self.conversation.tokens))
+        drafts = await collect(self.pieces, self.request.n, tally)
+        choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
+        return ChatCompletion(**self.heading, choices=choices, usage=tally.usage)
+
+    async def chunks(self) -> AsyncGenerator[ChatChunk]:
+        """The answers as they come: each begins with a role and ends with a reason."""
+        tally, started = Tally(len(self.conversation.tokens)), set[int]()
+        async with aclosing(self.pieces()) as coming:
+            async for piece in coming:
+                tally.written += piece.tokens
+                if piece.choice not in started:
+                    started.add(piece.choice)
+                    delta = ChatDelta(role="assistant", content="")
+                    yield self._chunk(ChatChunkChoice(index=piece.choice, delta=delta))
+                if piece.text or piece.scores:
+                    yield self._chunk(self._spoken(piece))
+                if piece.finish_reason is not None:
+                    end = ChatChunkChoice(
+                        index=piece.choice, delta=ChatDelta(), finish_reason=piece.finish_reason
+                    )
+                    yield self._chunk(end)
+        if self.request.include_usage:
+            yield ChatChunk(**self.heading, choices=[], usage=tally.usage)
+
+    def _chunk(self, choice: ChatChunkChoice) -> ChatChunk:
+        return ChatChunk(**self.heading, choices=[choice])
+
+    def _spoken(self, piece: Piece) -> ChatChunkChoice:
+        return ChatChunkChoice(
+            index=piece.choice,
+            delta=ChatDelta(content=piece.text),
+            logprobs=chat_logprobs(piece.scores) if piece.scores else None,
+        )
+
+    def _choice(self, index: int, draft: Draft) -> ChatChoice:
+        return ChatChoice(
+            index=index,
+            message=ChatAnswer(content=draft.text),
+            logprobs=chat_logprobs(draft.scores) if self.request.logprobs else None,
+            finish_reason=draft.finish_reason,
+        )

@@ -1,15 +1,23 @@
-"""Plain continuations: one prompt at a time, in the shape of `/v1/completions`."""
+"""Plain continuations, in the shape of `/v1/completions`."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from app.query.generation import Choice, generate_choices, score_prompt
+from app.errors import InvalidField
+from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
+from app.query.chunks import CompletionChunk, CompletionChunkChoice
+from app.query.engine import Ask, Piece
 from app.query.prompts import PromptEncoder
-from app.query.rendering import completion_logprobs
-from app.query.sampling import Sampling, TokenScore
-from app.query.schemas import CompletionChoice, CompletionRequest
+from app.query.rendering import ScoredWord, completion_logprobs
+from app.query.sampling import Sampling
+from app.query.schemas import (
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionRequest,
+)
 from app.query.text import decode
 
 
@@ -17,72 +25,104 @@ from app.query.text import decode
 class EncodedPrompt:
     """One prompt of a request, as text and as what the model reads."""
 
-    index: int
     text: str
     tokens: list[int]
 
 
-@dataclass(frozen=True)
-class PromptAnswer:
-    """The choices for one prompt, and how many tokens they cost."""
+def check_completion(request: CompletionRequest) -> None:
+    """Make sure that the request's fields go together.
 
-    choices: list[CompletionChoice]
-    prompt_tokens: int
-    completion_tokens: int
+    Raises:
+        InvalidField: They do not.
+    """
+    check_stream(request)
+    if request.max_tokens == 0 and not request.echo:
+        raise InvalidField("max_tokens", "with 0 and echo false there is nothing to answer")
 
 
 def encode_prompts(encoder: PromptEncoder, request: CompletionRequest) -> list[EncodedPrompt]:
     """Every prompt of the request, checked against the model's limits.
 
     Raises:
-        InvalidField: A prompt cannot be read, or leaves no room for the answer.
+        Refusal: A prompt cannot be read, or leaves no room for the answer.
     """
     encoded = []
-    for index, prompt in enumerate(request.prompts):
+    for prompt in request.prompts:
         tokens = encoder.encode(prompt, "prompt")
         encoder.check_room(len(tokens), request.max_tokens, "max_tokens")
         text = prompt
         if not isinstance(text, str):
             text = decode(encoder.tokenizer, tokens, special=True)
-        encoded.append(EncodedPrompt(index, text, tokens))
+        encoded.append(EncodedPrompt(text, tokens))
     return encoded
 
 
-def answer_prompt(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    request: CompletionRequest,
-    sampling: Sampling,
-    prompt: EncodedPrompt,
-) -> PromptAnswer:
-    """All choices for one prompt of a request, computed and rendered."""
-    drawn = generate_choices(
-        model, tokenizer, prompt.tokens, sampling, prompt_index=prompt.index, n=request.n
-    )
-    echoed: Sequence[TokenScore] = ()
-    if request.echo and request.logprobs is not None:
-        echoed = score_prompt(model, prompt.tokens, request.logprobs)
-    choices = [
-        _choice(tokenizer, request, prompt, echoed, choice, prompt.index * request.n + place)
-        for place, choice in enumerate(drawn)
+def completion_asks(
+    request: CompletionRequest, prompts: Sequence[EncodedPrompt], sampling: Sampling
+) -> list[Ask]:
+    """What the engine is asked, one ask a prompt."""
+    score = request.echo and request.logprobs is not None
+    return [
+        Ask(index, prompt.tokens, sampling, request.n, score)
+        for index, prompt in enumerate(prompts)
     ]
-    return PromptAnswer(choices, len(prompt.tokens), sum(len(choice.tokens) for choice in drawn))
 
 
-def _choice(
-    tokenizer: PreTrainedTokenizerBase,
-    request: CompletionRequest,
-    prompt: EncodedPrompt,
-    echoed: Sequence[TokenScore],
-    choice: Choice,
-    index: int,
-) -> CompletionChoice:
-    logprobs = None
-    if request.logprobs is not None:
-        logprobs = completion_logprobs(tokenizer, [*echoed, *choice.scores])
-    return CompletionChoice(
-        index=index,
-        text=prompt.text + choice.text if request.echo else choice.text,
-        logprobs=logprobs,
-        finish_reason=choice.finish_reason,
-    )
+@dataclass(frozen=True)
+class CompletionAnswer:
+    """The answer to a request for completions; `pieces` generates it."""
+
+    heading: Heading
+    request: CompletionRequest
+    prompts: Sequence[EncodedPrompt]
+    pieces: Pieces
+
+    async def whole(self) -> Completion:
+        """All continuations, once each is complete."""
+        tally = self._tally()
+        drafts = await collect(self.pieces, len(self.prompts) * self.request.n, tally)
+        choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
+        return Completion(**self.heading, choices=choices, usage=tally.usage)
+
+    async def chunks(self) -> AsyncGenerator[CompletionChunk]:
+        """The continuations as they come, those of several choices interleaved."""
+        tally, offsets = self._tally(), Counter[int]()
+        started = set[int]()
+        async with aclosing(self.pieces()) as coming:
+            async for piece in coming:
+                tally.written += piece.tokens
+                text = piece.text
+                if piece.choice not in started:
+                    text = self._echo(piece.choice) + text
+                    started.add(piece.choice)
+                if text or piece.scores or piece.finish_reason is not None:
+                    yield self._chunk(piece, text, offsets[piece.choice])
+                offsets[piece.choice] += sum(score.characters for score in piece.scores)
+        if self.request.include_usage:
+            yield CompletionChunk(**self.heading, choices=[], usage=tally.usage)
+
+    def _chunk(self, piece: Piece, text: str, offset: int) -> CompletionChunk:
+        choice = CompletionChunkChoice(
+            index=piece.choice,
+            text=text,
+            logprobs=self._logprobs(piece.scores, offset) if piece.scores else None,
+            finish_reason=piece.finish_reason,
+        )
+        return CompletionChunk(**self.heading, choices=[choice])
+
+    def _choice(self, index: int, draft: Draft) -> CompletionChoice:
+        return CompletionChoice(
+            index=index,
+            text=self._echo(index) + draft.text,
+            logprobs=self._logprobs(draft.scores),
+            finish_reason=draft.finish_reason,
+        )
+
+    def _logprobs(self, scores: Sequence[ScoredWord], offset: int = 0) -> CompletionLogprobs | None:
+        return None if self.request.logprobs is None else completion_logprobs(scores, offset)
+
+    def _echo(self, choice: int) -> str:
+        return self.prompts[choice // self.request.n].text if self.request.echo else ""
+
+    def _tally(self) -> Tally:
+        return Tally(sum(len(prompt.tokens) for prompt in self.prompts))

@@ -1,10 +1,11 @@
 """The OpenAI-compatible query API, and probes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from app.problems import common_responses
+from app.query.freshness import MIN_REVISION_HEADER
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -16,6 +17,8 @@ from app.query.schemas import (
     ProbeResponse,
 )
 from app.query.service import QueryService
+from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
+from app.text import MAX_INTEGER
 
 REVISION_HEADER = "X-Revision"
 
@@ -30,6 +33,11 @@ async def _query_service(request: Request) -> QueryService:
 
 
 QueryDep = Annotated[QueryService, Depends(_query_service)]
+#: the oldest head that may answer
+MinRevision = Annotated[int, Header(alias=MIN_REVISION_HEADER, ge=0, le=MAX_INTEGER)]
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {MEDIA_TYPE: {}}, "description": "The answer, or its chunks as events"}
+}
 
 
 @router.get("/models")
@@ -48,27 +56,43 @@ async def get_model(model: str, query: QueryDep, response: Response) -> Model:
     return found
 
 
-@router.post("/completions")
+@router.post("/completions", response_model=Completion, responses=_STREAMED)
 async def create_completion(
-    body: CompletionRequest, query: QueryDep, response: Response
-) -> Completion:
+    body: CompletionRequest,
+    query: QueryDep,
+    request: Request,
+    response: Response,
+    min_revision: MinRevision = 0,
+) -> Completion | Response:
     """Continue one or several prompts."""
-    completion = await query.complete(body)
-    response.headers[REVISION_HEADER] = str(completion.revision)
-    return completion
+    answer = await query.complete(body, min_revision)
+    headers = {REVISION_HEADER: str(answer.heading["revision"])}
+    if body.stream:
+        return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
+    response.headers.update(headers)
+    return await while_connected(request, answer.whole())
 
 
-@router.post("/chat/completions")
+@router.post("/chat/completions", response_model=ChatCompletion, responses=_STREAMED)
 async def create_chat_completion(
-    body: ChatRequest, query: QueryDep, response: Response
-) -> ChatCompletion:
+    body: ChatRequest,
+    query: QueryDep,
+    request: Request,
+    response: Response,
+    min_revision: MinRevision = 0,
+) -> ChatCompletion | Response:
     """Answer a conversation."""
-    completion = await query.chat(body)
-    response.headers[REVISION_HEADER] = str(completion.revision)
-    return completion
+    reply = await query.chat(body, min_revision)
+    headers = {REVISION_HEADER: str(reply.heading["revision"])}
+    if body.stream:
+        return event_stream(reply.chunks(), headers, include_usage=body.include_usage)
+    response.headers.update(headers)
+    return await while_connected(request, reply.whole())
 
 
 @router.post("/probe")
-async def create_probe(body: ProbeRequest, query: QueryDep) -> ProbeResponse:
+async def create_probe(
+    body: ProbeRequest, query: QueryDep, request: Request, min_revision: MinRevision = 0
+) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
-    return await query.probe(body)
+    return await while_connected(request, query.probe(body, min_revision))

@@ -1,10 +1,12 @@
 """The one thread that runs the model for readers, so that the event loop stays free."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
+
+from app.readers import Readers
 
 T = TypeVar("T")
 
@@ -12,29 +14,35 @@ T = TypeVar("T")
 class GenerationThread:
     """Runs one piece of model work at a time, in the order of arrival.
 
-    One thread because the arithmetic of one request already fills the machine. Requests hand in
-    their prompts one by one, so a long list of prompts does not keep a short question waiting.
+    One thread because the arithmetic of one request already fills the machine. Long work is
+    handed in piece by piece, so that it does not keep a short question waiting.
+
+    Args:
+        readers: Told of all work, so that edits can give way to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, readers: Readers | None = None) -> None:
+        self._readers = readers or Readers()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generation")
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, computed on the thread; its exception passes through."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.wrap_future(self._hand_in(work))
 
-    @asynccontextmanager
-    async def hold(self, manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-        """Enters and leaves a blocking context manager on the thread.
+    def submit(self, work: Callable[[], None]) -> None:
+        """Have `work` done, after all that was handed in before; it must see to its own errors."""
+        with suppress(RuntimeError):  # closed: what was left undone interests nobody any more
+            self._hand_in(work)
 
-        Leaving queues behind work already handed in, so a request that is cancelled cannot give
-        up its view while the thread still computes with it.
-        """
-        value = await self.run(manager.__enter__)
+    def _hand_in(self, work: Callable[[], T]) -> Future[T]:
+        self._readers.enter()
         try:
-            yield value
-        finally:
-            self._executor.submit(manager.__exit__, None, None, None)
+            future = self._executor.submit(work)
+        except RuntimeError:
+            self._readers.leave()
+            raise
+        future.add_done_callback(lambda _: self._readers.leave())
+        return future
 
     def close(self) -> None:
         """Ends the thread after the work it has begun; work still waiting is dropped."""

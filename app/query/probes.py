@@ -12,7 +12,7 @@ from editing_core.edit import target_tokens
 from editing_core.errors import InvalidEdit
 from editing_core.probe import score
 
-_TOKENS_AT_ONCE = 8192  # in one forward pass: bounds memory, not results
+_TOKENS_AT_ONCE = 512  # in one forward pass: bounds how long others wait, not results
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,9 @@ def encode_probes(
 
 
 def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, probes: Sequence[Probe]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, batch: Sequence[Probe]
 ) -> list[ProbeScore]:
-    """The score of each probe under one model, in the order given."""
-    scores = []
-    for batch in _batches(probes):
-        scores += score(model, tokenizer, [(probe.prompt, probe.target) for probe in batch])
+    """The score of each probe of a batch under one model, in the order given."""
     return [
         ProbeScore(
             logprob=found.logprob,
@@ -59,11 +56,12 @@ def measure(
             argmax=found.argmax,
             match=found.match,
         )
-        for found in scores
+        for found in score(model, tokenizer, [(probe.prompt, probe.target) for probe in batch])
     ]
 
 
-def _batches(probes: Sequence[Probe]) -> Iterator[list[Probe]]:
+def batches(probes: Sequence[Probe]) -> Iterator[list[Probe]]:
+    """The probes in their order, as many at a time as may go through the model together."""
     # Rows are padded to the longest, so a batch costs its rows times that.
     batch: list[Probe] = []
     for probe in probes:

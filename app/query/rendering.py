@@ -1,6 +1,7 @@
 """Token scores in the two shapes that OpenAI's clients read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,51 +10,91 @@ from app.query.schemas import ChatLogprobs, ChatTokenLogprob, CompletionLogprobs
 from app.query.text import decode, token_text
 
 
-def completion_logprobs(
-    tokenizer: PreTrainedTokenizerBase, scores: Sequence[TokenScore]
-) -> CompletionLogprobs:
-    """Parallel lists over the tokens.
+@dataclass(frozen=True)
+class Word:
+    """A token in words.
+
+    Attributes:
+        text: Distinct for distinct tokens.
+        bytes: Of its text; None for a part of a character, whose bytes no tokenizer tells.
+    """
+
+    text: str
+    bytes: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class ScoredWord:
+    """A scored token in words, so that who sends it on needs no tokenizer.
+
+    Attributes:
+        word: The token itself.
+        logprob: None for the first token of a prompt, which nothing predicts.
+        characters: How many it counts for in offsets.
+        rivals: The most probable tokens with their log-probabilities, best first.
+    """
+
+    word: Word
+    logprob: float | None
+    characters: int
+    rivals: tuple[tuple[Word, float], ...]
+
+
+def in_words(tokenizer: PreTrainedTokenizerBase, score: TokenScore) -> ScoredWord:
+    """A score with texts in place of token ids."""
+    return ScoredWord(
+        word=_word(tokenizer, score.id),
+        logprob=score.logprob,
+        characters=len(decode(tokenizer, [score.id], special=True)),
+        rivals=tuple((_word(tokenizer, token), logprob) for token, logprob in score.top),
+    )
+
+
+def _word(tokenizer: PreTrainedTokenizerBase, token: int) -> Word:
+    text = decode(tokenizer, [token], special=True)
+    known = "\N{REPLACEMENT CHARACTER}" not in text
+    return Word(token_text(tokenizer, token), tuple(text.encode()) if known else None)
+
+
+def completion_logprobs(scores: Sequence[ScoredWord], offset: int = 0) -> CompletionLogprobs:
+    """Parallel lists over the tokens, the first of which is ``offset`` characters in.
 
     Offsets count the characters of the tokens before; a character split over several tokens
     counts once for each.
     """
-    offsets, offset = [], 0
+    offsets = []
     for score in scores:
         offsets.append(offset)
-        offset += len(decode(tokenizer, [score.id], special=True))
+        offset += score.characters
     return CompletionLogprobs(
-        tokens=[token_text(tokenizer, score.id) for score in scores],
+        tokens=[score.word.text for score in scores],
         token_logprobs=[score.logprob for score in scores],
-        top_logprobs=[_top(tokenizer, score) for score in scores],
+        top_logprobs=[_top(score) for score in scores],
         text_offset=offsets,
     )
 
 
-def _top(tokenizer: PreTrainedTokenizerBase, score: TokenScore) -> dict[str, float] | None:
+def _top(score: ScoredWord) -> dict[str, float] | None:
     if score.logprob is None:
         return None
     rivals = dict[str, float]()
     # Should two tokens share a text, the more probable one speaks for it: it comes first.
-    for token, logprob in (*score.top, (score.id, score.logprob)):
-        rivals.setdefault(token_text(tokenizer, token), logprob)
+    for word, logprob in (*score.rivals, (score.word, score.logprob)):
+        rivals.setdefault(word.text, logprob)
     return rivals
 
 
-def chat_logprobs(tokenizer: PreTrainedTokenizerBase, scores: Sequence[TokenScore]) -> ChatLogprobs:
+def chat_logprobs(scores: Sequence[ScoredWord]) -> ChatLogprobs:
     """One object for each token of an answer; only generated tokens, so each has a score."""
     return ChatLogprobs(
         content=[
             ChatTokenLogprob(
-                token=token_text(tokenizer, score.id),
+                token=score.word.text,
                 logprob=score.logprob,
-                bytes=_bytes(tokenizer, score.id),
+                bytes=_bytes(score.word),
                 top_logprobs=[
-                    TopLogprob(
-                        token=token_text(tokenizer, token),
-                        logprob=logprob,
-                        bytes=_bytes(tokenizer, token),
-                    )
-                    for token, logprob in score.top
+                    TopLogprob(token=word.text, logprob=logprob, bytes=_bytes(word))
+                    for word, logprob in score.rivals
                 ],
             )
             for score in scores
@@ -62,7 +103,5 @@ def chat_logprobs(tokenizer: PreTrainedTokenizerBase, scores: Sequence[TokenScor
     )
 
 
-def _bytes(tokenizer: PreTrainedTokenizerBase, token: int) -> list[int] | None:
-    text = decode(tokenizer, [token], special=True)
-    # A part of a character has bytes, but no tokenizer says which in a common way.
-    return None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
+def _bytes(word: Word) -> list[int] | None:
+    return None if word.bytes is None else list(word.bytes)

@@ -1,13 +1,9 @@
-"""How the next token is chosen, and when a choice has ended."""
+"""How the next token is chosen."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import LogitsProcessor, StoppingCriteria
-
-from app.query.text import Detokenizer
 
 _COLDEST = 1e-5  # below this temperature a draw is the arg-max in float32 anyway
 _LOWEST_LOGPROB = -9999.0  # JSON has no minus infinity
@@ -37,7 +33,7 @@ class TokenScore:
 
     id: int
     logprob: float | None
-    """None for the first token of a prompt, which nothing predicts."""
+    """None if it was not recorded, and for the first token of a prompt, which nothing predicts."""
     top: tuple[tuple[int, float], ...] = ()
     """(token id, log-probability), most probable first."""
 
@@ -66,38 +62,34 @@ def choice_generator(seed: int, prompt: int, choice: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-class Sampler(LogitsProcessor):
-    """Chooses each next token itself and leaves `generate` only one finite score to pick.
+class Sampler:
+    """Chooses one choice's tokens, each from what the model says comes next.
 
-    `generate` can draw from the global random state alone, which all threads share. Here every
-    row draws from its own generator on the CPU: the arg-max of p_i / e_i with e_i exponential is
-    a sample of p (the race of exponential clocks), so a seed gives the same tokens on any device
-    and beside any other request.
+    A draw takes its random numbers from the choice's own generator on the CPU: the arg-max of
+    p_i / e_i with e_i exponential is a sample of p (the race of exponential clocks), so a seed
+    gives the same tokens on any device and beside any other choice.
     """
 
-    def __init__(self, sampling: Sampling, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, sampling: Sampling, generator: torch.Generator) -> None:
         self._sampling = sampling
-        self._generators = generators
-        self.scores: list[list[TokenScore]] = [[] for _ in generators]
+        self._generator = generator
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        """Minus infinity everywhere but at the chosen token of each row."""
-        chosen = scores.argmax(-1) if self._sampling.greedy else self._draw(scores)
-        if self._sampling.top_logprobs is not None:
-            recorded = token_scores(scores, chosen, self._sampling.top_logprobs)
-            for row, score in zip(self.scores, recorded, strict=True):
-                row.append(score)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0.0)
+    def choose(self, logits: torch.Tensor) -> TokenScore:
+        """The next token; with its score, if the request records scores.
 
-    def _draw(self, scores: torch.Tensor) -> torch.Tensor:
-        warped = keep_nucleus(scores / self._sampling.temperature, self._sampling.top_p)
-        clocks = torch.stack(
-            [
-                torch.empty(scores.shape[1]).exponential_(generator=generator)
-                for generator in self._generators
-            ]
-        )  # (rows, vocabulary)
-        return (warped - clocks.log().to(warped.device)).argmax(-1)
+        Args:
+            logits: (vocabulary,).
+        """
+        chosen = logits.argmax() if self._sampling.greedy else self._draw(logits.float())
+        if self._sampling.top_logprobs is None:
+            return TokenScore(int(chosen), None)
+        (score,) = token_scores(logits[None], chosen[None], self._sampling.top_logprobs)
+        return score
+
+    def _draw(self, logits: torch.Tensor) -> torch.Tensor:
+        warped = keep_nucleus(logits[None] / self._sampling.temperature, self._sampling.top_p)[0]
+        clocks = torch.empty(len(warped)).exponential_(generator=self._generator)
+        return (warped - clocks.log().to(warped.device)).argmax()
 
 
 def keep_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -113,37 +105,3 @@ def keep_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     p = ordered.softmax(-1)
     beyond = p.cumsum(-1) - p >= top_p  # what came before is enough already
     return logits.masked_fill(beyond.gather(-1, order.argsort(-1)), -torch.inf)
-
-
-class Ending(StoppingCriteria):
-    """Notes after how many tokens each row ended, by an end token or by a stop text."""
-
-    def __init__(
-        self, detokenizer: Detokenizer, rows: int, end_tokens: frozenset[int], stop: tuple[str, ...]
-    ) -> None:
-        self._detokenizer = detokenizer
-        self._end_tokens = end_tokens
-        self._stop = stop
-        self.lengths: list[int | None] = [None] * rows
-
-    def __call__(
-        self,
-        input_ids: torch.Tensor,
-        scores: object,  # noqa: ARG002 - the interface passes it
-        **kwargs: object,  # noqa: ARG002
-    ) -> torch.Tensor:
-        """Which rows have ended, as booleans (rows,)."""
-        for row, tokens in enumerate(input_ids[:, self._detokenizer.prompt_length :].tolist()):
-            if self.lengths[row] is None and self._ends(tokens):
-                self.lengths[row] = len(tokens)
-        return torch.tensor(
-            [length is not None for length in self.lengths], device=input_ids.device
-        )
-
-    def _ends(self, tokens: list[int]) -> bool:
-        if tokens[-1] in self._end_tokens:
-            return True
-        if not self._stop:
-            return False
-        text = self._detokenizer.text(tokens)
-        return any(stop in text for stop in self._stop)

@@ -14,12 +14,6 @@ _MAX_TOP_LOGPROBS = 20
 _SEED_LIMIT = 2**63
 
 
-def _not_streaming(value: object) -> object:
-    if value is True:
-        raise ValueError("streaming is not served yet; send false or leave the field out")
-    return value
-
-
 def _token_ids(value: object) -> bool:
     return isinstance(value, list) and all(type(item) is int for item in value)
 
@@ -65,11 +59,19 @@ Stop = Annotated[
 ]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """Anything that is sent: no field that is not known, no number that JSON cannot write."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class GenerationRequest(_Body):
+class StreamOptions(Body):
+    """What a stream holds beside the text."""
+
+    include_usage: bool = False
+
+
+class GenerationRequest(Body):
     """What both ways of generating text accept."""
 
     model: AnyText | None = None
@@ -79,7 +81,13 @@ class GenerationRequest(_Body):
     n: int = Field(default=1, ge=1, le=_MAX_CHOICES)
     stop: Stop | None = None
     seed: int | None = Field(default=None, ge=-_SEED_LIMIT, lt=_SEED_LIMIT)
-    stream: Annotated[Literal[False] | None, BeforeValidator(_not_streaming)] = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream is to end with the number of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
 
 class CompletionRequest(GenerationRequest):
@@ -99,14 +107,14 @@ class CompletionRequest(GenerationRequest):
         return several or [[token for token in self.prompt if isinstance(token, int)]]
 
 
-class TextPart(_Body):
+class TextPart(Body):
     """A piece of a message's content."""
 
     type: Literal["text"]
     text: AnyText
 
 
-class Message(_Body):
+class Message(Body):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
@@ -136,21 +144,21 @@ class ChatRequest(GenerationRequest):
         return self.max_tokens if self.max_tokens is not None else self.max_completion_tokens
 
 
-class ProbeItem(_Body):
+class ProbeItem(Body):
     """A prompt and the text that is expected to follow it."""
 
     prompt: Annotated[AnyText, Field(min_length=1)]
     target: Annotated[AnyText, Field(min_length=1)]
 
 
-class ProbeRequest(_Body):
+class ProbeRequest(Body):
     """Probes to measure, and the revisions to measure them under."""
 
     items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256)]
     revisions: Annotated[list[RevisionName], Field(min_length=1, max_length=16)] = ["head"]
 
 
-class Usage(_Body):
+class Usage(Body):
     """Tokens read and written."""
 
     prompt_tokens: int
@@ -158,7 +166,7 @@ class Usage(_Body):
     total_tokens: int
 
 
-class CompletionLogprobs(_Body):
+class CompletionLogprobs(Body):
     """Scores of a completion's tokens under the model itself, before temperature and top_p."""
 
     tokens: list[str]
@@ -167,7 +175,7 @@ class CompletionLogprobs(_Body):
     text_offset: list[int]
 
 
-class CompletionChoice(_Body):
+class CompletionChoice(Body):
     """One continuation of one prompt."""
 
     index: int
@@ -176,7 +184,7 @@ class CompletionChoice(_Body):
     finish_reason: FinishReason
 
 
-class Completion(_Body):
+class Completion(Body):
     """Continuations, bound to the revision that made them."""
 
     id: str
@@ -188,7 +196,7 @@ class Completion(_Body):
     usage: Usage
 
 
-class TopLogprob(_Body):
+class TopLogprob(Body):
     """A token the model might have said."""
 
     token: str
@@ -202,14 +210,14 @@ class ChatTokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
 
 
-class ChatLogprobs(_Body):
+class ChatLogprobs(Body):
     """Scores of an answer's tokens."""
 
     content: list[ChatTokenLogprob]
     refusal: None = None
 
 
-class ChatAnswer(_Body):
+class ChatAnswer(Body):
     """What the assistant says."""
 
     role: Literal["assistant"] = "assistant"
@@ -217,7 +225,7 @@ class ChatAnswer(_Body):
     refusal: None = None
 
 
-class ChatChoice(_Body):
+class ChatChoice(Body):
     """One answer."""
 
     index: int
@@ -226,7 +234,7 @@ class ChatChoice(_Body):
     finish_reason: FinishReason
 
 
-class ChatCompletion(_Body):
+class ChatCompletion(Body):
     """Answers, bound to the revision that made them."""
 
     id: str
@@ -238,7 +246,7 @@ class ChatCompletion(_Body):
     usage: Usage
 
 
-class Model(_Body):
+class Model(Body):
     """A model that can be asked."""
 
     id: str
@@ -248,14 +256,14 @@ class Model(_Body):
     revision: int
 
 
-class ModelList(_Body):
+class ModelList(Body):
     """All models that can be asked."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
-class ProbeScore(_Body):
+class ProbeScore(Body):
     """How a target fares under one revision."""
 
     logprob: float
@@ -265,7 +273,7 @@ class ProbeScore(_Body):
     match: bool
 
 
-class ProbeResult(_Body):
+class ProbeResult(Body):
     """One probe under every revision asked for."""
 
     prompt: str
@@ -273,7 +281,7 @@ class ProbeResult(_Body):
     revisions: dict[str, ProbeScore]
 
 
-class ProbeResponse(_Body):
+class ProbeResponse(Body):
     """Measured probes."""
 
     results: list[ProbeResult]

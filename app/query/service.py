@@ -1,33 +1,39 @@
-"""Answers queries: finds the view a request asks for, and runs the model on its own thread."""
+"""Answers queries: finds the view a request asks for, and has the engine generate from it."""
 
-import copy
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
+
+from transformers import PreTrainedTokenizerFast
 
 from app.clock import Clock, IdFactory
 from app.errors import InvalidField
-from app.query.chat import answer_conversation, encode_conversation
-from app.query.completions import answer_prompt, encode_prompts
+from app.query.answer import Heading, Pieces
+from app.query.chat import ChatReply, check_chat, encode_conversation
+from app.query.completions import (
+    CompletionAnswer,
+    check_completion,
+    completion_asks,
+    encode_prompts,
+)
+from app.query.engine import Ask, Engine
 from app.query.executor import GenerationThread
-from app.query.probes import encode_probes, measure
+from app.query.freshness import MIN_REVISION_HEADER, Freshness
+from app.query.probes import batches, encode_probes, measure
 from app.query.prompts import PromptEncoder
 from app.query.reference import revision_of
 from app.query.sampling import Sampling
 from app.query.schemas import (
-    ChatCompletion,
     ChatRequest,
-    Completion,
-    CompletionChoice,
     CompletionRequest,
     GenerationRequest,
     Model,
     ModelList,
+    ProbeItem,
     ProbeRequest,
     ProbeResponse,
     ProbeResult,
     ProbeScore,
-    Usage,
 )
 from app.resident.resident import Resident, View
 
@@ -35,12 +41,27 @@ SeedSource = Callable[[], int]
 
 
 class QueryService:
-    """Generates from the resident model, each request on one whole revision."""
+    """Answers from the resident model, each request on one whole revision.
+
+    Args:
+        resident: The model and its revisions.
+        thread: Where prompts are encoded and probes are measured.
+        tokenizer: For that thread alone.
+        engine: What generates.
+        freshness: What makes a request wait for a revision.
+        max_prompt_chars: Longest prompt.
+        clock: What time it is.
+        new_id: Names answers.
+        new_seed: Seeds requests that bring no seed.
+    """
 
     def __init__(
         self,
         resident: Resident,
         thread: GenerationThread,
+        tokenizer: PreTrainedTokenizerFast,
+        engine: Engine,
+        freshness: Freshness,
         *,
         max_prompt_chars: int,
         clock: Clock,
@@ -49,13 +70,14 @@ class QueryService:
     ) -> None:
         self._resident = resident
         self._thread = thread
+        self._tokenizer = tokenizer
+        self._engine = engine
+        self._freshness = freshness
         self._max_prompt_chars = max_prompt_chars
         self._clock = clock
         self._new_id = new_id
         self._new_seed = new_seed
         self._started = self._now()
-        # A tokenizer keeps its padding in itself; what the worker sets must not reach us.
-        self._tokenizer = copy.deepcopy(resident.tokenizer)
 
     def models(self) -> ModelList:
         """The served model at its head."""
@@ -63,87 +85,58 @@ class QueryService:
 
     async def model(self, reference: str) -> Model:
         """One model, at its head or at the revision the reference pins."""
-        async with self._view(revision_of(reference, self._resident.name)) as view:
-            return self._model(reference, view.revision)
+        view = await self._view(revision_of(reference, self._resident.name))
+        return self._model(reference, view.revision)
 
-    async def complete(self, request: CompletionRequest) -> Completion:
-        """Continue each prompt of the request `n` times.
+    async def complete(self, request: CompletionRequest, min_revision: int) -> CompletionAnswer:
+        """An answer that continues each prompt of the request `n` times.
 
         Raises:
             Refusal: A field cannot be met; it says which and what would be.
+            Unavailable: The revision that the request needs is not served in time.
         """
-        if request.max_tokens == 0 and not request.echo:
-            raise InvalidField("max_tokens", "with 0 and echo false there is nothing to answer")
+        check_completion(request)
+        view = await self._view(revision_of(request.model, self._resident.name), min_revision)
+        prompts = await self._thread.run(partial(encode_prompts, self._encoder(view), request))
         sampling = self._sampling(request, request.max_tokens, request.logprobs)
-        async with self._view(revision_of(request.model, self._resident.name)) as view:
-            prompts = await self._thread.run(partial(encode_prompts, self._encoder(view), request))
-            choices: list[CompletionChoice] = []
-            read = written = 0
-            for prompt in prompts:
-                answer = await self._thread.run(
-                    partial(answer_prompt, view.model, self._tokenizer, request, sampling, prompt)
-                )
-                choices += answer.choices
-                read += answer.prompt_tokens
-                written += answer.completion_tokens
-            return Completion(
-                id=self._new_id("cmpl"),
-                created=self._now(),
-                model=self._pinned(view),
-                revision=view.revision,
-                choices=choices,
-                usage=_usage(read, written),
-            )
+        asks = completion_asks(request, prompts, sampling)
+        return CompletionAnswer(
+            self._heading("cmpl", view), request, prompts, self._pieces(view, asks)
+        )
 
-    async def chat(self, request: ChatRequest) -> ChatCompletion:
-        """Let the assistant answer a conversation `n` times.
+    async def chat(self, request: ChatRequest, min_revision: int) -> ChatReply:
+        """A reply in which the assistant answers a conversation `n` times.
 
         Raises:
             Refusal: A field cannot be met; it says which and what would be.
+            Unavailable: The revision that the request needs is not served in time.
         """
-        _check_chat(request)
-        async with self._view(revision_of(request.model, self._resident.name)) as view:
-            conversation = await self._thread.run(
-                partial(encode_conversation, self._encoder(view), request)
-            )
-            top = (request.top_logprobs or 0) if request.logprobs else None
-            sampling = self._sampling(request, conversation.max_tokens, top)
-            answer = await self._thread.run(
-                partial(
-                    answer_conversation,
-                    view.model,
-                    self._tokenizer,
-                    request,
-                    sampling,
-                    conversation,
-                )
-            )
-            return ChatCompletion(
-                id=self._new_id("chatcmpl"),
-                created=self._now(),
-                model=self._pinned(view),
-                revision=view.revision,
-                choices=answer.choices,
-                usage=_usage(answer.prompt_tokens, answer.completion_tokens),
-            )
+        check_chat(request)
+        view = await self._view(revision_of(request.model, self._resident.name), min_revision)
+        encode = partial(encode_conversation, self._encoder(view), request)
+        conversation = await self._thread.run(encode)
+        top = (request.top_logprobs or 0) if request.logprobs else None
+        sampling = self._sampling(request, conversation.max_tokens, top)
+        ask = Ask(0, conversation.tokens, sampling, request.n)
+        heading = self._heading("chatcmpl", view)
+        return ChatReply(heading, request, conversation, self._pieces(view, [ask]))
 
-    async def probe(self, request: ProbeRequest) -> ProbeResponse:
+    async def probe(self, request: ProbeRequest, min_revision: int) -> ProbeResponse:
         """Measure each probe under each revision asked for.
 
         Raises:
             Refusal: A probe cannot be measured, or a revision does not exist.
+            Unavailable: The revision that the request needs is not served in time.
         """
         scores: dict[str, list[ProbeScore]] = {}
         numbers: dict[str, int] = {}
         for revision in dict.fromkeys(request.revisions):
-            async with self._view(None if revision == "head" else revision) as view:
-                probes = await self._thread.run(
-                    partial(encode_probes, self._encoder(view), self._tokenizer, request.items)
-                )
-                scores[str(revision)] = await self._thread.run(
-                    partial(measure, view.model, self._tokenizer, probes)
-                )
-                numbers[str(revision)] = view.revision
+            if revision == "head":
+                view = await self._view(None, min_revision)
+            else:
+                view = await self._view(revision)
+            scores[str(revision)] = await self._measured(view, request.items)
+            numbers[str(revision)] = view.revision
         results = [
             ProbeResult(
                 prompt=item.prompt,
@@ -154,10 +147,41 @@ class QueryService:
         ]
         return ProbeResponse(results=results, revisions=numbers)
 
-    @asynccontextmanager
-    async def _view(self, revision: int | None) -> AsyncIterator[View]:
-        async with self._thread.hold(self._resident.view(revision)) as view:
-            yield view
+    async def _measured(self, view: View, items: Sequence[ProbeItem]) -> list[ProbeScore]:
+        encode = partial(encode_probes, self._encoder(view), self._tokenizer, items)
+        scores: list[ProbeScore] = []
+        for batch in batches(await self._thread.run(encode)):  # others come in between
+            scores += await self._thread.run(partial(measure, view.model, self._tokenizer, batch))
+        return scores
+
+    async def _view(self, revision: int | None, min_revision: int = 0) -> View:
+        """The view of a revision, or of a head that is new enough; it lives while it is held."""
+        if revision is None:
+            await self._freshness.reach(min_revision)
+            return self._enter(None)
+        if revision < min_revision:
+            raise InvalidField(
+                MIN_REVISION_HEADER,
+                f"the request pins revision {revision}, which is before the {min_revision} of "
+                f"{MIN_REVISION_HEADER}; leave one of them out",
+            )
+        # Rebuilding an old revision takes a while, which neither readers nor the loop have.
+        return await asyncio.to_thread(self._enter, revision)
+
+    def _enter(self, revision: int | None) -> View:
+        with self._resident.view(revision) as view:
+            return view
+
+    def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:
+        return partial(self._engine.pieces, view.model, asks)
+
+    def _heading(self, kind: str, view: View) -> Heading:
+        return Heading(
+            id=self._new_id(kind),
+            created=self._now(),
+            model=f"{self._resident.name}@{view.revision}",
+            revision=view.revision,
+        )
 
     def _encoder(self, view: View) -> PromptEncoder:
         return PromptEncoder.for_model(view.model, self._tokenizer, self._max_prompt_chars)
@@ -177,19 +201,5 @@ class QueryService:
     def _model(self, reference: str, revision: int) -> Model:
         return Model(id=reference, created=self._started, revision=revision)
 
-    def _pinned(self, view: View) -> str:
-        return f"{self._resident.name}@{view.revision}"
-
     def _now(self) -> int:
         return int(self._clock().timestamp())
-
-
-def _check_chat(request: ChatRequest) -> None:
-    if request.top_logprobs is not None and not request.logprobs:
-        raise InvalidField("top_logprobs", "this needs logprobs to be true")
-    if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise InvalidField("max_tokens", "this and max_completion_tokens mean the same; send one")
-
-
-def _usage(read: int, written: int) -> Usage:
-    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)

@@ -29,21 +29,33 @@ def token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
 
 
 class Detokenizer:
-    """Decodes what follows one prompt.
+    """Decodes what follows one prompt, token by token, and never gives out half a character.
 
     Some tokenizers drop a leading space when a text begins, so new tokens are decoded behind the
-    prompt's last tokens and the prompt's share is cut off.
+    tokens before them and those tokens' share is cut off.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._context = list(prompt[-_CONTEXT_TOKENS:])
-        self._prefix = decode(tokenizer, self._context, special=False)
-        self.prompt_length = len(prompt)
+        self._held: list[int] = []
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text that the new tokens add, without special tokens."""
-        whole = decode(self._tokenizer, [*self._context, *tokens], special=False)
-        if whole.startswith(self._prefix):
-            return whole[len(self._prefix) :]
-        return decode(self._tokenizer, tokens, special=False)
+    def add(self, token: int) -> str:
+        """The text that is certain once this token is known; empty within a character."""
+        self._held.append(token)
+        text = self._fresh()
+        if not text or text.endswith(_REPLACEMENT):
+            return ""
+        self._context, self._held = self._held[-_CONTEXT_TOKENS:], []
+        return text
+
+    def rest(self) -> str:
+        """The text of what was held back, because no further token comes."""
+        return self._fresh() if self._held else ""
+
+    def _fresh(self) -> str:
+        before = decode(self._tokenizer, self._context, special=False)
+        whole = decode(self._tokenizer, [*self._context, *self._held], special=False)
+        if whole.startswith(before):
+            return whole[len(before) :]
+        return decode(self._tokenizer, self._held, special=False)

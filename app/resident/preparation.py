@@ -13,6 +13,7 @@ from app.settings import Settings
 from editing_core.calibration import Calibration, calibrate
 from editing_core.editor import Editor
 from editing_core.evaluation.record import Record
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.preparation import (
     bundled_text,
@@ -36,9 +37,9 @@ class Prepared:
     recipe: Recipe
     statistics: Statistics
 
-    def editor(self) -> Editor:
+    def editor(self, give_way: GiveWay = go_on) -> Editor:
         """A new editor: one remembers what it found, so none is shared between histories."""
-        return Editor(self.base, self.recipe, self.statistics)
+        return Editor(self.base, self.recipe, self.statistics, give_way=give_way)
 
     @property
     def weights(self) -> dict[int, Tensor]:

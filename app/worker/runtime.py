@@ -22,6 +22,7 @@ from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
 
 ACTOR = "worker"
@@ -58,6 +59,7 @@ def start(
     *,
     clock: Clock,
     progress: Progress,
+    give_way: GiveWay = go_on,
 ) -> Runtime:
     """Load the model, rebuild and verify the head, and begin to work off the queue.
 
@@ -84,7 +86,7 @@ def start(
         artefacts=artefacts,
         history=history,
         resident=resident,
-        editor=prepared.editor(),
+        editor=prepared.editor(give_way),
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,

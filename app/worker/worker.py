@@ -17,6 +17,7 @@ from app.operations import repository
 from app.operations import service as operations
 from app.operations.models import Operation
 from app.queue.doorbell import Doorbell
+from app.readers import step_back
 from app.worker.execution import Execution
 from app.worker.lease import Lease
 
@@ -73,6 +74,7 @@ class Worker:
             self._lease.release()
 
     def _work(self) -> None:
+        step_back()
         while not self._stopping.is_set():
             try:
                 lease = self._lease if self._lease and self._lease.acquire() else None

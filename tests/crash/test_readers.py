@@ -1,4 +1,7 @@
-"""Readers of a model that is being edited: every answer is one revision's, and says whose."""
+"""Readers of a model that is being edited: every answer is one revision's, and says whose.
+
+Who reads beside others may see other last bits than alone, but no other revision's numbers.
+"""
 
 import threading
 from dataclasses import dataclass, field
@@ -13,6 +16,7 @@ from tests.waiting import wait_until
 _COMMITS = 100
 _READERS = 2
 _WAIT_S = 240.0
+_LAST_BITS = 1e-4  # of a log-probability; revisions differ by more
 _QUESTION = {"prompt": "The capital of Spain is", "max_tokens": 4, "temperature": 0, "logprobs": 1}
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(400)]
@@ -20,11 +24,17 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(400)]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader was told: the bits of every number in it count."""
+    """What a reader was told."""
 
     revision: int
     text: str
     logprobs: tuple[float, ...]
+
+    def agrees_with(self, other: "Answer") -> bool:
+        """Whether both are answers of one revision, but for last bits."""
+        return (self.revision, self.text) == (other.revision, other.text) and self.logprobs == (
+            pytest.approx(other.logprobs, abs=_LAST_BITS)
+        )
 
 
 @dataclass
@@ -68,13 +78,14 @@ def test_each_answer_during_a_hundred_commits_is_that_of_the_revision_it_names(
         heard = [answer for reader in readers for answer in reader.answers]
         assert len({answer.revision for answer in heard}) > _COMMITS / 4  # it was read on the way
         assert {answer.revision for answer in heard} <= set(range(first, first + _COMMITS + 1))
-        assert len({answer.logprobs for answer in heard}) > 1  # edits do change the answer
+        # Edits do change the answer, by far more than last bits.
+        assert len({tuple(round(p, 2) for p in answer.logprobs) for answer in heard}) > 1
         for reader in readers:
             told = [answer.revision for answer in reader.answers]
             assert told == sorted(told)  # nobody is taken back in time
         with httpx2.Client(base_url=child.url, timeout=_WAIT_S) as http:
             alone = {n: _ask(http, f"tiny@{n}") for n in {a.revision for a in heard}}
-        assert [a for a in heard if a != alone[a.revision]] == []
+        assert [a for a in heard if not a.agrees_with(alone[a.revision])] == []
 
 
 def _commit(child: Child, count: int) -> None:

@@ -1,10 +1,15 @@
 """The whole service around a tiny model that has three revisions and no worker."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import httpx2
 import pytest
 import torch
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from openai import OpenAI
 from torch import Tensor
@@ -61,18 +66,48 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
     return Resident(base, weights.at, revision=HEAD, weights=weights.at(HEAD))
 
 
-@pytest.fixture(scope="session")
-def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """An HTTP client of the service; the `openai` client takes it as its transport."""
+def service_around(resident: Resident, data_dir: Path) -> FastAPI:
+    """The service, serving this model."""
 
     def start_runtime(services: Services) -> ReadOnlyRuntime:
         del services
         return ReadOnlyRuntime(resident)
 
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), max_prompt_chars=5000)
-    app = create_app(settings, components=Components(start_runtime=start_runtime))
+    settings = Settings(data_dir=data_dir, max_prompt_chars=5000, max_rows=16)
+    return create_app(settings, components=Components(start_runtime=start_runtime))
+
+
+@pytest.fixture(scope="session")
+def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """An HTTP client of the service; the `openai` client takes it as its transport."""
+    app = service_around(resident, tmp_path_factory.mktemp("data"))
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def server(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the service behind a real socket: what streams is seen as it comes."""
+    config = uvicorn.Config(
+        service_around(resident, tmp_path_factory.mktemp("served")), port=0, log_level="warning"
+    )
+    serving = uvicorn.Server(config)
+    thread = threading.Thread(target=serving.run, name="server")
+    thread.start()
+    wait_until(lambda: serving.started, _READY_S, what="the start of the server")
+    host, port = serving.servers[0].sockets[0].getsockname()
+    url = f"http://{host}:{port}"
+    wait_until(lambda: httpx2.get(f"{url}/readyz").is_success, _READY_S, what="readiness")
+    yield url
+    serving.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def remote(server: str) -> Iterator[OpenAI]:
+    """The official client of the real server, as anybody would make it."""
+    with OpenAI(base_url=f"{server}/v1", api_key="unused", max_retries=0) as client:
         yield client
 
 

@@ -200,13 +200,6 @@ def test_an_unknown_model_and_an_unknown_revision_are_not_found(openai: OpenAI) 
     assert revision.value.code == "unknown_revision"
 
 
-def test_streaming_is_refused_clearly(openai: OpenAI) -> None:
-    with pytest.raises(sdk.UnprocessableEntityError) as refused:
-        openai.completions.create(model=MODEL, prompt="a", stream=True)
-    assert refused.value.param == "stream"
-    assert "not served yet" in str(refused.value)
-
-
 def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(openai: OpenAI) -> None:
     with pytest.raises(sdk.BadRequestError) as refused:
         openai.completions.create(model=MODEL, prompt="a", max_tokens=512)
@@ -227,6 +220,8 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(openai: OpenAI
         ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ({"prompt": "a", "temperature": 3}, "temperature"),
         ({"prompt": "a", "unheard_of": 1}, "unheard_of"),
+        ({"prompt": "a", "stream_options": {}}, "stream_options"),
+        ({"prompt": "a", "stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
         ({}, "prompt"),
     ],
 )

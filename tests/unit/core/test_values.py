@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -53,6 +54,14 @@ def test_a_batch_equals_each_edit_alone_through_the_whole_model(
     expected = [optimise_slowly(tiny_model, edit, recipe) for edit in _EDITS]
     assert all(map(same, found, expected))
     assert len({value.steps for value in found}) > 1  # some left the batch earlier than others
+
+
+def test_others_may_go_first_before_every_step(tiny_model: LoadedModel, recipe: Recipe) -> None:
+    packed, ways = PackedModel(tiny_model.model, tiny_model.architecture), list[None]()
+    give_way = partial(ways.append, None)
+    found = optimise(packed, tiny_model.tokenizer, _EDITS, recipe, give_way=give_way)
+    assert len(ways) == max(value.steps for value in found) + 1
+    assert all(map(same, found, _optimise(tiny_model, _EDITS, recipe)))
 
 
 def test_the_order_in_the_batch_does_not_matter(tiny_model: LoadedModel, recipe: Recipe) -> None:

@@ -1,11 +1,12 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from app.query.executor import GenerationThread
+from app.readers import Readers
 
 
 @pytest.fixture
@@ -31,36 +32,60 @@ def test_an_exception_reaches_whoever_asked(thread: GenerationThread) -> None:
         asyncio.run(thread.run(fail))
 
 
-def test_a_cancelled_request_gives_up_its_view_only_after_its_work(
-    thread: GenerationThread,
-) -> None:
-    events: list[str] = []
-    working, release = threading.Event(), threading.Event()
+def test_work_is_done_in_the_order_it_was_handed_in(thread: GenerationThread) -> None:
+    done: list[int] = []
 
-    @contextmanager
-    def view() -> Iterator[None]:
-        events.append("enter")
-        yield
-        events.append("leave")
-
-    def work() -> None:
-        working.set()
-        release.wait(10)
-        events.append("work")
-
-    async def request() -> None:
-        async with thread.hold(view()):
-            await thread.run(work)
-
-    async def cancel_it() -> None:
-        task = asyncio.create_task(request())
-        await asyncio.to_thread(working.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert events == ["enter"]
-        release.set()
+    async def hand_in() -> None:
+        for number in range(5):
+            thread.submit(partial(done.append, number))
         await thread.run(lambda: None)
 
-    asyncio.run(cancel_it())
-    assert events == ["enter", "work", "leave"]
+    asyncio.run(hand_in())
+    assert done == list(range(5))
+
+
+def test_edits_are_told_of_work_from_when_it_comes_until_it_is_done() -> None:
+    readers = Readers(patience_s=1000)
+    thread = GenerationThread(readers)
+    release, order = threading.Event(), list[str]()
+
+    def work() -> None:
+        release.wait(10)
+        order.append("query")
+
+    def edit() -> None:
+        readers.give_way()
+        order.append("edit")
+
+    thread.submit(work)
+    editing = threading.Thread(target=edit)
+    editing.start()
+    release.set()
+    editing.join()
+    thread.close()
+    assert order == ["query", "edit"]
+
+
+def test_work_that_was_dropped_keeps_no_edit_waiting() -> None:
+    readers = Readers(patience_s=1000)
+    thread = GenerationThread(readers)
+    begun, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait(10)
+
+    thread.submit(work)
+    thread.submit(work)
+    begun.wait(10)
+    threading.Timer(0.1, release.set).start()
+    thread.close()
+    thread.submit(work)
+    readers.give_way()  # would time out the test
+
+
+def test_a_closed_thread_does_nothing_more(thread: GenerationThread) -> None:
+    done: list[int] = []
+    thread.close()
+    thread.submit(partial(done.append, 1))
+    assert done == []

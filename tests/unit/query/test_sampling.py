@@ -34,30 +34,33 @@ def test_draws_have_the_distribution_asked_for(
     temperature: float, top_p: float, expected: list[float]
 ) -> None:
     rows = 4000
-    sampler = Sampler(
-        sampling(temperature, top_p), [choice_generator(1, 0, i) for i in range(rows)]
-    )
-    chosen = sampler(torch.empty(rows, 0), LOGITS.expand(rows, -1)).argmax(-1)
-    shares = torch.bincount(chosen, minlength=4) / rows
+    chosen = [
+        Sampler(sampling(temperature, top_p), choice_generator(1, 0, i)).choose(LOGITS[0]).id
+        for i in range(rows)
+    ]
+    shares = torch.bincount(torch.tensor(chosen), minlength=4) / rows
     # Three standard deviations of a share are at most 0.024 here.
     torch.testing.assert_close(shares, torch.tensor(expected), atol=0.03, rtol=0)
 
 
-def test_a_row_draws_the_same_whatever_runs_beside_it() -> None:
-    alone = Sampler(sampling(), [choice_generator(1, 0, 2)])
-    beside = Sampler(sampling(), [choice_generator(1, 0, i) for i in range(4)])
-    logits = torch.zeros(1, 500)
-    torch.manual_seed(0)
-    first = [alone(torch.empty(1, 0), logits).argmax(-1).item() for _ in range(5)]
+def test_a_choice_draws_the_same_whatever_is_drawn_beside_it() -> None:
+    def draws(sampler: Sampler, others: int) -> list[int]:
+        beside = [Sampler(sampling(), choice_generator(1, 0, i)) for i in range(3, 3 + others)]
+        drawn = []
+        for _ in range(5):
+            drawn.append(sampler.choose(torch.zeros(500)).id)
+            for other in beside:
+                other.choose(torch.zeros(500))
+        return drawn
+
+    alone = draws(Sampler(sampling(), choice_generator(1, 0, 2)), 0)
     torch.manual_seed(1)
-    rows = logits.expand(4, -1)
-    second = [beside(torch.empty(4, 0), rows).argmax(-1)[2].item() for _ in range(5)]
-    assert first == second
+    assert draws(Sampler(sampling(), choice_generator(1, 0, 2)), 4) == alone
 
 
 def test_drawing_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
-    Sampler(sampling(), [choice_generator(1, 0, 0)])(torch.empty(1, 0), LOGITS)
+    Sampler(sampling(), choice_generator(1, 0, 0)).choose(LOGITS[0])
     assert torch.equal(before, torch.random.get_rng_state())
 
 

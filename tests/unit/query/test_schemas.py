@@ -47,7 +47,8 @@ def test_any_other_shape_of_prompt_is_refused_by_name(prompt: object) -> None:
         ("stop", ["a"] * 5),
         ("stop", ""),
         ("stop", "\ud800"),
-        ("stream", True),
+        ("stream", "yes"),
+        ("stream_options", {"include": True}),
         ("model", "\0"),
         ("frequency", 1),
     ],
@@ -67,10 +68,13 @@ def test_text_that_cannot_be_encoded_is_refused(text: str) -> None:
         ProbeRequest.model_validate({"items": [{"prompt": "a", "target": text}]})
 
 
-def test_streaming_is_refused_with_what_is_accepted_instead() -> None:
-    with pytest.raises(ValidationError, match="send false"):
-        ChatRequest.model_validate({"messages": SPOKEN, "stream": True})
-    assert not ChatRequest.model_validate({"messages": SPOKEN, "stream": False}).stream
+@pytest.mark.parametrize(
+    ("options", "included"),
+    [(None, False), ({}, False), ({"include_usage": True}, True)],
+)
+def test_a_stream_ends_with_usage_if_that_is_asked(options: object, included: bool) -> None:
+    body = {"messages": SPOKEN, "stream": True, "stream_options": options}
+    assert ChatRequest.model_validate(body).include_usage is included
 
 
 def test_one_stop_text_is_a_list_of_one() -> None:

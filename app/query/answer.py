@@ -1,0 +1,72 @@
+"""An answer under way: everything is checked, and it can be had whole or as a stream."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from app.errors import InvalidField
+from app.query.engine import Piece
+from app.query.rendering import ScoredWord
+from app.query.schemas import FinishReason, GenerationRequest, Usage
+
+Pieces = Callable[[], AsyncGenerator[Piece]]
+"""Begins to generate."""
+
+
+class Heading(TypedDict):
+    """What a whole answer and each of its chunks begin with."""
+
+    id: str
+    created: int
+    model: str
+    revision: int
+
+
+def check_stream(request: GenerationRequest) -> None:
+    """Make sure that options of a stream come with one.
+
+    Raises:
+        InvalidField: They do not.
+    """
+    if request.stream_options is not None and not request.stream:
+        raise InvalidField("stream_options", "this needs stream to be true")
+
+
+@dataclass
+class Draft:
+    """What is there of one choice."""
+
+    text: str = ""
+    scores: list[ScoredWord] = field(default_factory=list)
+    finish_reason: FinishReason = "length"
+
+
+@dataclass
+class Tally:
+    """Tokens read and written so far."""
+
+    read: int
+    written: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """The same as a client reads it."""
+        return Usage(
+            prompt_tokens=self.read,
+            completion_tokens=self.written,
+            total_tokens=self.read + self.written,
+        )
+
+
+async def collect(pieces: Pieces, choices: int, tally: Tally) -> list[Draft]:
+    """All choices in order, once each is complete."""
+    drafts = [Draft() for _ in range(choices)]
+    async with aclosing(pieces()) as coming:
+        async for piece in coming:
+            draft = drafts[piece.choice]
+            draft.text += piece.text
+            draft.scores += piece.scores
+            draft.finish_reason = piece.finish_reason or draft.finish_reason
+            tally.written += piece.tokens
+    return drafts

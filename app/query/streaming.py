@@ -1,0 +1,75 @@
+"""Server-sent events as OpenAI's clients read them, and requests whose client may go away."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from app.errors import ClientGone, ErrataError
+from app.problems import ErrorObject
+from app.query.chunks import ChatChunk, CompletionChunk
+
+T = TypeVar("T")
+C = TypeVar("C", ChatChunk, CompletionChunk)
+
+MEDIA_TYPE = "text/event-stream"
+# A proxy that collects a stream before it passes it on defeats its purpose.
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def event_stream(
+    chunks: AsyncGenerator[C], headers: dict[str, str], *, include_usage: bool
+) -> StreamingResponse:
+    """The response that sends chunks as they come."""
+    return StreamingResponse(
+        events(chunks, include_usage=include_usage),
+        media_type=MEDIA_TYPE,
+        headers=_HEADERS | headers,
+    )
+
+
+async def events(chunks: AsyncGenerator[C], *, include_usage: bool) -> AsyncGenerator[str]:
+    """One event a chunk, and `[DONE]`; or, if it comes to no good end, the error as the last."""
+    unsent = None if include_usage else {"usage"}
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield f"data: {chunk.model_dump_json(exclude=unsent)}\n\n"
+    except ErrataError as error:
+        yield f"data: {json.dumps({'error': _error_object(error).model_dump()})}\n\n"
+    else:
+        yield "data: [DONE]\n\n"
+
+
+def _error_object(error: ErrataError) -> ErrorObject:
+    return ErrorObject(
+        message=error.message, type="server_error", param=error.field, code=error.code
+    )
+
+
+async def while_connected(request: Request, work: Coroutine[object, object, T]) -> T:
+    """The result of `work`; it is cancelled when the client goes away.
+
+    Raises:
+        ClientGone: The client went away.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass  # the body was read before; what comes is the end of the connection

@@ -1,0 +1,69 @@
+import asyncio
+from typing import Any, cast
+
+from app.query.admission import Admission
+from app.query.engine import Ask
+from app.query.order import Order
+from tests.unit.query.asking import sampling
+
+
+def order(*choices: int) -> Order:
+    """A request with one prompt for each number, which asks for so many choices."""
+    warm = sampling(temperature=1.0)
+    return Order(cast("Any", None), [Ask(i, [1], warm, n) for i, n in enumerate(choices)])
+
+
+def admitted(admission: Admission) -> list[Order]:
+    """Whose prompts may begin, in order, until none may."""
+    found = []
+    while (next_one := admission.admit()) is not None:
+        found.append(next_one[0])
+    return found
+
+
+def test_requests_take_turns() -> None:
+    async def scenario() -> None:
+        admission, many, few = Admission(16), order(*[1] * 4), order(1, 1)
+        admission.add(many)
+        admission.add(few)
+        assert admitted(admission) == [many, few, many, few, many, many]
+
+    asyncio.run(scenario())
+
+
+def test_one_request_has_at_most_half_of_the_places() -> None:
+    async def scenario() -> None:
+        admission, greedy, late = Admission(16), order(*[1] * 40), order(*[1] * 40)
+        admission.add(greedy)
+        assert admitted(admission) == [greedy] * 8
+        admission.add(late)
+        assert admitted(admission) == [late] * 8
+        admission.release(greedy, 1)
+        assert admitted(admission) == [greedy]
+
+    asyncio.run(scenario())
+
+
+def test_a_large_prompt_is_not_passed_by_smaller_ones_for_ever() -> None:
+    async def scenario() -> None:
+        admission, small, large, last = Admission(16), order(1), order(16), order(1)
+        for waiting in (small, large, last):
+            admission.add(waiting)
+        assert admitted(admission) == [small]
+        admission.release(small, 1)
+        assert admitted(admission) == [large]
+        admission.release(large, 16)
+        assert admitted(admission) == [last]
+
+    asyncio.run(scenario())
+
+
+def test_what_nobody_waits_for_is_not_begun() -> None:
+    async def scenario() -> None:
+        admission, left, stayed = Admission(16), order(1, 1), order(1)
+        admission.add(left)
+        admission.add(stayed)
+        left.abandoned = True
+        assert admitted(admission) == [stayed]
+
+    asyncio.run(scenario())
