@@ -58,7 +58,10 @@ class _Sum:
         squared = 0.0 if self._matrix is None else float((self._matrix**2).sum())
         if self._lefts:
             left, right = torch.cat(self._lefts), torch.cat(self._rights)
-            blocks = list(zip(left.split(_AT_ONCE), right.split(_AT_ONCE), strict=True))
+            blocks = [
+                (left[first : first + _AT_ONCE], right[first : first + _AT_ONCE])
+                for first in range(0, len(left), _AT_ONCE)
+            ]
             for u, v in blocks:
                 squared += 2 * self._crossed(u.double(), v.double())
                 squared += sum(_pairs(u.double(), v.double(), *other) for other in blocks)

@@ -1,10 +1,11 @@
 """`errata diff`, `errata bisect` and `errata drift`, and how their answers are told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from app.client import DEFAULT_URL, Errata
 from app.client.answers import (
@@ -28,7 +29,7 @@ To = Annotated[str, typer.Option("--to", help="The last revision: a number, or h
 def diff_command(
     first: Annotated[str, typer.Argument(metavar="FROM", help="A revision's number, or head.")],
     last: Annotated[
-        str, typer.Argument(metavar="[TO]", help="A revision's number, or head.")
+        str, typer.Argument(metavar="TO", help="A revision's number, or head.")
     ] = "head",
     url: Url = DEFAULT_URL,
     api_key: Key = None,
@@ -95,11 +96,8 @@ def difference_tables(found: Difference) -> RenderableType:
         for row in found.layers
     ]
     return Group(
-        table(
-            ["", "edit", "fact", "target"],
-            facts,
-            f"revision {found.from_} → {found.to}: {told}{cut}",
-        ),
+        Text(f"revision {found.from_} → {found.to}: {told}{cut}"),
+        *([table(["", "edit", "fact", "target"], facts)] if facts else []),
         table(["layer", "norm of the difference", "energy from", "energy to"], layers),
         *([_probe_table(found.probes, found.probes_cut)] if found.probes else []),
     )
@@ -119,22 +117,25 @@ def bisection_lines(found: Bisection) -> str:
 
 def drift_table(rows: Iterable[RevisionDrift]) -> RenderableType:
     """Drift for people, a line a revision and layer."""
-    cells = [
-        (
-            row.revision,
-            row.kind,
-            row.live_edits,
-            _number(row.perplexity),
-            "" if layer is None else layer.layer,
-            _number(layer and layer.energy),
-            _number(layer and layer.delta_norm),
-            _number(layer and layer.key_collision),
-        )
-        for row in rows
-        for layer in row.layers or [None]
-    ]
+    cells = [cell for row in rows for cell in _drift_cells(row)]
     headings = ["revision", "kind", "live", "perplexity", "layer", "energy", "norm", "collision"]
     return table(headings, cells)
+
+
+def _drift_cells(row: RevisionDrift) -> list[Sequence[object]]:
+    heading = (row.revision, row.kind, row.live_edits, _number(row.perplexity))
+    if not row.layers:
+        return [(*heading, *[_NOT_RECORDED] * 4)]
+    return [
+        (
+            *heading,
+            found.layer,
+            _number(found.energy),
+            _number(found.delta_norm),
+            _number(found.key_collision),
+        )
+        for found in row.layers
+    ]
 
 
 def _probe_table(probes: Iterable[ProbedFact], cut: bool) -> RenderableType:

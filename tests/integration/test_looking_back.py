@@ -119,8 +119,7 @@ def test_the_edits_that_differ_are_probed_under_both_revisions(told: Lived) -> N
 
 
 def test_a_difference_says_when_it_is_cut(told: Lived) -> None:
-    sent = {"from": 0, "to": "head", "facts": 1, "probes": 1}
-    found = told.http.get("/v1/diff", params=sent).json()
+    found = told.http.get("/v1/diff?from=0&to=head&facts=1&probes=1").json()
     assert found["counts"]["added"] == 4
     assert len(found["added"]) == 1
     assert found["facts_cut"]
@@ -195,7 +194,7 @@ def test_drift_tells_perplexity_and_collisions_where_there_are_any(told: Lived) 
     assert all(row.perplexity is not None and row.perplexity > 1 for row in rows)
     assert rows[ROLLED_BACK].perplexity == pytest.approx(rows[4].perplexity, rel=1e-4)
     collide = [[found.key_collision is not None for found in row.layers] for row in rows]
-    with_keys = {2, 4, ERASED, HEAD}  # new keys on top of remembered ones
+    with_keys = {2, SUPERSEDED, 4, ERASED, HEAD}  # new keys on top of remembered ones
     assert {number for number, found in enumerate(collide) if all(found)} == with_keys
     assert not any(any(collide[number]) for number in {*range(HEAD + 1)} - with_keys)
 
