@@ -7,16 +7,16 @@ Exit status: 0 done; 1 the answer is no (an edit was rejected, a chain is broken
 import shlex
 import sys
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
-from app.client.answers import Answer, Edit, Operation
-from app.display import as_json, edit_table, ledger_table, outcome_line
+from app.client.answers import Edit, Operation
+from app.display import edit_table, ledger_table, outcome_line
+from app.display import show as _show
+from app.history.commands import bisect_command, diff_command, drift_command
 from app.keys.commands import keys_cli
 from app.local import (
     backup_command,
@@ -26,6 +26,7 @@ from app.local import (
     serve_command,
     worker_command,
 )
+from app.options import Json, Key, Url
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -41,11 +42,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Url = Annotated[str, typer.Option(envvar="ERRATA_URL", help="Where the server is.")]
-Key = Annotated[
-    str | None, typer.Option(envvar="ERRATA_API_KEY", help="API key, if the server wants one.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")]
 Timeout = Annotated[float, typer.Option(min=0, help="How long to wait for the end, in seconds.")]
 Wait = Annotated[bool, typer.Option(help="Wait until the worker has ended with it.")]
 Revision = Annotated[int | None, typer.Option(min=0, help="Ask this revision; default: the head.")]
@@ -273,6 +269,9 @@ def verify(
     _verify_on_server(url, api_key, machine)
 
 
+cli.command(name="diff")(diff_command)
+cli.command(name="bisect")(bisect_command)
+cli.command(name="drift")(drift_command)
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
 cli.add_typer(keys_cli, name="keys")
@@ -293,15 +292,6 @@ def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
     _show(verdict, machine, told)
     if not verdict.ok:
         raise typer.Exit(EXIT_NO)
-
-
-def _show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:
-    if machine:
-        typer.echo(as_json(answer))
-    elif isinstance(told, str):
-        typer.echo(told)
-    else:
-        Console().print(told)
 
 
 def _tell_end(found: Operation, machine: bool) -> None:

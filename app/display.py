@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, Group
+import typer
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -28,6 +29,16 @@ def as_json(answer: Answer | Sequence[Answer]) -> str:
     if isinstance(answer, Answer):
         return json.dumps(answer.model_dump(mode="json"), indent=2)
     return json.dumps([item.model_dump(mode="json") for item in answer], indent=2)
+
+
+def show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:
+    """Print an answer: as JSON for machines, else as it is told."""
+    if machine:
+        typer.echo(as_json(answer))
+    elif isinstance(told, str):
+        typer.echo(told)
+    else:
+        Console().print(told)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:

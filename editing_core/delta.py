@@ -215,6 +215,13 @@ class Weights:
             for layer, base in self._base.items()
         }
 
+    def distances(self, other: "Weights") -> dict[int, float]:
+        """Layer → Frobenius norm of what separates two sums on one base."""
+        return {
+            layer: float((mine.total - other._sums[layer].total).norm())
+            for layer, mine in self._sums.items()
+        }
+
     def to_bytes(self) -> bytes:
         """The sums as safetensors; whatever led to the same live factors gives the same bytes."""
         tensors = {str(layer): part.total for layer, part in self._sums.items()}

@@ -5,7 +5,7 @@ Fields a newer server adds are kept and shown, never refused.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal[
     "accepted",
@@ -215,3 +215,107 @@ class ProbeResponse(Answer):
     """Measured probes."""
 
     results: list[ProbeResult]
+
+
+class Continuation(Answer):
+    """What one revision says after a text."""
+
+    revision: int
+    text: str
+    finish_reason: str
+
+
+class Comparison(Answer):
+    """What several revisions say, by the names they were asked for by."""
+
+    prompt: str
+    revisions: dict[str, Continuation]
+
+
+class Bisection(Answer):
+    """Where an answer was lost; `revision` is None where it was not."""
+
+    outcome: str
+    message: str
+    revision: Revision | None
+    before: Continuation | None
+    after: Continuation | None
+    tried: int
+
+
+class Fact(Answer):
+    """A fact of one revision; its words are None once they were erased."""
+
+    edit: str
+    seq: int
+    subject: str | None
+    prompt: str | None
+    target: str | None
+
+
+class SupersededFact(Answer):
+    """A fact that two revisions hold by different edits."""
+
+    before: Fact
+    after: Fact
+
+
+class LayerDifference(Answer):
+    """How far one edited matrix is from itself."""
+
+    layer: int
+    delta_norm: float
+    energy_from: float | None
+    energy_to: float | None
+
+
+class ProbedFact(Answer):
+    """The target of an edit under two revisions."""
+
+    edit: str
+    prompt: str
+    target: str
+    from_: ProbeScore = Field(alias="from")
+    to: ProbeScore
+
+
+class Difference(Answer):
+    """What leads from one revision to another."""
+
+    from_: int = Field(alias="from")
+    to: int
+    same_weights: bool
+    counts: dict[str, int]
+    added: list[Fact]
+    removed: list[Fact]
+    superseded: list[SupersededFact]
+    facts_cut: bool
+    layers: list[LayerDifference]
+    probes: list[ProbedFact]
+    probes_cut: bool
+
+
+class LayerDrift(Answer):
+    """Where one edited matrix has got to; None was not recorded."""
+
+    layer: int
+    energy: float | None
+    delta_norm: float | None
+    key_collision: float | None
+
+
+class RevisionDrift(Answer):
+    """Where one revision has got to."""
+
+    revision: int
+    kind: str
+    live_edits: int
+    perplexity: float | None
+    layers: list[LayerDrift]
+
+
+class DriftPage(Answer):
+    """Some revisions, oldest first."""
+
+    items: list[RevisionDrift]
+    next: int | None

@@ -13,8 +13,12 @@ from pydantic import ValidationError
 from app.client.answers import (
     UNFINISHED,
     Answer,
+    Bisection,
     ChatCompletion,
+    Comparison,
     Completion,
+    Difference,
+    DriftPage,
     Edit,
     EditBatch,
     EditPage,
@@ -26,6 +30,7 @@ from app.client.answers import (
     ProbeResponse,
     Readiness,
     Revision,
+    RevisionDrift,
     RevisionPage,
     Snapshot,
     SnapshotPage,
@@ -269,6 +274,35 @@ class Errata:
         probes = [{"prompt": prompt, "target": target} for prompt, target in items]
         body = {"items": probes, "revisions": list(revisions)}
         return self._post("/v1/probe", body, ProbeResponse)
+
+    def compare(
+        self, prompt: str, revisions: Sequence[int | str] = (0, "head"), *, max_tokens: int = 32
+    ) -> Comparison:
+        """How each revision continues a text, greedily."""
+        body = {"prompt": prompt, "revisions": list(revisions), "max_tokens": max_tokens}
+        return self._post("/v1/compare", body, Comparison)
+
+    def bisect(
+        self, prompt: str, expect: str, *, first: int | str = 0, last: int | str = "head"
+    ) -> Bisection:
+        """Where the completion of a prompt ceased to begin with what is expected."""
+        body = {"prompt": prompt, "expect": expect, "from": first, "to": last}
+        return self._post("/v1/bisect", body, Bisection)
+
+    def diff(self, first: int | str = 0, last: int | str = "head") -> Difference:
+        """What leads from one revision to another."""
+        return self._get("/v1/diff", Difference, {"from": first, "to": last})
+
+    def drift(
+        self, first: int | str = 0, last: int | str = "head", *, page: int = _PAGE
+    ) -> Iterator[RevisionDrift]:
+        """How far each revision moved the model, oldest first, read `page` at a time."""
+        start: int | str | None = first
+        while start is not None:
+            query = {"from": start, "to": last, "limit": page}
+            found = self._get("/v1/drift", DriftPage, query)
+            yield from found.items
+            start = found.next
 
     def readiness(self) -> Readiness:
         """What the server serves, and how many operations are waiting."""

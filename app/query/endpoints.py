@@ -3,11 +3,16 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
 
+from app.errors import InvalidField
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.problems import common_responses
+from app.query.bisection import bisect
+from app.query.comparison import compare
 from app.query.freshness import MIN_REVISION_HEADER
+from app.query.lookback import Bisection, BisectRequest, CompareRequest, Comparison
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -20,6 +25,10 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
+from app.revisions import repository as revisions
+from app.revisions.endpoints import revision_resources
+from app.revisions.schemas import RevisionResource
+from app.services import Services, ServicesDep
 from app.serving import require_model
 from app.text import MAX_INTEGER
 
@@ -29,6 +38,13 @@ router = APIRouter(
     prefix="/v1",
     tags=["query"],
     dependencies=[require(Scope.QUERY), Depends(require_model)],
+    responses=common_responses(400, 404, 413, 422, 503),
+)
+# It names edits, which is the auditor's to see.
+bisect_router = APIRouter(
+    prefix="/v1",
+    tags=["history"],
+    dependencies=[require(Scope.AUDIT), Depends(require_model)],
     responses=common_responses(400, 404, 413, 422, 503),
 )
 
@@ -102,3 +118,48 @@ async def create_probe(
 ) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
     return await while_connected(request, query.probe(body, min_revision))
+
+
+@router.post("/compare")
+async def create_comparison(body: CompareRequest, query: QueryDep, request: Request) -> Comparison:
+    """Continue one text under several revisions, greedily: they differ by their weights only."""
+    return await while_connected(request, compare(query, body))
+
+
+@bisect_router.post("/bisect")
+async def create_bisection(
+    body: BisectRequest, query: QueryDep, services: ServicesDep, request: Request
+) -> Bisection:
+    """Find the revision under which a completion no longer starts with what is expected."""
+    first, last = await run_in_threadpool(_ends, services, body)
+    searching = bisect(query, body.prompt, body.expect, first=first, last=last)
+    found = await while_connected(request, searching)
+    revision = None
+    if found.outcome == "found" and found.after is not None:
+        revision = await run_in_threadpool(_resource, services, found.after.revision)
+    return Bisection(
+        outcome=found.outcome,
+        message=found.message,
+        revision=revision,
+        before=found.before,
+        after=found.after,
+        tried=found.tried,
+    )
+
+
+def _ends(services: Services, body: BisectRequest) -> tuple[int, int]:
+    with services.database.read() as session:
+        first = revisions.named(session, "from", None if body.from_ == "head" else body.from_)
+        last = revisions.named(session, "to", None if body.to == "head" else body.to)
+    if first.number > last.number:
+        raise InvalidField(
+            "from",
+            f"revision {first.number} comes after revision {last.number}; "
+            "give the earlier one as from",
+        )
+    return first.number, last.number
+
+
+def _resource(services: Services, number: int) -> RevisionResource:
+    with services.database.read() as session:
+        return revision_resources(session, [revisions.get(session, number)])[0]

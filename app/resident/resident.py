@@ -44,6 +44,7 @@ class Resident:
         self._materialise = materialise
         self._lock = Lock()
         self._older: OrderedDict[int, View] = OrderedDict()
+        self._layers = tuple(sorted(weights))
         self._head = self._view(revision, weights)
 
     @property
@@ -70,6 +71,11 @@ class Resident:
         """
         head = self._head
         yield head if revision is None or revision == head.revision else self._old(revision)
+
+    def matrices(self, view: View) -> dict[int, Tensor]:
+        """The edited matrices of a view, layer → (d_out, d_in)."""
+        weight_of = self._base.architecture.weight_of
+        return {layer: weight_of(view.model, layer) for layer in self._layers}
 
     def publish(self, revision: int, weights: Mapping[int, Tensor]) -> None:
         """Make a committed revision the head: one pointer moves, readers keep what they hold."""

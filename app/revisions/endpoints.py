@@ -43,7 +43,7 @@ def list_revisions(
     """Revisions whose number is above `after`, oldest first."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-        items = _resources(session, found)
+        items = revision_resources(session, found)
     return RevisionPage(items=items, next=items[-1].number if len(items) == limit else None)
 
 
@@ -51,7 +51,7 @@ def list_revisions(
 def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     """One revision by its number, or `head`."""
     with services.database.read() as session:
-        return _resources(session, [_find(session, revision)])[0]
+        return revision_resources(session, [_find(session, revision)])[0]
 
 
 @router.post(
@@ -120,7 +120,8 @@ def _find(session: Session, revision: str) -> Revision:
     return repository.get(session, int(revision))
 
 
-def _resources(session: Session, revisions: Sequence[Revision]) -> list[RevisionResource]:
+def revision_resources(session: Session, revisions: Sequence[Revision]) -> list[RevisionResource]:
+    """Revisions as the API shows them, in the order given."""
     hashes = ledger.hashes(session, [revision.ledger_index for revision in revisions])
     touched = defaultdict[tuple[int, int], list[str]](list)
     for change in repository.changes(session, [revision.number for revision in revisions]):

@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.base import Base, one_of
+from app.database.base import Base, JsonObject, one_of
 
 
 class RevisionKind(StrEnum):
@@ -40,6 +40,8 @@ class Revision(Base):
     live_edits: Mapped[int]
     created_at: Mapped[datetime]
     ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"), unique=True)
+    #: what was measured of it when it was made; older revisions have none
+    report: Mapped[JsonObject | None] = mapped_column(default=None)
 
 
 class RevisionChange(Base):

@@ -73,6 +73,7 @@ class NewRevision:
         added: Edits with new factors.
         restored: Ids of edits that were live before and are again.
         removed: Ids of edits that cease to be live.
+        report: What the worker measured of it.
     """
 
     kind: RevisionKind
@@ -83,6 +84,7 @@ class NewRevision:
     added: Sequence[AddedEdit] = ()
     restored: Sequence[str] = ()
     removed: Sequence[str] = ()
+    report: JsonObject | None = None
 
     @property
     def gained(self) -> list[str]:
@@ -100,6 +102,7 @@ def record_base(
     actor: str,
     now: datetime,
     matrices: EditedMatrices | None = None,
+    report: JsonObject | None = None,
 ) -> Revision:
     """Make revision 0, or find that the one there is of the same model.
 
@@ -124,6 +127,7 @@ def record_base(
     if base is None:
         entry = ledger.append(session, EntryKind.BASE, record, actor=actor, now=now)
         base = _revision(RevisionKind.BASE, None, weights_digest, now, entry.index)
+        base.report = report
         repository.add(session, base)
     else:
         _require_same_model(session, base, record)
@@ -150,6 +154,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     revision.operation = new.operations[-1]
     revision.artefact_digest = new.artefact_digest
     revision.live_edits = live_edits
+    revision.report = new.report
     repository.add(session, revision)
     repository.add_changes(session, revision.number, added=new.gained, removed=new.removed)
     for operation in completed:

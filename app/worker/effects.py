@@ -8,7 +8,7 @@ from math import exp
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.resident.history import History
 from app.resident.resident import Resident
@@ -35,6 +35,7 @@ class Effects:
             where there is none.
         energy_drift: Largest |HE(W') / HE(W0) − 1| of an edited matrix, W0 being the base's.
         perplexity_ratio: Perplexity on reference text, relative to the base's.
+        perplexity: The same as it is.
     """
 
     not_finite: int
@@ -43,6 +44,7 @@ class Effects:
     earlier_kept: float | None
     energy_drift: float
     perplexity_ratio: float
+    perplexity: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ class EffectGauge:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
         self._canaries = bundled_text("canaries").splitlines()
-        self._reference = bundled_text("reference")[: perplexity_tokens * _CHARACTERS_A_TOKEN]
 
     def measure(self, candidate: Candidate) -> Effects:
         """Everything the gates of a whole batch compare."""
@@ -103,7 +104,17 @@ class EffectGauge:
                 for layer, energy in candidate.energies.items()
             ),
             perplexity_ratio=exp(min(loss - base.loss, _MOST_LOSS)),
+            perplexity=_perplexity(loss),
         )
+
+    @property
+    def perplexity_tokens(self) -> int:
+        """How much of the reference text is read."""
+        return self._tokens
+
+    def perplexity(self, weights: Mapping[int, Tensor]) -> float:
+        """Perplexity on reference text with these edited matrices, layer → (d_out, d_in)."""
+        return _perplexity(self._loss(self._resident.shadow(weights)))
 
     def _earlier_kept(self, candidate: Candidate) -> float | None:
         sample, tokenizer = self._earlier(candidate.removed), self._resident.tokenizer
@@ -134,7 +145,7 @@ class EffectGauge:
         return [found.argmax for found in score(model, self._resident.tokenizer, items)]
 
     def _loss(self, model: PreTrainedModel) -> float:
-        return mean_loss(model, self._resident.tokenizer, self._reference, tokens=self._tokens)
+        return _reference_loss(model, self._resident.tokenizer, self._tokens)
 
     @cached_property
     def _base(self) -> "_Base":
@@ -152,6 +163,24 @@ class _Base:
     continuations: Sequence[str]
     loss: float
     energies: Mapping[int, float]
+
+
+def reference_perplexity(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int
+) -> float:
+    """Perplexity on the first tokens of the reference text."""
+    return _perplexity(_reference_loss(model, tokenizer, tokens))
+
+
+def _reference_loss(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int
+) -> float:
+    text = bundled_text("reference")[: tokens * _CHARACTERS_A_TOKEN]
+    return mean_loss(model, tokenizer, text, tokens=tokens)
+
+
+def _perplexity(loss: float) -> float:
+    return exp(min(loss, _MOST_LOSS))
 
 
 def _pairs(candidate: Candidate) -> list[tuple[Tensor, Tensor]]:

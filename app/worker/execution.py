@@ -22,9 +22,11 @@ from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
+from app.revisions.report import RevisionReport
 from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
 from app.worker.batch import SolvedBatch, edit_report, solve_batch
+from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.intake import Intake
@@ -33,6 +35,7 @@ from app.worker.rejections import code_of, gated, unsolvable
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
+from editing_core.energy import RowGram
 from editing_core.errors import EditingError
 
 _log = logging.getLogger(__name__)
@@ -177,6 +180,8 @@ class Execution:
             RevisionKind.EDIT,
             [request.id for request in batch.requests],
             Change(batch.weights, removed=batch.removed),
+            batch.weights.materialise(),
+            report_of_edits(batch, self.history, self.gauge),
             artefact=artefact,
             added=added,
         )
@@ -189,7 +194,11 @@ class Execution:
             self._reject([Rejection(operation.id, "not_live")])
             return
         kind = RevisionKind(operation.kind.value)
-        self._commit(kind, [operation.id], change)
+        matrices = change.weights.materialise()
+        grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
+        report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
+        self._commit(kind, [operation.id], change, matrices, report)
+        self.energies.advance(self.history.head.revision, grams)
 
     def _undoing(self, operation: Operation) -> Change | None:
         """The change a revert or rollback makes; None for a revert of what head does not hold."""
@@ -205,12 +214,13 @@ class Execution:
         kind: RevisionKind,
         completed: Sequence[str],
         change: Change,
+        matrices: Mapping[int, Tensor],
+        report: RevisionReport,
         *,
         artefact: str | None = None,
         added: Sequence[AddedEdit] = (),
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
-        matrices = change.weights.materialise()
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,
@@ -220,6 +230,7 @@ class Execution:
             added=added,
             restored=change.restored,
             removed=change.removed,
+            report=report.model_dump(mode="json"),
         )
         with self.lease.writing() as session:
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number

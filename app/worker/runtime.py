@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.clock import Clock
+from app.database.base import JsonObject
 from app.database.database import Database
 from app.edits.limits import Limits
 from app.queue.doorbell import Doorbell
@@ -11,9 +12,11 @@ from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.repository import head
 from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
 from app.snapshots.models import Snapshot
+from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -69,7 +72,7 @@ def start(
         Inconsistent: The head cannot be rebuilt bit for bit.
     """
     prepared = prepare(settings, progress)
-    _record_base(database, prepared, clock)
+    _record_base(database, prepared, clock, settings.gate_perplexity_tokens)
     snapshots = _snapshots(settings, database, prepared, clock)
     lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
     may_write = settings.worker == "embedded"
@@ -125,9 +128,10 @@ def _snapshots(
     )
 
 
-def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
+def _record_base(database: Database, prepared: Prepared, clock: Clock, tokens: int) -> None:
     dtype = str(prepared.base.model.dtype).removeprefix("torch.")
     site = prepared.base.architecture.site
+    report = _report_of_new_base(database, prepared, tokens)
     with database.write() as session:
         record_base(
             session,
@@ -138,4 +142,14 @@ def _record_base(database: Database, prepared: Prepared, clock: Clock) -> None:
             actor=ACTOR,
             now=clock(),
             matrices=EditedMatrices(prepared.recipe.layers, site, dtype),
+            report=report,
         )
+
+
+def _report_of_new_base(database: Database, prepared: Prepared, tokens: int) -> JsonObject | None:
+    """What is stored with revision 0; None where it is there already, and stays as it is."""
+    with database.read() as session:
+        if head(session) is not None:
+            return None
+    model, tokenizer = prepared.base.model, prepared.base.tokenizer
+    return report_of_base(model, tokenizer, prepared.weights, tokens).model_dump(mode="json")

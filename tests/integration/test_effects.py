@@ -43,6 +43,7 @@ def test_the_base_itself_has_no_effects(service: Service, gauge: EffectGauge) ->
         earlier_kept=None,
         energy_drift=0.0,
         perplexity_ratio=1.0,
+        perplexity=gauge.perplexity(service.history.base),
     )
 
 

@@ -26,6 +26,10 @@ CONTRACT = [
     ("POST /v1/completions", Scope.QUERY),
     ("POST /v1/chat/completions", Scope.QUERY),
     ("POST /v1/probe", Scope.QUERY),
+    ("POST /v1/compare", Scope.QUERY),
+    ("POST /v1/bisect", Scope.AUDIT),
+    ("GET /v1/diff", Scope.AUDIT),
+    ("GET /v1/drift", Scope.AUDIT),
     ("POST /v1/keys", Scope.ADMIN),
     ("DELETE /v1/keys/{key_id}", Scope.ADMIN),
 ]

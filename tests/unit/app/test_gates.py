@@ -29,6 +29,7 @@ HARMLESS = Effects(
     earlier_kept=0.75,
     energy_drift=0.05,
     perplexity_ratio=1.5,
+    perplexity=30.0,
 )
 
 

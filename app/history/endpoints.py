@@ -1,0 +1,80 @@
+"""Looking back: what separates two revisions, and how each of them moved the model."""
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import InvalidField
+from app.history.difference import Extent, difference
+from app.history.drift import drift
+from app.history.schemas import (
+    Difference,
+    DriftPage,
+    FromQuery,
+    MaxFacts,
+    MaxProbes,
+    MaxRevisions,
+    ToQuery,
+)
+from app.keys.access import require
+from app.keys.scopes import Scope
+from app.problems import common_responses
+from app.revisions import repository as revisions
+from app.revisions.models import Revision
+from app.services import Services, ServicesDep
+from app.serving import ServingDep
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["history"],
+    dependencies=[require(Scope.AUDIT)],
+    responses=common_responses(400, 404, 413, 422, 503),
+)
+
+
+@router.get("/diff")
+async def get_difference(
+    services: ServicesDep,
+    serving: ServingDep,
+    from_: FromQuery = 0,
+    to: ToQuery = "head",
+    facts: MaxFacts = 100,
+    probes: MaxProbes = 16,
+) -> Difference:
+    """What leads from one revision to another: `from` may also be the later one."""
+    ready = serving.get()
+    first = await run_in_threadpool(_find, services, "from", from_)
+    last = await run_in_threadpool(_find, services, "to", to)
+    return await difference(services, ready, first, last, Extent(facts, probes))
+
+
+@router.get("/drift")
+def get_drift(
+    services: ServicesDep,
+    from_: FromQuery = 0,
+    to: ToQuery = "head",
+    limit: MaxRevisions = 100,
+) -> DriftPage:
+    """How far each revision moved the model, as it was recorded when it was made."""
+    with services.database.read() as session:
+        first = revisions.named(session, "from", _number(from_))
+        last = revisions.named(session, "to", _number(to))
+        _require_order(first, last)
+        return drift(session, first=first.number, last=last.number, limit=limit)
+
+
+def _find(services: Services, field: str, name: int | str) -> Revision:
+    with services.database.read() as session:
+        return revisions.named(session, field, _number(name))
+
+
+def _number(name: int | str) -> int | None:
+    return name if isinstance(name, int) else None
+
+
+def _require_order(first: Revision, last: Revision) -> None:
+    if first.number > last.number:
+        raise InvalidField(
+            "from",
+            f"revision {first.number} comes after revision {last.number}; "
+            "give the earlier one as from",
+        )

@@ -1,0 +1,22 @@
+"""One text continued under several revisions: `/v1/compare`."""
+
+from app.query.continuing import continuation
+from app.query.lookback import CompareRequest, Comparison
+from app.query.service import QueryService
+
+
+async def compare(query: QueryService, request: CompareRequest) -> Comparison:
+    """What each revision says, each asked once.
+
+    Raises:
+        Refusal: The prompt cannot be continued, or a revision does not exist.
+    """
+    # A number too high is found before anything is generated in vain.
+    names = sorted(set(request.revisions), key=lambda name: 1 if name == "head" else -name)
+    found = {
+        name: await continuation(query, request.prompt, name, request.max_tokens) for name in names
+    }
+    return Comparison(
+        prompt=request.prompt,
+        revisions={str(name): found[name] for name in dict.fromkeys(request.revisions)},
+    )

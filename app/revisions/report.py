@@ -1,0 +1,37 @@
+"""What the worker measured of a revision when it made it: stored with it, never measured again."""
+
+from math import isfinite
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Report(BaseModel):
+    # A report stored by an older release stays readable.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class LayerDrift(_Report):
+    """Where one edited matrix has got to."""
+
+    layer: int
+    energy: float | None
+    """Hyperspherical energy, relative to random neurons; None where it was not recorded."""
+    delta_norm: float | None
+    """Frobenius norm of the change since the revision before; None where it was not recorded."""
+    key_collision: float | None
+    """Largest cosine of a new key and a remembered one; None where one of them is missing."""
+
+
+class RevisionReport(_Report):
+    """The numbers of one revision."""
+
+    perplexity: float | None
+    """Of the reference text; None where no number came of it."""
+    perplexity_tokens: int
+    """How much of that text was read."""
+    layers: list[LayerDrift]
+
+
+def number_or_none(value: float) -> float | None:
+    """The value, unless it is NaN or infinite, for which JSON has no word."""
+    return value if isfinite(value) else None
