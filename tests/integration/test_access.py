@@ -6,12 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import RouteContext
 from starlette.testclient import TestClient
 
 from app.keys.authentication import PUBLIC
 from app.keys.scopes import Scope
 from app.keys.token import Token
+from app.main import create_app
 from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
 from tests.integration.service import running
@@ -45,6 +47,10 @@ CONTRACT = {
     ("POST", "/v1/completions"): {"query"},
     ("POST", "/v1/chat/completions"): {"query"},
     ("POST", "/v1/probe"): {"query"},
+    ("POST", "/v1/compare"): {"query"},
+    ("POST", "/v1/bisect"): {"audit"},
+    ("GET", "/v1/diff"): {"audit"},
+    ("GET", "/v1/drift"): {"audit"},
     ("POST", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys/{key_id}"): {"admin"},
@@ -88,9 +94,10 @@ def _operations(served: list[RouteContext]) -> Iterator[tuple[str, str, set[Scop
 
 def _ask(client: TestClient, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
     """Status and code of an answer to a request that could not do anything."""
-    body = {"json": {}} if method in ("POST", "PUT", "PATCH") else {}
+    body = b"{}" if method in ("POST", "PUT", "PATCH") else None
+    kind = {} if body is None else {"Content-Type": "application/json"}
     filled = re.sub(r"{\w+}", "absent", path)
-    response = client.request(method, filled, headers=headers, **body)  # type: ignore[arg-type]
+    response = client.request(method, filled, headers=headers | kind, content=body)
     if response.status_code == 401:
         assert response.headers["WWW-Authenticate"] == "Bearer"
     problem = response.json() if "problem" in response.headers.get("Content-Type", "") else {}
@@ -101,6 +108,11 @@ def test_every_route_declares_its_scope_or_is_public_by_name(served: list[RouteC
     undeclared = {route.path for route in served if not declared(route)}
     assert undeclared <= PUBLIC
     assert not {route.path for route in served if declared(route)} & PUBLIC
+
+
+def test_no_public_page_changes_anything(served: list[RouteContext]) -> None:
+    public = [route for route in served if route.path in PUBLIC]
+    assert {method for route in public for method in route.methods or ()} == {"GET", "HEAD"}
 
 
 def test_the_scopes_are_those_of_the_contract(served: list[RouteContext]) -> None:
@@ -170,6 +182,21 @@ def test_a_stranger_does_not_even_learn_what_there_is(service: Keyed, path: str)
 def test_a_strangers_body_is_not_read(service: Keyed, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert service.client.post("/v1/edits", content=body, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings) -> None:
+    router = APIRouter()
+
+    @router.get("/v1/forgotten")
+    def forgotten() -> str:
+        return "secret"
+
+    with keyed(settings):
+        app = create_app(settings)
+        app.include_router(router)
+        with TestClient(app) as client:
+            assert client.get("/v1/forgotten").status_code == 401
 
 
 def test_the_description_names_scheme_scopes_and_refusals(service: Keyed) -> None:
