@@ -24,15 +24,18 @@ help: ## This list
 serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:8000
 	@exec $(BIN)/errata serve
 
-# Several servers share the cores in the tests: a thread that waits must not spin.
+# Two files of tests at a time, each on one thread; several servers share the cores with them, so a
+# thread that waits must not spin.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(INSTALLED) ## All tests
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (installs it: 440 MB)
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/acceptance/query -m lm_eval $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m "not soak" $(PYTEST_ARGS)
+	@$(PYTEST) tests/crash -m "not soak" --dist load $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## 300 edits while server, worker, queue and database are killed in turn
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m soak $(PYTEST_ARGS)
