@@ -46,7 +46,7 @@ def test_the_prompt_may_hold_the_subject_itself(client: TestClient) -> None:
 def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
     client: TestClient,
 ) -> None:
-    assert _post(client).json()["method"] == "alphaedit+sphere"
+    assert _post(client).json()["method"] == "memit+sphere"
 
 
 @pytest.mark.parametrize(
