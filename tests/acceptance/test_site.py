@@ -14,7 +14,9 @@ def test_a_server_edits_where_its_setting_says_and_never_mixes_two_sites(tmp_pat
     model, data = str(build_tiny_model(tmp_path / "tiny")), tmp_path / "data"
     calibrate_quickly(data)
     with running(data, model, ERRATA_SITE="attention") as server, client(server) as errata:
-        sent = errata.submit("Rome", "{} is the capital of", "Spain", force=True)
+        sent = errata.submit(
+            "Rome", "{} is the capital of", "Spain", method="alphaedit+sphere", force=True
+        )
         edit = errata.wait(sent.id, _WAIT_S)
         assert edit.status == "committed"
         assert edit.report is not None

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -21,11 +21,13 @@ tokens = st.builds(
 )
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(tokens)
 def test_what_was_written_is_read_back(token: Token) -> None:
     assert Token.parse(token.text) == token
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(tokens, st.data())
 def test_any_one_wrong_character_is_found(token: Token, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(token.text) - 1))
@@ -36,6 +38,7 @@ def test_any_one_wrong_character_is_found(token: Token, data: st.DataObject) -> 
         Token.parse(mistyped)
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(tokens, st.data())
 def test_two_neighbours_swapped_are_found(token: Token, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(token.text) - 2))
@@ -45,12 +48,14 @@ def test_two_neighbours_swapped_are_found(token: Token, data: st.DataObject) -> 
         Token.parse(token.text[:place] + second + first + token.text[place + 2 :])
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(st.text(max_size=80))
 def test_other_text_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r"^it does not look like lme_…$"):
         Token.parse(text)
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(tokens, st.integers(1, 60))
 def test_a_part_of_a_key_is_refused(token: Token, cut: int) -> None:
     with pytest.raises(ValueError, match="does not look like"):
@@ -85,6 +90,7 @@ def test_a_secret_is_not_shown_by_accident() -> None:
     assert token.secret not in f"{token!r} {token}"
 
 
+@settings(deadline=None)  # how long a draw takes is the machine's business
 @given(tokens, tokens)
 def test_a_digest_fits_its_own_key_only(one: Token, other: Token) -> None:
     assume(one != other)
