@@ -1,4 +1,4 @@
-"""Options that every command which asks a server has."""
+"""Options that commands share."""
 
 from typing import Annotated
 

@@ -15,6 +15,7 @@ from app.clock import utc_now
 from app.display import table
 from app.keys.scopes import Scope
 from app.local import settings_of
+from app.options import Json
 
 if TYPE_CHECKING:
     from app.keys.schemas import KeyResource
@@ -31,7 +32,6 @@ DatabaseUrl = Annotated[
     str | None, typer.Option(envvar="ERRATA_DATABASE_URL", help="As for errata serve.")
 ]
 DataDir = Annotated[str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")]
 
 
 @keys_cli.command()

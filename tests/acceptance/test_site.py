@@ -14,6 +14,7 @@ def test_a_server_edits_where_its_setting_says_and_never_mixes_two_sites(tmp_pat
     model, data = str(build_tiny_model(tmp_path / "tiny")), tmp_path / "data"
     calibrate_quickly(data)
     with running(data, model, ERRATA_SITE="attention") as server, client(server) as errata:
+        # MEMIT would refuse: so short a text leaves the second moment singular.
         sent = errata.submit(
             "Rome", "{} is the capital of", "Spain", method="alphaedit+sphere", force=True
         )

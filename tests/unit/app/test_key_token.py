@@ -19,15 +19,17 @@ tokens = st.builds(
     st.text(ALPHABET, min_size=12, max_size=12),
     st.text(ALPHABET, min_size=43, max_size=43),
 )
+# How long an example takes is the machine's business.
+unhurried = settings(deadline=None)
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(tokens)
 def test_what_was_written_is_read_back(token: Token) -> None:
     assert Token.parse(token.text) == token
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(tokens, st.data())
 def test_any_one_wrong_character_is_found(token: Token, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(token.text) - 1))
@@ -38,7 +40,7 @@ def test_any_one_wrong_character_is_found(token: Token, data: st.DataObject) -> 
         Token.parse(mistyped)
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(tokens, st.data())
 def test_two_neighbours_swapped_are_found(token: Token, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(token.text) - 2))
@@ -48,14 +50,14 @@ def test_two_neighbours_swapped_are_found(token: Token, data: st.DataObject) -> 
         Token.parse(token.text[:place] + second + first + token.text[place + 2 :])
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(st.text(max_size=80))
 def test_other_text_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r"^it does not look like lme_…$"):
         Token.parse(text)
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(tokens, st.integers(1, 60))
 def test_a_part_of_a_key_is_refused(token: Token, cut: int) -> None:
     with pytest.raises(ValueError, match="does not look like"):
@@ -90,7 +92,7 @@ def test_a_secret_is_not_shown_by_accident() -> None:
     assert token.secret not in f"{token!r} {token}"
 
 
-@settings(deadline=None)  # how long a draw takes is the machine's business
+@unhurried
 @given(tokens, tokens)
 def test_a_digest_fits_its_own_key_only(one: Token, other: Token) -> None:
     assume(one != other)
