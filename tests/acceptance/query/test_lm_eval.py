@@ -1,4 +1,4 @@
-"""lm-eval, unchanged, runs a task of its own through `/v1/completions`: `make lm-eval`."""
+"""lm-eval, unchanged, runs a task of its own through `/v1/completions`: `make eval`."""
 
 import json
 import os
