@@ -98,8 +98,10 @@ def test_a_dump_and_the_artefacts_copied_after_it_fit_together(
     found = {path.name: path for path in sorted(tools.glob("pginstall*/bin/pg_*"))}
     dump, folder, name = tmp_path / "errata.dump", tmp_path / "backup", f"r{uuid.uuid4().hex}"
     source = settings.database_url.replace("+psycopg", "")
+    # Other tests have schemas of their own on this server, some of them damaged.
+    own = ["--format=custom", f"--schema={source.rpartition('%3D')[2]}", f"--file={dump}"]
     with _editing(settings):
-        subprocess.run([found["pg_dump"], "--format=custom", f"--file={dump}", source], check=True)
+        subprocess.run([found["pg_dump"], *own, source], check=True)
         made = back_up(settings, folder)
     assert not made.database
     with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
