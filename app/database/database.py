@@ -5,14 +5,14 @@ from contextlib import closing, contextmanager
 from threading import Lock
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.database.engine import LOCK_TIMEOUT_S, open_engines
 from app.errors import DatabaseUnavailable
 
-_OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
+_OUTAGES = (OperationalError, InterfaceError)
 
 
 class Database:
@@ -98,8 +98,16 @@ class Database:
 def _outages_named() -> Iterator[None]:
     try:
         yield
-    except _OUTAGES as error:
-        reason = str(error.orig if isinstance(error, OperationalError | InterfaceError) else error)
-        raise DatabaseUnavailable(
-            f"the database did not take this request ({reason.strip()}); try again later"
-        ) from error
+    except PoolTimeout as error:
+        raise _outage(str(error)) from error
+    except DBAPIError as error:
+        # The server also ends connections with errors that are no outage by their class.
+        if not (isinstance(error, _OUTAGES) or error.connection_invalidated):
+            raise
+        raise _outage(str(error.orig)) from error
+
+
+def _outage(reason: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"the database did not take this request ({reason.strip()}); try again later"
+    )
