@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 import app.batches.endpoints as batches
 import app.edits.endpoints as edits
+import app.exports.endpoints as exports
 import app.ledger.endpoints as ledger
 import app.operations.endpoints as operations
 import app.query.endpoints as query
@@ -104,7 +105,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(api)
-    for feature in (edits, batches, revisions, snapshots, operations, ledger, health):
+    for feature in (edits, batches, revisions, snapshots, operations, ledger, exports, health):
         api.include_router(feature.router)
     api.include_router(query.router, dependencies=[Depends(require_model)])
     return api

@@ -5,6 +5,7 @@ from sqlalchemy import MetaData
 from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
+from app.exports.models import Export
 from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
 from app.revisions.models import Revision, RevisionChange
@@ -14,6 +15,7 @@ from app.worker.models import WriterLease
 __all__ = [
     "Edit",
     "EditBatch",
+    "Export",
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",

@@ -19,8 +19,8 @@ from editing_core.model.architecture import Architecture
 
 #: the highest rank that vLLM serves
 MAX_RANK = 512
-#: above it, vLLM reserves much memory for every adapter
-MANY_RANKS = 64
+
+_MANY_RANKS = 64  # above it, vLLM reserves much memory for every adapter it may hold
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AdapterLayer:
 
     @property
     def rank(self) -> int:
-        """r."""
+        """How many columns B has, and rows A."""
         return len(self.A)
 
 
@@ -63,6 +63,16 @@ class Adapter:
     def rank(self) -> int:
         """The highest rank of a layer; the file pads the others, since servers expect one rank."""
         return max(1, *(layer.rank for layer in self.layers.values()))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What whoever serves it should know."""
+        if self.rank <= _MANY_RANKS:
+            return []
+        return [
+            f"the adapter has rank {self.rank}; above {_MANY_RANKS}, vLLM reserves much memory "
+            "for each adapter it may hold: consider format merged, or max_rank"
+        ]
 
 
 def adapter_of(
@@ -140,14 +150,14 @@ def _factors(delta: Delta, layer: int) -> Factors:
 
 def _compressed(left: Tensor, right: Tensor, max_rank: int | None) -> AdapterLayer:
     """``left`` (n, d_out) and ``right`` (n, d_in), float64."""
-    Q_left, T_left = torch.linalg.qr(left.T)  # (d_out, k₁), (k₁, n)
-    Q_right, T_right = torch.linalg.qr(right.T)  # (d_in, k₂), (k₂, n)
-    U, sizes, Vh = torch.linalg.svd(T_left @ T_right.T, full_matrices=False)
-    noise = torch.finfo(torch.float64).eps * len(left) * T_left.norm() * T_right.norm()
+    left_q, left_t = torch.linalg.qr(left.T)  # (d_out, k₁), (k₁, n)
+    right_q, right_t = torch.linalg.qr(right.T)  # (d_in, k₂), (k₂, n)
+    U, sizes, vh = torch.linalg.svd(left_t @ right_t.T, full_matrices=False)
+    noise = torch.finfo(torch.float64).eps * len(left) * left_t.norm() * right_t.norm()
     exact = int((sizes > noise).sum())
     rank = exact if max_rank is None else min(exact, max_rank)
     root = sizes[:rank].sqrt()
-    B, A = Q_left @ U[:, :rank] * root, root[:, None] * (Vh[:rank] @ Q_right.T)
+    B, A = left_q @ U[:, :rank] * root, root[:, None] * (vh[:rank] @ right_q.T)
     energy = sizes.square()
     return AdapterLayer(
         B=B.float(),
@@ -163,11 +173,11 @@ def _rounding_error(B: Tensor, A: Tensor, dtype: torch.dtype) -> float:
     """‖BA − B̂Â‖_F / ‖BA‖_F for factors rounded to ``dtype``, from the small cores alone."""
     if not len(A):
         return 0.0
-    rounded_B, rounded_A = (factor.to(dtype).double() for factor in (B, A))
-    _, T_left = torch.linalg.qr(torch.cat([B, -rounded_B], dim=1))
-    _, T_right = torch.linalg.qr(torch.cat([A, rounded_A]).T)
+    near_b, near_a = (factor.to(dtype).double() for factor in (B, A))
+    _, left_t = torch.linalg.qr(torch.cat([B, -near_b], dim=1))
+    _, right_t = torch.linalg.qr(torch.cat([A, near_a]).T)
     size = torch.linalg.norm(torch.linalg.qr(B)[1] @ torch.linalg.qr(A.T)[1].T)
-    return float((T_left @ T_right.T).norm() / size)
+    return float((left_t @ right_t.T).norm() / size)
 
 
 def _nothing(architecture: Architecture) -> AdapterLayer:

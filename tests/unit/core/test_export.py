@@ -179,20 +179,30 @@ def _factored(delta: Delta) -> dict[int, Factors]:
 
 
 def test_a_dense_change_is_refused_and_says_what_to_export(model: LoadedModel) -> None:
-    with pytest.raises(NotLowRank, match="ft changed layer 1.* format merged or delta"):
+    with pytest.raises(NotLowRank, match=r"ft changed layer 1.* format merged or delta"):
         adapter_of([*_deltas(model), _dense(model)], model.architecture)
 
 
-def test_a_rank_that_no_server_takes_is_refused() -> None:
-    wide = MAX_RANK + 8
+def _of_rank(rank: int) -> tuple[list[Delta], Architecture]:
+    """Edits whose change has full rank, in matrices of that size."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(wide, wide, generator=generator) for _ in range(2))
+    left, right = (torch.randn(rank, rank, generator=generator) for _ in range(2))
     part = Factors(left, right, left[:, :0])
-    deltas = [Delta(tuple(map(str, range(wide))), {0: part})]
-    architecture = replace(_ANY, width=wide, key_width=wide)
-    with pytest.raises(RankTooHigh, match=rf"rank {wide}; .* at most {MAX_RANK}: .*format merged"):
+    architecture = replace(_ANY, width=rank, key_width=rank)
+    return [Delta(tuple(map(str, range(rank))), {0: part})], architecture
+
+
+def test_a_rank_that_no_server_takes_is_refused() -> None:
+    deltas, architecture = _of_rank(MAX_RANK + 8)
+    with pytest.raises(RankTooHigh, match=r"rank 520; .* at most 512: .*format merged"):
         adapter_of(deltas, architecture)
     assert adapter_of(deltas, architecture, max_rank=4).rank == 4
+
+
+@pytest.mark.parametrize(("rank", "warned"), [(64, False), (65, True)])
+def test_a_rank_that_costs_servers_memory_is_warned_of(rank: int, warned: bool) -> None:
+    adapter = adapter_of(*_of_rank(rank))
+    assert [f"rank {rank}; above 64" in told for told in adapter.warnings] == [True] * warned
 
 
 def test_a_delta_file_rebuilds_the_revision_bit_for_bit(model: LoadedModel) -> None:
