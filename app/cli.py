@@ -17,6 +17,7 @@ from rich.console import Console, RenderableType
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Answer, Edit, Operation
 from app.display import as_json, edit_table, ledger_table, outcome_line
+from app.exporting import export_command
 from app.local import (
     backup_command,
     bench_command,
@@ -272,6 +273,7 @@ def verify(
     _verify_on_server(url, api_key, machine)
 
 
+cli.command(name="export")(export_command)
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
 cli.command(name="backup")(backup_command)

@@ -1,8 +1,9 @@
 """`Errata`: ask a server to edit, answer, audit and roll back."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,7 +31,8 @@ from app.client.answers import (
     Snapshot,
     SnapshotPage,
 )
-from app.client.errors import Refused, ServerAway, StillWaiting
+from app.client.errors import Damaged, Refused, ServerAway, StillWaiting
+from app.client.exports import Exports
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -82,6 +84,11 @@ class Errata:
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
+
+    @property
+    def exports(self) -> Exports:
+        """Revisions as files."""
+        return Exports(self)
 
     def submit(
         self,
@@ -210,21 +217,7 @@ class Errata:
         Raises:
             OSError: The file cannot be written.
         """
-        request = self._http.build_request("GET", "/v1/ledger/bundle")
-        partial = path.with_name(path.name + ".partial")
-        try:
-            response = self._http.send(request, stream=True)
-            with closing(response), partial.open("wb") as file:
-                if not response.is_success:
-                    response.read()
-                    raise self._problem(response)
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            partial.replace(path)
-        except httpx2.TransportError as error:
-            raise ServerAway(str(self._http.base_url), _cause(error)) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        self._fetch("/v1/ledger/bundle", path)
         return path.stat().st_size
 
     def models(self) -> ModelList:
@@ -315,17 +308,49 @@ class Errata:
     ) -> A:
         return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
 
-    def _ask(self, request: httpx2.Request, kind: type[A]) -> A:
-        try:
+    def _delete(self, path: str) -> None:
+        request = self._http.build_request("DELETE", path)
+        with self._away_named():
             response = self._http.send(request)
-        except httpx2.TransportError as error:
-            raise ServerAway(str(self._http.base_url), _cause(error)) from error
+        if not response.is_success:
+            raise self._problem(response)
+
+    def _fetch(self, path: str, to: Path, *, digest: str | None = None) -> None:
+        """Store what is sent in a file, which appears once it is whole and has the digest."""
+        request = self._http.build_request("GET", path)
+        partial, found = to.with_name(to.name + ".partial"), hashlib.sha256()
+        try:
+            with self._away_named():
+                response = self._http.send(request, stream=True)
+                with closing(response), partial.open("wb") as file:
+                    if not response.is_success:
+                        response.read()
+                        raise self._problem(response)
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+                        found.update(chunk)
+            if digest not in (None, found.hexdigest()):
+                raise Damaged(path, str(digest), found.hexdigest())
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _ask(self, request: httpx2.Request, kind: type[A]) -> A:
+        with self._away_named():
+            response = self._http.send(request)
         if not response.is_success:
             raise self._problem(response)
         try:
             return kind.model_validate(response.json())
         except (ValueError, ValidationError) as error:
             raise self._alien(response) from error
+
+    @contextmanager
+    def _away_named(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.TransportError as error:
+            raise ServerAway(str(self._http.base_url), _cause(error)) from error
 
     def _problem(self, response: httpx2.Response) -> Refused | ServerAway:
         """What an answer other than success says."""
