@@ -16,13 +16,17 @@ ErrataError
 │   │   ├── UnknownOperation
 │   │   ├── UnknownRevision
 │   │   ├── UnknownLabel
+│   │   ├── UnknownExport
+│   │   ├── ExportGone
 │   │   ├── NoRevisionYet
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
-│       └── LabelTaken          the label is another revision's
+│       ├── LabelTaken          the label is another revision's
+│       ├── ExportRunning       a process writes it now
+│       └── ExportNotFinished   there is no file to download, or none yet
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
@@ -214,6 +218,26 @@ class UnknownLabel(NotFound):
         super().__init__(f"no snapshot is labelled {label[:80]!r}; GET /v1/snapshots lists them")
 
 
+class UnknownExport(NotFound):
+    """No export has this id."""
+
+    code = "unknown_export"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(f"no export has the id {export_id[:80]!r}; GET /v1/exports lists them")
+
+
+class ExportGone(NotFound):
+    """The export was finished, but its file is no longer in the data directory."""
+
+    code = "export_gone"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(
+            f"the file of {export_id} is gone, as after a restore from a backup; export again"
+        )
+
+
 class NoRevisionYet(NotFound):
     """The service has never had a model, so there is not even a base."""
 
@@ -274,6 +298,25 @@ class LabelTaken(WrongState):
             f"DELETE /v1/snapshots/{label} first",
             field="label",
         )
+
+
+class ExportRunning(WrongState):
+    """The export is being written, so it cannot be removed."""
+
+    code = "export_running"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(f"{export_id} is being written; remove it when it has ended")
+
+
+class ExportNotFinished(WrongState):
+    """The export has no file."""
+
+    code = "export_not_finished"
+
+    def __init__(self, export_id: str, status: str, reason: str | None) -> None:
+        told = f": {reason}" if reason else ", and has no file yet"
+        super().__init__(f"{export_id} is {status}{told}")
 
 
 class Unavailable(ErrataError):

@@ -44,7 +44,20 @@ class Failpoint(StrEnum):
     ADVANCED = "advanced"
 
 
-def failpoint(point: Failpoint) -> None:
+class ExportFailpoint(StrEnum):
+    """A place in the writing of an export, in the order in which it passes them."""
+
+    #: a process has it, nothing is written
+    CLAIMED = "export-claimed"
+    #: its files are there, not packed
+    WRITTEN = "export-written"
+    #: its archive is on disk, without its name
+    PACKED = "export-packed"
+    #: it has its name, the database knows nothing of it
+    STORED = "export-stored"
+
+
+def failpoint(point: Failpoint | ExportFailpoint) -> None:
     """Pass, unless the environment arms this point."""
     armed = os.environ.get(VARIABLE)
     if armed is None:

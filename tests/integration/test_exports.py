@@ -1,0 +1,351 @@
+import hashlib
+import io
+import resource
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from app.database.database import Database
+from app.exports import service
+from app.exports.models import ExportFormat
+from app.settings import Settings
+from app.worker.process import ProcessId
+from editing_core.delta import Weights
+from editing_core.digest import weights_digest
+from editing_core.export import live_deltas
+from editing_core.model.loading import LoadedModel, load_model
+from tests.integration.exporting import Installation, manifest
+from tests.tiny import build_tiny_model
+from tests.waiting import wait_until
+
+_IDS = torch.tensor([[5, 9, 20, 3, 77]])
+_GONE = ProcessId("elsewhere", 1, 0.0)
+
+
+@pytest.fixture
+def installation(
+    settings: Settings, database: Database, tiny_model: LoadedModel, one_thread: None
+) -> Installation:
+    """Two revisions of three live edits."""
+    del one_thread
+    made = Installation(settings, database, tiny_model)
+    made.edited.edit(2)
+    made.edited.edit()
+    return made
+
+
+@pytest.fixture
+def larger(
+    settings: Settings, database: Database, tmp_path: Path, one_thread: None
+) -> Installation:
+    """One revision of a model of more than 8 MB."""
+    del one_thread
+    folder = build_tiny_model(tmp_path / "larger", layers=64)
+    made = Installation(settings, database, load_model(str(folder), cache_dir=tmp_path / "cache"))
+    made.edited.edit()
+    return made
+
+
+def _accept(installation: Installation, *ids: str) -> None:
+    with installation.edited.database.write() as session:
+        for export_id in ids:
+            service.accept(
+                session,
+                id=export_id,
+                format=ExportFormat.DELTA,
+                revision=1,
+                max_rank=None,
+                actor="local",
+                now=installation.edited.records.clock(),
+            )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("revision", [0, 1, 2])
+def test_a_merged_export_answers_with_the_bits_of_its_revision(
+    installation: Installation, revision: int, tmp_path: Path
+) -> None:
+    with installation.serving() as client:
+        export = client.made(format="merged", revision=revision)
+        folder = client.unpack(export, tmp_path / "out")
+    merged = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with installation.resident().view(revision) as view:
+        assert torch.equal(merged(_IDS).logits, view.model(_IDS).logits)
+    weight_of, layers = installation.model.architecture.weight_of, installation.edited.history.base
+    found = weights_digest({layer: weight_of(merged, layer) for layer in layers})
+    assert found == installation.edited.recorded_digest(revision)
+    assert found == manifest(folder)["weights_digest"]
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_a_lora_export_answers_as_the_head_on_the_base(
+    installation: Installation, tmp_path: Path
+) -> None:
+    with installation.serving() as client:
+        folder = client.unpack(client.made(format="lora"), tmp_path / "out")
+        small = client.unpack(client.made(format="lora", max_rank=1), tmp_path / "small")
+    write_to = tmp_path / "base"
+    installation.model.model.save_pretrained(write_to)
+    base = AutoModelForCausalLM.from_pretrained(write_to)
+    adapted = peft.PeftModel.from_pretrained(base, str(folder)).eval()
+    with installation.resident().view() as view:
+        assert torch.allclose(adapted(_IDS).logits, view.model(_IDS).logits, rtol=0, atol=1e-4)
+    assert {layer["rank"] for layer in manifest(folder)["adapter"]} == {3}
+    for layer in manifest(small)["adapter"]:
+        assert (layer["rank"], layer["exact_rank"]) == (1, 3)
+        assert 0 < layer["dropped_energy"] < 1
+
+
+def test_a_delta_export_and_the_delta_of_a_revision_rebuild_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    with installation.serving() as client:
+        folder = client.unpack(client.made(format="delta", revision=1), tmp_path / "out")
+        direct = client.http.get("/v1/revisions/1/delta")
+        head = client.http.get("/v1/revisions/head/delta")
+    data = (folder / "delta.safetensors").read_bytes()
+    assert direct.content == data
+    assert direct.headers["ETag"] == f'"{hashlib.sha256(data).hexdigest()}"'
+    assert head.headers["X-Revision"] == "2"
+    base = Weights(installation.edited.history.base)
+    for number, content in ((1, data), (2, head.content)):
+        rebuilt = base.changed(add=live_deltas(content)).materialise()
+        assert weights_digest(rebuilt) == installation.edited.recorded_digest(number)
+
+
+@pytest.mark.parametrize("format", ["merged", "lora", "delta"])
+def test_every_export_says_what_it_is_of_and_holds_no_word_of_an_edit(
+    installation: Installation, format: str, tmp_path: Path
+) -> None:
+    installation.edited.records.erase("edit-1-0")
+    with installation.serving() as client:
+        export = client.made(format=format, revision=1)
+        folder = client.unpack(export, tmp_path / "out")
+        recorded = client.http.get("/v1/revisions/1").json()
+        entries = client.http.get("/v1/ledger").json()["items"]
+    said = manifest(folder)
+    assert (said["format"], said["revision"], said["live_edits"]) == (format, 1, 2)
+    assert said["model_digest"] == installation.model.digest
+    assert said["ledger"]["hash"] == recorded["ledger_hash"]
+    assert entries[said["ledger"]["index"]]["hash"] == recorded["ledger_hash"]
+    assert said["artefacts"] == [recorded["artefact_digest"]]
+    assert said["weights_digest"] == recorded["weights_digest"]
+    others = [path for path in folder.iterdir() if path.name != "revision.json"]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
+    assert said["files"] == digests
+    for path in folder.iterdir():
+        assert b"Subject of" not in path.read_bytes()
+
+
+def test_the_same_revision_is_the_same_file(installation: Installation) -> None:
+    with installation.serving() as client:
+        for format in ("merged", "lora", "delta"):
+            digests = {client.made(format=format, revision=1)["digest"] for _ in range(2)}
+            assert len(digests) == 1
+
+
+def test_a_download_has_its_digest_and_may_be_continued(installation: Installation) -> None:
+    with installation.serving() as client:
+        export = client.made(format="merged")
+        whole = client.http.get(export["download"])
+        rest = client.http.get(export["download"], headers={"Range": "bytes=1000-"})
+        etag = whole.headers["ETag"]
+        again = client.http.get(export["download"], headers={"If-None-Match": etag})
+    assert hashlib.sha256(whole.content).hexdigest() == export["digest"]
+    assert etag == f'"{export["digest"]}"'
+    assert (len(whole.content), export["progress"]) == (export["bytes"], 1.0)
+    assert (rest.status_code, rest.content) == (206, whole.content[1000:])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_an_export_is_made_once_there_is_a_model(installation: Installation) -> None:
+    _accept(installation, "export_a", "export_b")
+    with installation.serving() as client:
+        for export_id in ("export_a", "export_b"):
+            assert client.ended(export_id)["status"] == "finished"
+        listed = client.http.get("/v1/exports", params={"limit": 1}).json()
+        rest = client.http.get("/v1/exports", params={"after": listed["next"]}).json()
+    assert [item["id"] for item in listed["items"] + rest["items"]] == ["export_a", "export_b"]
+
+
+def test_a_removed_export_is_gone_with_its_file(installation: Installation) -> None:
+    with installation.serving() as client:
+        export = client.made(format="delta")
+        assert installation.files == [f"{export['id']}.tar"]
+        assert client.http.delete(f"/v1/exports/{export['id']}").status_code == 204
+        assert installation.files == []
+        for method, path in (
+            ("GET", f"/v1/exports/{export['id']}"),
+            ("GET", export["download"]),
+            ("DELETE", f"/v1/exports/{export['id']}"),
+        ):
+            response = client.http.request(method, path)
+            assert response.status_code == 404
+            assert response.json()["error"]["code"] == "unknown_export"
+
+
+def test_only_the_newest_exports_are_kept(installation: Installation) -> None:
+    with installation.serving(exports_kept=2) as client:
+        made = [client.made(format="delta", revision=1)["id"] for _ in range(3)]
+        listed = [item["id"] for item in client.http.get("/v1/exports").json()["items"]]
+        assert listed == made[1:]
+        assert client.http.get(f"/v1/exports/{made[0]}").status_code == 404
+    assert installation.files == [f"{export_id}.tar" for export_id in sorted(made[1:])]
+
+
+def test_what_is_not_finished_cannot_be_downloaded_or_removed_while_it_runs(
+    installation: Installation,
+) -> None:
+    _accept(installation, "export_a")
+    with installation.edited.database.write() as session:
+        service.claim(session, _GONE, installation.edited.records.clock())
+    with installation.serving() as client:  # another host's process writes it
+        download = client.http.get("/v1/exports/export_a/download")
+        removal = client.http.delete("/v1/exports/export_a")
+    assert (download.status_code, removal.status_code) == (409, 409)
+    assert download.json()["error"]["code"] == "export_not_finished"
+    assert removal.json()["error"]["code"] == "export_running"
+
+
+def test_an_export_that_kills_its_process_is_given_up(installation: Installation) -> None:
+    _accept(installation, "export_a", "export_b")
+    own, now = ProcessId.own(), installation.edited.records.clock
+    for _ in range(3):
+        with installation.edited.database.write() as session:
+            found = service.claim(session, own, now())
+            assert found is not None
+            assert found.id == "export_a"
+    with installation.serving() as client:
+        failed = client.ended("export_a")
+        assert (failed["status"], failed["attempts"]) == ("failed", 3)
+        assert "died 3 times" in failed["reason"]
+        assert client.ended("export_b")["status"] == "finished"
+
+
+def test_leftovers_are_swept_and_strangers_stay(installation: Installation) -> None:
+    folder = installation.settings.data_dir / "exports"
+    (folder / "export_0.partial" / "files").mkdir(parents=True)
+    (folder / "export_1.tar").write_text("of an export that is gone")
+    (folder / "notes.txt").write_text("somebody's")
+    with installation.serving() as client:
+        made = client.made(format="delta")
+    assert installation.files == sorted([f"{made['id']}.tar", "notes.txt"])
+
+
+def test_a_file_that_is_gone_is_told(installation: Installation) -> None:
+    with installation.serving() as client:
+        export = client.made(format="delta")
+        (installation.settings.data_dir / "exports" / f"{export['id']}.tar").unlink()
+        response = client.http.get(export["download"])
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "export_gone")
+
+
+@contextmanager
+def _no_file_above(size: int) -> Iterator[None]:
+    """Every write beyond fails, as on a full disk; the kernel sees to it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_fails_the_export_with_the_reason_and_nothing_else(
+    larger: Installation,
+) -> None:
+    with larger.serving() as client:
+        with _no_file_above(8_000_000):  # below the weights, above any log of the database
+            failed = client.ended(client.post(format="merged")["id"])
+            assert failed["status"] == "failed"
+            assert "the disk did not take the export" in failed["reason"]
+            assert larger.files == []
+            assert client.http.get("/readyz").json()["revision"] == 1
+            client.made(format="delta")
+        assert client.made(format="merged")["bytes"] > 8_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"format": "gguf"}, "format"),
+        ({}, "format"),
+        ({"format": "lora", "revision": 9}, "revision"),
+        ({"format": "lora", "revision": -1}, "revision"),
+        ({"format": "lora", "revision": "1"}, "revision"),
+        ({"format": "lora", "max_rank": 0}, "max_rank"),
+        ({"format": "lora", "max_rank": 513}, "max_rank"),
+        ({"format": "merged", "max_rank": 4}, "max_rank"),
+        ({"format": "merged", "path": "/etc"}, "path"),
+    ],
+)
+def test_a_bad_request_is_named(
+    installation: Installation, body: dict[str, object], field: str
+) -> None:
+    with installation.serving() as client:
+        response = client.http.post("/v1/exports", json=body)
+        assert (response.status_code, response.json()["error"]["param"]) == (422, field)
+        assert client.http.get("/v1/exports").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/revisions/3/delta", 404),
+        ("/v1/revisions/-1/delta", 422),
+        ("/v1/revisions/99999999999999999999/delta", 404),
+        ("/v1/exports/export_0", 404),
+        ("/v1/exports/..%2f..%2ferrata.db/download", 404),
+        ("/v1/exports/%00/download", 422),
+    ],
+)
+def test_what_does_not_exist_is_refused(installation: Installation, path: str, status: int) -> None:
+    with installation.serving() as client:
+        assert client.http.get(path).status_code == status
+
+
+def test_what_no_adapter_can_hold_fails_with_the_reason_and_can_be_merged(
+    installation: Installation,
+) -> None:
+    installation.edited.edit_densely()
+    with installation.serving() as client:
+        failed = client.ended(client.post(format="lora")["id"])
+        assert failed["status"] == "failed"
+        assert "edit-3-dense" in failed["reason"]
+        assert "format merged or delta" in failed["reason"]
+        assert failed["download"] is None
+        client.made(format="merged")
+        delta = client.http.get("/v1/revisions/3/delta").content
+    base = Weights(installation.edited.history.base)
+    rebuilt = base.changed(add=live_deltas(delta)).materialise()
+    assert weights_digest(rebuilt) == installation.edited.recorded_digest(3)
+
+
+def test_what_a_stopped_service_was_writing_is_written_after_the_next_start(
+    larger: Installation,
+) -> None:
+    with larger.serving() as client:
+        export_id = client.post(format="merged")["id"]
+        wait_until(lambda: client.get(export_id)["status"] != "accepted", 60.0)
+    with larger.serving() as client:
+        export = client.ended(export_id)
+    assert (export["status"], export["attempts"]) == ("finished", 1)
+    assert larger.files == [f"{export_id}.tar"]
+
+
+def test_the_archive_opens_into_one_folder_named_after_model_and_revision(
+    installation: Installation,
+) -> None:
+    with installation.serving() as client:
+        data = client.http.get(client.made(format="lora", revision=1)["download"]).content
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = tar.getmembers()
+    assert {member.name.partition("/")[0] for member in members} == {"tiny@1-lora"}
+    assert {(member.mtime, member.uid, member.uname) for member in members} == {(0, 0, "")}
