@@ -22,6 +22,7 @@ ErrataError
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
+│   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
@@ -216,6 +217,20 @@ class UnknownLabel(NotFound):
 
     def __init__(self, label: str) -> None:
         super().__init__(f"no snapshot is labelled {label[:80]!r}; GET /v1/snapshots lists them")
+
+
+class RangeBeyond(Refusal):
+    """The part of a file that `Range` asks for is not there."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+    def __init__(self, asked: str, size: int) -> None:
+        super().__init__(
+            f"the file has {size} bytes, counted from 0; {asked} is no part of it",
+            field="Range",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
 
 
 class UnknownExport(NotFound):

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
-from app.errors import ExportGone, ExportNotFinished
+from app.errors import ExportGone, ExportNotFinished, RangeBeyond
 from app.exports import repository, service
 from app.exports.models import Export, ExportStatus
 from app.exports.schemas import ExportPage, ExportRequest, ExportResource
@@ -24,6 +24,7 @@ from editing_core.export import live_delta_bytes
 
 _TAR = "application/x-tar"
 _SAFETENSORS = "application/octet-stream"
+_UNCHANGED = {"description": "If-None-Match names this very file."}
 
 router = APIRouter(
     prefix="/v1",
@@ -34,6 +35,14 @@ router = APIRouter(
 )
 
 IfNoneMatch = Annotated[str | None, Header()]
+OneRange = Annotated[
+    str | None,
+    Header(
+        alias="Range",
+        pattern=r"^bytes=([0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})$",
+        description="One part of the file: `bytes=1000-`, `bytes=0-999` or `bytes=-1000`.",
+    ),
+]
 
 
 @router.post("/exports", status_code=202)
@@ -88,11 +97,15 @@ def get_export(export_id: IdPath, services: ServicesDep) -> ExportResource:
     responses={
         200: {"description": "A tar file.", "content": {_TAR: {}}},
         206: {"description": "The part that Range asks for.", "content": {_TAR: {}}},
-        304: {"description": "If-None-Match names this very file."},
+        304: _UNCHANGED,
+        **common_responses(416),
     },
 )
 def download_export(
-    export_id: IdPath, services: ServicesDep, if_none_match: IfNoneMatch = None
+    export_id: IdPath,
+    services: ServicesDep,
+    part: OneRange = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The file of a finished export; its ETag is its SHA-256, and parts of it may be asked for."""
     with services.database.read() as session:
@@ -105,6 +118,8 @@ def download_export(
     headers = _headers(export)
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
+    if part is not None:
+        _require_inside(part, path.stat().st_size)
     name = f"errata-{export.revision}-{export.format}.tar"
     return FileResponse(path, media_type=_TAR, filename=name, headers=headers)
 
@@ -120,7 +135,10 @@ def delete_export(export_id: IdPath, services: ServicesDep) -> None:
 @router.get(
     "/revisions/{revision}/delta",
     response_class=Response,
-    responses={200: {"description": "A safetensors file.", "content": {_SAFETENSORS: {}}}},
+    responses={
+        200: {"description": "A safetensors file.", "content": {_SAFETENSORS: {}}},
+        304: _UNCHANGED,
+    },
 )
 def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
     """All that differs between the base and a revision, exactly: the factors of its live edits."""
@@ -137,6 +155,13 @@ def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch =
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=_SAFETENSORS, headers=headers)
+
+
+def _require_inside(part: str, size: int) -> None:
+    first, _, last = part.removeprefix("bytes=").partition("-")
+    start = int(first) if first else size - min(int(last), size)
+    if start >= size or (first and last and int(last) < start):
+        raise RangeBeyond(part, size)
 
 
 def _headers(export: Export) -> dict[str, str]:

@@ -28,6 +28,10 @@ _IDS = torch.tensor([[5, 9, 20, 3, 77]])
 _GONE = ProcessId("elsewhere", 1, 0.0)
 
 
+# What is in the files does not depend on the database.
+_on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def installation(
     settings: Settings, database: Database, tiny_model: LoadedModel, one_thread: None
@@ -66,6 +70,7 @@ def _accept(installation: Installation, *ids: str) -> None:
             )
 
 
+@_on_sqlite
 @torch.no_grad()
 @pytest.mark.parametrize("revision", [0, 1, 2])
 def test_a_merged_export_answers_with_the_bits_of_its_revision(
@@ -83,6 +88,7 @@ def test_a_merged_export_answers_with_the_bits_of_its_revision(
     assert found == manifest(folder)["weights_digest"]
 
 
+@_on_sqlite
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_a_lora_export_answers_as_the_head_on_the_base(
@@ -120,6 +126,7 @@ def test_a_delta_export_and_the_delta_of_a_revision_rebuild_it(
         assert weights_digest(rebuilt) == installation.edited.recorded_digest(number)
 
 
+@_on_sqlite
 @pytest.mark.parametrize("format", ["merged", "lora", "delta"])
 def test_every_export_says_what_it_is_of_and_holds_no_word_of_an_edit(
     installation: Installation, format: str, tmp_path: Path
@@ -144,6 +151,7 @@ def test_every_export_says_what_it_is_of_and_holds_no_word_of_an_edit(
         assert b"Subject of" not in path.read_bytes()
 
 
+@_on_sqlite
 def test_the_same_revision_is_the_same_file(installation: Installation) -> None:
     with installation.serving() as client:
         for format in ("merged", "lora", "delta"):
@@ -163,6 +171,30 @@ def test_a_download_has_its_digest_and_may_be_continued(installation: Installati
     assert (len(whole.content), export["progress"]) == (export["bytes"], 1.0)
     assert (rest.status_code, rest.content) == (206, whole.content[1000:])
     assert (again.status_code, again.content) == (304, b"")
+
+
+@_on_sqlite
+def test_a_part_that_is_not_in_the_file_is_refused_as_a_problem(installation: Installation) -> None:
+    with installation.serving() as client:
+        export = client.made(format="delta")
+        size = export["bytes"]
+        asked = {
+            f"bytes={size - 1}-": 206,
+            f"bytes=-{size + 1}": 206,
+            f"bytes=0-{size}": 206,
+            f"bytes={size}-": 416,
+            "bytes=5-3": 416,
+            "bytes=-0": 416,
+            "bytes=0-1,3-4": 422,
+            "bytes=-": 422,
+            "lines=1-2": 422,
+        }
+        for part, status in asked.items():
+            response = client.http.get(export["download"], headers={"Range": part})
+            assert response.status_code == status, part
+            if status != 206:
+                assert response.headers["Content-Type"] == "application/problem+json"
+                assert response.json()["error"]["param"] == "Range"
 
 
 def test_an_export_is_made_once_there_is_a_model(installation: Installation) -> None:
@@ -258,6 +290,7 @@ def _no_file_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@_on_sqlite
 def test_a_full_disk_fails_the_export_with_the_reason_and_nothing_else(
     larger: Installation,
 ) -> None:
@@ -272,45 +305,44 @@ def test_a_full_disk_fails_the_export_with_the_reason_and_nothing_else(
         assert client.made(format="merged")["bytes"] > 8_000_000
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"format": "gguf"}, "format"),
-        ({}, "format"),
-        ({"format": "lora", "revision": 9}, "revision"),
-        ({"format": "lora", "revision": -1}, "revision"),
-        ({"format": "lora", "revision": "1"}, "revision"),
-        ({"format": "lora", "max_rank": 0}, "max_rank"),
-        ({"format": "lora", "max_rank": 513}, "max_rank"),
-        ({"format": "merged", "max_rank": 4}, "max_rank"),
-        ({"format": "merged", "path": "/etc"}, "path"),
-    ],
-)
-def test_a_bad_request_is_named(
-    installation: Installation, body: dict[str, object], field: str
-) -> None:
+_BAD_REQUESTS: list[tuple[dict[str, object], str]] = [
+    ({"format": "gguf"}, "format"),
+    ({}, "format"),
+    ({"format": "lora", "revision": 9}, "revision"),
+    ({"format": "lora", "revision": -1}, "revision"),
+    ({"format": "lora", "revision": "1"}, "revision"),
+    ({"format": "lora", "max_rank": 0}, "max_rank"),
+    ({"format": "lora", "max_rank": 513}, "max_rank"),
+    ({"format": "merged", "max_rank": 4}, "max_rank"),
+    ({"format": "merged", "path": "/etc"}, "path"),
+]
+
+
+def test_a_bad_request_is_named(installation: Installation) -> None:
     with installation.serving() as client:
-        response = client.http.post("/v1/exports", json=body)
-        assert (response.status_code, response.json()["error"]["param"]) == (422, field)
+        for body, field in _BAD_REQUESTS:
+            response = client.http.post("/v1/exports", json=body)
+            assert (response.status_code, response.json()["error"]["param"]) == (422, field)
         assert client.http.get("/v1/exports").json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/v1/revisions/3/delta", 404),
-        ("/v1/revisions/-1/delta", 422),
-        ("/v1/revisions/99999999999999999999/delta", 404),
-        ("/v1/exports/export_0", 404),
-        ("/v1/exports/..%2f..%2ferrata.db/download", 404),
-        ("/v1/exports/%00/download", 422),
-    ],
-)
-def test_what_does_not_exist_is_refused(installation: Installation, path: str, status: int) -> None:
+_ABSENT = [
+    ("/v1/revisions/3/delta", 404),
+    ("/v1/revisions/-1/delta", 422),
+    ("/v1/revisions/99999999999999999999/delta", 404),
+    ("/v1/exports/export_0", 404),
+    ("/v1/exports/..%2f..%2ferrata.db/download", 404),
+    ("/v1/exports/%00/download", 422),
+]
+
+
+def test_what_does_not_exist_is_refused(installation: Installation) -> None:
     with installation.serving() as client:
-        assert client.http.get(path).status_code == status
+        for path, status in _ABSENT:
+            assert client.http.get(path).status_code == status, path
 
 
+@_on_sqlite
 def test_what_no_adapter_can_hold_fails_with_the_reason_and_can_be_merged(
     installation: Installation,
 ) -> None:
@@ -340,6 +372,7 @@ def test_what_a_stopped_service_was_writing_is_written_after_the_next_start(
     assert larger.files == [f"{export_id}.tar"]
 
 
+@_on_sqlite
 def test_the_archive_opens_into_one_folder_named_after_model_and_revision(
     installation: Installation,
 ) -> None:

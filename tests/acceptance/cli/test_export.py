@@ -42,9 +42,9 @@ def test_a_revision_and_a_rank_may_be_chosen(errata: Run, tmp_path: Path) -> Non
     ("arguments", "status", "told"),
     [
         (("--format", "lora", "--revision", "999"), 4, "999"),
-        (("--format", "merged", "--max-rank", "3"), 4, "max_rank"),
+        (("--format", "merged", "--max-rank", "3"), 4, "only format lora has a rank"),
         (("--format", "gguf"), 2, "gguf"),
-        (("--format", "lora", "--max-rank", "513"), 2, "513"),
+        (("--format", "lora", "--max-rank", "513"), 2, "512"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_words(
