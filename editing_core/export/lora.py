@@ -67,12 +67,19 @@ class Adapter:
     @property
     def warnings(self) -> list[str]:
         """What whoever serves it should know."""
-        if self.rank <= _MANY_RANKS:
-            return []
-        return [
-            f"the adapter has rank {self.rank}; above {_MANY_RANKS}, vLLM reserves much memory "
-            "for each adapter it may hold: consider format merged, or max_rank"
-        ]
+        told = []
+        if any(layer.rank < layer.exact_rank for layer in self.layers.values()):
+            most = max(layer.dropped_energy for layer in self.layers.values())
+            told.append(
+                f"rank {self.rank} leaves out up to {100 * most:.3g} % of the energy of a "
+                "matrix's change; the adapter is not the revision"
+            )
+        if self.rank > _MANY_RANKS:
+            told.append(
+                f"the adapter has rank {self.rank}; above {_MANY_RANKS}, vLLM reserves much memory "
+                "for each adapter it may hold: consider format merged, or max_rank"
+            )
+        return told
 
 
 def adapter_of(

@@ -1,7 +1,10 @@
 import hashlib
 import io
+import os
 import resource
+import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,6 +208,17 @@ def test_an_export_is_made_once_there_is_a_model(installation: Installation) -> 
         listed = client.http.get("/v1/exports", params={"limit": 1}).json()
         rest = client.http.get("/v1/exports", params={"after": listed["next"]}).json()
     assert [item["id"] for item in listed["items"] + rest["items"]] == ["export_a", "export_b"]
+
+
+@_on_sqlite
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads a niceness")
+def test_exports_are_written_behind_queries(installation: Installation) -> None:
+    with installation.serving() as client:
+        client.made(format="delta")
+        (exporter,) = [thread for thread in threading.enumerate() if thread.name == "exporter"]
+        assert exporter.native_id is not None
+        nice = os.getpriority(os.PRIO_PROCESS, exporter.native_id)
+        assert nice == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
 
 
 def test_a_removed_export_is_gone_with_its_file(installation: Installation) -> None:

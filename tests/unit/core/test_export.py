@@ -123,6 +123,7 @@ def test_an_adapter_loads_in_peft_and_answers_as_the_view(
     assert float((found - expected).abs().max()) < 1e-4
     assert float((base - expected).abs().max()) > 0.1
     assert {layer.exact_rank for layer in adapter.layers.values()} == {5}
+    assert adapter.warnings == []
     assert all(layer.dropped_energy < 1e-20 for layer in adapter.layers.values())
     assert all(0 < layer.float_error < 1e-6 for layer in adapter.layers.values())
     assert all(1e-4 < layer.bfloat16_error < 1e-2 for layer in adapter.layers.values())
@@ -133,6 +134,9 @@ def test_the_stated_dropped_energy_is_the_measured_one(model: LoadedModel, rank:
     deltas = _deltas(model)
     adapter = adapter_of(deltas, model.architecture, max_rank=rank)
     assert adapter.rank == rank
+    (told,) = adapter.warnings
+    most = max(found.dropped_energy for found in adapter.layers.values())
+    assert f"rank {rank} leaves out up to {100 * most:.3g} %" in told
     for layer, found in adapter.layers.items():
         change = sum((delta.layers[layer].update() for delta in deltas), torch.zeros(()).double())
         lost = change - found.B.double() @ found.A.double()
