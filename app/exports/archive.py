@@ -50,8 +50,8 @@ def pack(folder: Path, inside: str, target: Path, packed: Packed) -> Archive:
     """
     with target.open("wb") as file:
         hashed = _Hashed(file, packed)
-        with tarfile.open(
-            fileobj=hashed,  # type: ignore[arg-type]
+        with tarfile.open(  # type: ignore[call-overload]  # a stream is only written to
+            fileobj=hashed,
             mode="w|",
             format=tarfile.PAX_FORMAT,
             bufsize=_BUFFER_BYTES,

@@ -79,7 +79,7 @@ def _view(model: LoadedModel, deltas: Sequence[Delta]) -> PreTrainedModel:
     return model.architecture.view_with(model.model, weights)
 
 
-def _with_adapter(folder: Path, model: LoadedModel, adapter: Adapter, to: Path) -> PreTrainedModel:
+def _with_adapter(folder: Path, model: LoadedModel, adapter: Adapter, to: Path) -> peft.PeftModel:
     """The base as it was published, and the adapter as PEFT loads it."""
     write_adapter(to, adapter, model.architecture, model.name)
     base = AutoModelForCausalLM.from_pretrained(folder)
