@@ -1,9 +1,9 @@
 """Where a test may end or stop the process, to see what is left behind and made good.
 
-The points lie along the path of an operation, in the order in which it passes them. None is armed
-unless ``ERRATA_FAILPOINT`` names it: ``claimed`` ends the process there as the kernel would,
-``claimed:stop`` freezes it there until somebody lets it go on. Tests iterate over ``Failpoint``, so
-a new point is tried without anyone remembering.
+The points lie along the path of an operation or of an export, in the order in which it passes
+them. None is armed unless ``ERRATA_FAILPOINT`` names it: ``claimed`` ends the process there as the
+kernel would, ``claimed:stop`` freezes it there until somebody lets it go on. Tests iterate over
+both enums, so a new point is tried without anyone remembering.
 """
 
 import os

@@ -108,7 +108,7 @@ class Loader:
         services = self._services
         exporter = Exporter(
             Source(services.database, services.artefacts, runtime.resident),
-            ExportStore(services.settings.data_dir / "exports"),
+            ExportStore(services.settings.data_dir),
             kept=services.settings.exports_kept,
             poll_s=services.settings.queue_poll_s,
             clock=services.clock,

@@ -40,7 +40,10 @@ _POLL_S = 0.2
 
 
 class Connection:
-    """What every part of the client asks through; arguments and errors are those of `Errata`."""
+    """What every part of the client asks through; arguments and errors are those of `Errata`.
+
+    The rest of this package may call its private methods, and nobody else.
+    """
 
     def __init__(
         self,
@@ -126,8 +129,8 @@ class Connection:
                     for chunk in response.iter_bytes():
                         file.write(chunk)
                         found.update(chunk)
-            if digest not in (None, found.hexdigest()):
-                raise Damaged(path, str(digest), found.hexdigest())
+            if digest is not None and digest != found.hexdigest():
+                raise Damaged(path, digest, found.hexdigest())
             partial.replace(to)
         finally:
             partial.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from app.client import DEFAULT_URL, Errata
 from app.client.answers import Export
 from app.client.errors import Damaged
-from app.display import StepDisplay, as_json
+from app.display import StepDisplay, show
 from app.options import Json, Key, Url
 
 _EXIT_NO = 1
@@ -19,7 +19,7 @@ _PARTS = 100
 
 
 class Format(StrEnum):
-    """What a revision is made into."""
+    """What a revision is made into; the table's own enum would load the database's libraries."""
 
     MERGED = "merged"
     LORA = "lora"
@@ -56,13 +56,9 @@ def export_command(
             )
         if found.status == "finished":
             _keep(errata, found, out)
-    if machine:
-        typer.echo(as_json(found))
-    elif found.status == "finished":
-        typer.echo(
-            f"{out} has revision {found.revision} as {form}: {found.bytes} bytes, "
-            f"SHA-256 {found.digest}"
-        )
+    if machine or found.status == "finished":
+        size = f"{found.bytes} bytes, SHA-256 {found.digest}"
+        show(found, machine, f"{out} has revision {found.revision} as {form}: {size}")
     for warning in found.warnings:
         typer.echo(f"errata: {warning}", err=True)
     if found.status != "finished":

@@ -17,7 +17,7 @@ from app.problems import common_responses
 from app.resident.factors import read_factors
 from app.revisions import repository as revisions
 from app.revisions.endpoints import find_revision
-from app.services import ActorDep, Services, ServicesDep
+from app.services import ActorDep, ServicesDep
 from app.serving import ServingDep
 from app.text import MAX_INTEGER, IdPath
 from editing_core.export import live_delta_bytes
@@ -112,7 +112,7 @@ def download_export(
         export = repository.get(session, export_id)
     if export.status is not ExportStatus.FINISHED:
         raise ExportNotFinished(export_id, export.status, export.reason)
-    path = _store(services).path(export_id)
+    path = ExportStore(services.settings.data_dir).path(export_id)
     if not path.is_file():
         raise ExportGone(export_id)
     headers = _headers(export)
@@ -129,7 +129,7 @@ def delete_export(export_id: IdPath, services: ServicesDep) -> None:
     """Remove an export and its file; one that waits is never begun."""
     with services.database.write() as session:
         service.remove(session, export_id)
-    _store(services).remove(export_id)
+    ExportStore(services.settings.data_dir).remove(export_id)
 
 
 @router.get(
@@ -166,7 +166,3 @@ def _require_inside(part: str, size: int) -> None:
 
 def _headers(export: Export) -> dict[str, str]:
     return {"ETag": f'"{export.digest}"', "X-Revision": str(export.revision)}
-
-
-def _store(services: Services) -> ExportStore:
-    return ExportStore(services.settings.data_dir / "exports")

@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+_FOLDER = "exports"
 _FILE = re.compile(r"export_[0-9a-z]+\.(tar|partial)")
 
 
 class ExportStore:
-    """One tar file an export, and folders of those being written."""
+    """One tar file an export, and folders of those being written, in a data directory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir / _FOLDER
 
     def path(self, export_id: str) -> Path:
         """Where the file of an export is, or would be."""
