@@ -26,7 +26,6 @@ ErrataError
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
-│       ├── ExportRunning       a process writes it now
 │       └── ExportNotFinished   there is no file to download, or none yet
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
@@ -313,15 +312,6 @@ class LabelTaken(WrongState):
             f"DELETE /v1/snapshots/{label} first",
             field="label",
         )
-
-
-class ExportRunning(WrongState):
-    """The export is being written, so it cannot be removed."""
-
-    code = "export_running"
-
-    def __init__(self, export_id: str) -> None:
-        super().__init__(f"{export_id} is being written; remove it when it has ended")
 
 
 class ExportNotFinished(WrongState):

@@ -46,7 +46,7 @@ def export_command(
     api_key: Key = None,
     machine: Json = False,
 ) -> None:
-    """Fetch a revision as files that transformers, PEFT or vLLM load."""
+    """Fetch a revision as files that transformers or PEFT load."""
     with Errata(url, api_key) as errata:
         begun = errata.exports.start(form, revision=revision, max_rank=max_rank)
         with StepDisplay(Console(stderr=True)) as steps:

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
-    """The service ends while an export is being written."""
+    """The service ends, or the export was removed, while it was being written."""
 
 
 class Exporter:
@@ -134,16 +134,18 @@ class Exporter:
         if progress - export.progress >= _TOLD_EVERY:
             export.progress = progress
             with self._database.write() as session:
-                service.note_progress(session, export.id, progress)
+                wanted = service.note_progress(session, export.id, progress)
+            if not wanted:
+                raise _Stopped
 
     def _finish(self, export: Export, written: Written) -> None:
         with self._database.write() as session:
-            service.finish(session, export.id, written, now=self._clock())
+            wanted = service.finish(session, export.id, written, now=self._clock())
             session.flush()
             retired = service.retire(session, kept=self._kept)
-        for old in retired:
+        for old in retired if wanted else [*retired, export.id]:
             self._store.remove(old)
-        _log.info("export_finished id=%s revision=%d", export.id, export.revision)
+        _log.info("export_ended id=%s revision=%d kept=%s", export.id, export.revision, wanted)
 
     def _fail(self, export: Export, reason: str) -> None:
         _log.warning("export_failed id=%s: %s", export.id, reason)

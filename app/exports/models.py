@@ -14,7 +14,7 @@ class ExportFormat(StrEnum):
 
     #: a model folder that `from_pretrained` opens
     MERGED = "merged"
-    #: an adapter that PEFT and vLLM load
+    #: an adapter that PEFT loads
     LORA = "lora"
     #: the exact factors of its live edits
     DELTA = "delta"

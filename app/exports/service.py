@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.errors import ExportRunning, InvalidField
+from app.errors import InvalidField
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
 from app.worker.process import ProcessId
@@ -76,44 +76,48 @@ def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
     return found
 
 
-def note_progress(session: Session, export_id: str, progress: float) -> None:
-    """Tell how much is done."""
+def note_progress(session: Session, export_id: str, progress: float) -> bool:
+    """Tell how much is done; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is not None:
-        export.progress = progress
+    if export is None:
+        return False
+    export.progress = progress
+    return True
 
 
-def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> None:
-    """Let its file, which is durable, be downloaded."""
-    export = repository.get(session, export_id)
+def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> bool:
+    """Let its file, which is durable, be downloaded; whether anybody still wants it."""
+    export = repository.find(session, export_id)
+    if export is None:
+        return False
     export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
     export.size, export.digest = written.size, written.digest
     export.warnings, export.process = list(written.warnings), None
+    return True
 
 
 def fail(session: Session, export_id: str, reason: str, *, now: datetime) -> None:
-    """Say why there will be no file."""
-    _fail(repository.get(session, export_id), reason, now)
+    """Say why there will be no file, unless it was removed."""
+    export = repository.find(session, export_id)
+    if export is not None:
+        _fail(export, reason, now)
 
 
 def release(session: Session, export_id: str) -> None:
     """Give back what this process began and will not end, as if it had not been begun."""
-    export = repository.get(session, export_id)
-    export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
-    export.attempts -= 1
+    export = repository.find(session, export_id)
+    if export is not None:
+        export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
+        export.attempts -= 1
 
 
 def remove(session: Session, export_id: str) -> None:
-    """Remove an export that nobody writes.
+    """Remove an export; who is writing it finds out, and ends.
 
     Raises:
         UnknownExport: There is none.
-        ExportRunning: It is being written.
     """
-    export = repository.get(session, export_id)
-    if export.status is ExportStatus.RUNNING:
-        raise ExportRunning(export_id)
-    repository.remove(session, export)
+    repository.remove(session, repository.get(session, export_id))
 
 
 def retire(session: Session, *, kept: int) -> list[str]:

@@ -76,6 +76,14 @@ class Installation:
         return _ReadOnly(self.resident())
 
 
+def edited_twice(settings: Settings, database: Database, model: LoadedModel) -> Installation:
+    """Two revisions of three live edits."""
+    made = Installation(settings, database, model)
+    made.edited.edit(2)
+    made.edited.edit()
+    return made
+
+
 @dataclass(frozen=True)
 class Client:
     """Asks for exports."""
