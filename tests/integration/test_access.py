@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 from app.keys.authentication import PUBLIC
 from app.keys.scopes import Scope
 from app.keys.token import Token
-from app.main import create_app
+from app.main import Components, create_app
 from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
-from tests.integration.service import running
+from tests.integration.service import load_nothing, running
 
 # What the contract says; a route that is not named here is still checked against what it declares.
 CONTRACT = {
@@ -199,7 +199,7 @@ def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings
         return "secret"
 
     with keyed(settings):
-        app = create_app(settings)
+        app = create_app(settings, components=Components(start_runtime=load_nothing))
         app.include_router(router)
         with TestClient(app) as client:
             assert client.get("/v1/forgotten").status_code == 401

@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 _GONE = ProcessId("elsewhere", 1, 0.0)
 
+# For what no query decides; the others run on both engines.
 _on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -60,6 +61,7 @@ def _accept(installation: Installation, *ids: str) -> None:
             )
 
 
+@_on_sqlite
 def test_a_download_has_its_digest_and_may_be_continued(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="merged")
@@ -191,6 +193,7 @@ def test_an_export_that_kills_its_process_is_given_up(installation: Installation
         assert client.ended("export_b")["status"] == "finished"
 
 
+@_on_sqlite
 def test_leftovers_are_swept_and_strangers_stay(installation: Installation) -> None:
     folder = installation.settings.data_dir / "exports"
     (folder / "export_0.partial" / "files").mkdir(parents=True)
@@ -201,6 +204,7 @@ def test_leftovers_are_swept_and_strangers_stay(installation: Installation) -> N
     assert installation.files == sorted([f"{made['id']}.tar", "notes.txt"])
 
 
+@_on_sqlite
 def test_a_file_that_is_gone_is_told(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="delta")
@@ -248,6 +252,7 @@ _BAD_REQUESTS: list[tuple[dict[str, object], str]] = [
 ]
 
 
+@_on_sqlite
 def test_a_bad_request_is_named(installation: Installation) -> None:
     with installation.serving() as client:
         for body, field in _BAD_REQUESTS:
@@ -266,6 +271,7 @@ _ABSENT = [
 ]
 
 
+@_on_sqlite
 def test_what_does_not_exist_is_refused(installation: Installation) -> None:
     with installation.serving() as client:
         for path, status in _ABSENT:
