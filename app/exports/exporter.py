@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 
 from app.clock import Clock
 from app.database.database import Database
-from app.errors import ErrataError, Unavailable
+from app.errors import DatabaseUnavailable, ErrataError, Unavailable
 from app.exports import repository, service
 from app.exports.archive import pack
 from app.exports.models import Export
@@ -95,6 +95,8 @@ class Exporter:
         except _Stopped:
             with self._database.write() as session:
                 service.release(session, export.id)
+        except DatabaseUnavailable:
+            raise  # nobody can be told now; it is begun again when the database is back
         except (EditingError, ErrataError) as error:
             self._fail(export, str(error))
         except (OSError, SafetensorError) as error:

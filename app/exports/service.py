@@ -132,9 +132,7 @@ def _take_back(export: Export, now: datetime) -> None:
     if export.attempts < _MAX_ATTEMPTS:
         export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
         return
-    _fail(
-        export, f"the process that wrote it died {export.attempts} times, so it was given up", now
-    )
+    _fail(export, f"it was begun {export.attempts} times and never ended, so it was given up", now)
 
 
 def _fail(export: Export, reason: str, now: datetime) -> None:

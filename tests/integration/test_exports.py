@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 
 _GONE = ProcessId("elsewhere", 1, 0.0)
 
-# For what no query decides; the others run on both engines.
+# Where the database has no part; all else runs on both engines.
 _on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -189,7 +189,7 @@ def test_an_export_that_kills_its_process_is_given_up(installation: Installation
     with installation.serving() as client:
         failed = client.ended("export_a")
         assert (failed["status"], failed["attempts"]) == ("failed", 3)
-        assert "died 3 times" in failed["reason"]
+        assert "begun 3 times" in failed["reason"]
         assert client.ended("export_b")["status"] == "finished"
 
 
