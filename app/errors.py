@@ -16,13 +16,17 @@ ErrataError
 │   │   ├── UnknownOperation
 │   │   ├── UnknownRevision
 │   │   ├── UnknownLabel
+│   │   ├── UnknownExport
+│   │   ├── ExportGone
 │   │   ├── NoRevisionYet
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
+│   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
-│       └── LabelTaken          the label is another revision's
+│       ├── LabelTaken          the label is another revision's
+│       └── ExportNotFinished   there is no file to download, or none yet
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
@@ -214,6 +218,40 @@ class UnknownLabel(NotFound):
         super().__init__(f"no snapshot is labelled {label[:80]!r}; GET /v1/snapshots lists them")
 
 
+class RangeBeyond(Refusal):
+    """The part of a file that `Range` asks for is not there."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+    def __init__(self, asked: str, size: int) -> None:
+        super().__init__(
+            f"the file has {size} bytes, counted from 0; {asked} is no part of it",
+            field="Range",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+
+
+class UnknownExport(NotFound):
+    """No export has this id."""
+
+    code = "unknown_export"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(f"no export has the id {export_id[:80]!r}; GET /v1/exports lists them")
+
+
+class ExportGone(NotFound):
+    """The export was finished, but its file is no longer in the data directory."""
+
+    code = "export_gone"
+
+    def __init__(self, export_id: str) -> None:
+        super().__init__(
+            f"the file of {export_id} is gone, as after a restore from a backup; export again"
+        )
+
+
 class NoRevisionYet(NotFound):
     """The service has never had a model, so there is not even a base."""
 
@@ -274,6 +312,16 @@ class LabelTaken(WrongState):
             f"DELETE /v1/snapshots/{label} first",
             field="label",
         )
+
+
+class ExportNotFinished(WrongState):
+    """The export has no file."""
+
+    code = "export_not_finished"
+
+    def __init__(self, export_id: str, status: str, reason: str | None) -> None:
+        told = f": {reason}" if reason else ", and has no file yet"
+        super().__init__(f"{export_id} is {status}{told}")
 
 
 class Unavailable(ErrataError):

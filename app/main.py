@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 import app.batches.endpoints as batches
 import app.edits.endpoints as edits
+import app.exports.endpoints as exports
 import app.history.endpoints as history
 import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
@@ -116,7 +117,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     strangers = problems.common_responses(401, 403)
     for feature in (edits, batches, revisions, snapshots, history, operations, ledger, keys):
         api.include_router(feature.router, responses=strangers)
-    for router in (query.router, query.bisect_router):
+    for router in (query.router, query.bisect_router, exports.router):
         api.include_router(router, responses=strangers)
     return api
 

@@ -10,6 +10,9 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from app.exports.exporter import Exporter
+from app.exports.store import ExportStore
+from app.exports.writing import Source
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
@@ -42,11 +45,12 @@ StartRuntime = Callable[[Services], Runtime]
 
 @dataclass(frozen=True)
 class Serving:
-    """A running model and the queries on it."""
+    """A running model, the queries on it, and the exports of it."""
 
     runtime: Runtime
     query: QueryService
     thread: GenerationThread
+    exporter: Exporter
 
 
 class Loader:
@@ -64,9 +68,10 @@ class Loader:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End worker and queries; what is still loading is left behind after `timeout_s`."""
+        """End worker, queries and exports; what still loads is left behind after `timeout_s`."""
         serving = self.serving.wait(timeout_s)
         if serving is not None:
+            serving.exporter.stop(timeout_s)
             serving.thread.close()
             serving.runtime.stop()
 
@@ -97,7 +102,19 @@ class Loader:
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
-        return Serving(runtime, query, thread)
+        return Serving(runtime, query, thread, self._start_exporter(runtime))
+
+    def _start_exporter(self, runtime: Runtime) -> Exporter:
+        services = self._services
+        exporter = Exporter(
+            Source(services.database, services.artefacts, runtime.resident),
+            ExportStore(services.settings.data_dir),
+            kept=services.settings.exports_kept,
+            poll_s=services.settings.queue_poll_s,
+            clock=services.clock,
+        )
+        exporter.start()
+        return exporter
 
     def _committed(self) -> int:
         with self._services.database.read() as session:

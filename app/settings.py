@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Revisions after which the worker takes a snapshot by itself; 0 means never."""
     snapshots_kept: int = Field(default=4, ge=1)
     """How many of the worker's own snapshots are kept, the newest; labelled ones always are."""
+    exports_kept: int = Field(default=8, ge=1)
+    """How many finished exports are kept to be downloaded, the newest."""
     gate_delta_norm: Size = 1.0
     """Most a revision may change a matrix by, as a share of it (Frobenius norms)."""
     gate_target_said: Share = 1.0

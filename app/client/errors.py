@@ -3,7 +3,8 @@
 ClientError
 ├── ServerAway      nothing answers, or what answers is not Errata
 ├── Refused         the server answered with a problem; it says which
-└── StillWaiting    the operation has not ended in the time given
+├── StillWaiting    the operation has not ended in the time given
+└── Damaged         a file that was fetched is not the one that was written
 """
 
 
@@ -39,3 +40,12 @@ class StillWaiting(ClientError):
 
     def __init__(self, operation_id: str, status: str, timeout_s: float) -> None:
         super().__init__(f"{operation_id} is still {status} after {timeout_s:g} s; it goes on")
+
+
+class Damaged(ClientError):
+    """What was fetched has another digest than the server said; it was not kept."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{path} came damaged: its SHA-256 is {found}, not {expected}; fetch it again"
+        )

@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 from app.keys.authentication import PUBLIC
 from app.keys.scopes import Scope
 from app.keys.token import Token
-from app.main import create_app
+from app.main import Components, create_app
 from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
-from tests.integration.service import running
+from tests.integration.service import load_nothing, running
 
 # What the contract says; a route that is not named here is still checked against what it declares.
 CONTRACT = {
@@ -51,6 +51,12 @@ CONTRACT = {
     ("POST", "/v1/bisect"): {"audit"},
     ("GET", "/v1/diff"): {"audit"},
     ("GET", "/v1/drift"): {"audit"},
+    ("POST", "/v1/exports"): {"export"},
+    ("GET", "/v1/exports"): {"export"},
+    ("GET", "/v1/exports/{export_id}"): {"export"},
+    ("DELETE", "/v1/exports/{export_id}"): {"export"},
+    ("GET", "/v1/exports/{export_id}/download"): {"export"},
+    ("GET", "/v1/revisions/{revision}/delta"): {"export"},
     ("POST", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys/{key_id}"): {"admin"},
@@ -193,7 +199,7 @@ def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings
         return "secret"
 
     with keyed(settings):
-        app = create_app(settings)
+        app = create_app(settings, components=Components(start_runtime=load_nothing))
         app.include_router(router)
         with TestClient(app) as client:
             assert client.get("/v1/forgotten").status_code == 401
