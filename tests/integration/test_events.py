@@ -41,13 +41,13 @@ def live_a_little(history: History) -> list[tuple[str, str, int | None]]:
         history.accept(edit_id, dry_run=edit_id == "tried")
         history.claim(1)
         with history.database.write() as session:
-            told = {"now": history.clock(), "actor": "worker"}
+            now = history.clock()
             if edit_id == "lost":
-                give_up(session, edit_id, "crashed", **told)
+                give_up(session, edit_id, "crashed", now=now, actor="worker")
             elif edit_id == "false":
-                reject(session, edit_id, "already_true", **told)
+                reject(session, edit_id, "already_true", now=now, actor="worker")
             else:
-                try_out(session, edit_id, report={}, **told)
+                try_out(session, edit_id, now=now, actor="worker", report={})
     with history.database.write() as session:
         requeue(session, "lost", now=history.clock(), actor="client")
     with history.database.write() as session:
@@ -92,8 +92,8 @@ def test_every_status_is_told_once_and_a_break_after_any_event_loses_and_doubles
         own = [event for event in events if event.data["edit"] == edit_id]
         assert own[-1].event == history.status(edit_id)
         path = f"/v1/edits/{edit_id}/events"
-        for k, event in enumerate([None, *own[:-1]]):
-            assert served.told(path, after=event and event.id) == own[k:]
+        for k, after in enumerate([None, *(event.id for event in own[:-1])]):
+            assert served.told(path, after=after) == own[k:]
         answer = httpx2.get(served.url + path, headers=headers(own[-1].id))
         assert (answer.status_code, answer.content) == (204, b"")
     reasons = [event.data["reason"] for event in events if event.data["reason"]]

@@ -19,15 +19,18 @@ def test_the_client_follows_an_edit_to_its_end_and_all_edits_from_any_place(
     with serving(settings) as served, Errata(served.url) as errata:
         events = errata.edit_events("a")
         assert next(events).status == "accepted"
+        history.accept("b")
         history.claim()
         history.commit_edits(["a"])
         assert [(event.status, event.revision) for event in events] == [
             ("running", None),
             ("committed", 1),
         ]
-        assert [event.status for event in islice(errata.events(after=1), 2)] == [
-            "running",
-            "committed",
+        assert [(event.edit, event.status) for event in islice(errata.events(after=1), 4)] == [
+            ("b", "accepted"),
+            ("a", "running"),
+            ("b", "running"),
+            ("a", "committed"),
         ]
 
 
