@@ -32,6 +32,8 @@ from benchmarks.core import Figure, show
 
 _LISTENERS = 50
 _EDIT_EVERY_S = 0.1
+_EARLIER = 3_000  # edits that are there before: memory of a fixed size is full then
+_BATCH = 1_000
 _SETTLING = 0.2  # share of the time before memory is looked at
 _START_S = 60.0
 _LATE_S = 10.0
@@ -72,6 +74,14 @@ class Load:
 
     events: int = 0
     memory: list[tuple[float, float]] = field(default_factory=list)
+
+    def prepare(self, url: str) -> None:
+        """Edits that nobody withdraws, one event each."""
+        edits = [{"subject": f"P{n}", "prompt": "{} is", "target": "here"} for n in range(_BATCH)]
+        with Errata(url) as errata:
+            while self.events < _EARLIER:
+                errata.submit_batch(edits)
+                self.events += _BATCH
 
     def run(self, url: str, server: psutil.Process, duration_s: float) -> None:
         """Two events every tenth of a second."""
@@ -129,6 +139,7 @@ def _serve(folder: Path, told: Connection) -> None:
 def figures(url: str, server: psutil.Process, duration_s: float) -> list[Figure]:
     """What the listeners heard, and what it cost the server."""
     ears, load = [Ear(url) for _ in range(_LISTENERS)], Load()
+    load.prepare(url)
     for ear in ears:
         threading.Thread(target=ear.listen, daemon=True).start()
     load.run(url, server, duration_s)
@@ -137,7 +148,7 @@ def figures(url: str, server: psutil.Process, duration_s: float) -> list[Figure]
         sleep(_EDIT_EVERY_S)
     everything = list(range(1, load.events + 1))
     complete = sum(ear.numbers == everything for ear in ears)
-    delays = [delay for ear in ears for delay in ear.delays_s]
+    delays = [delay for ear in ears for delay in ear.delays_s[_EARLIER:]]
     return [
         Figure("events", f"{load.events}"),
         Figure("listeners that heard each once, in order", f"{complete}", f"{_LISTENERS}"),
