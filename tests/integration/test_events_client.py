@@ -1,9 +1,12 @@
 """The client follows events through whatever becomes of its connection."""
 
+import json
 from itertools import islice
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
 from app.client import Errata, Refused, ServerAway
 from app.settings import Settings
 from tests.integration.history import History
@@ -47,6 +50,18 @@ def test_the_client_goes_on_where_it_was_when_the_server_is_there_again(
         history.accept("c")
         assert [event.edit for event in islice(events, 2)] == ["b", "c"]
         errata.close()
+
+
+def test_the_command_shows_a_line_an_event(settings: Settings, history: History) -> None:
+    history.edit("a")
+    with serving(settings) as served:
+        told = CliRunner().invoke(cli, ["events", "a", "--url", served.url])
+        machine = CliRunner().invoke(cli, ["events", "a", "--url", served.url, "--json"])
+    assert told.exit_code == machine.exit_code == 0
+    *_, last = told.stdout.splitlines()
+    assert last.startswith("3  2026-01-01T")
+    assert last.endswith("  a  committed in revision 1")
+    assert [json.loads(line)["number"] for line in machine.stdout.splitlines()] == [1, 2, 3]
 
 
 def test_the_client_says_why_it_cannot_follow(settings: Settings, history: History) -> None:
