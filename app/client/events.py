@@ -1,7 +1,7 @@
 """Listening to a server: every event once and in order, whatever becomes of the connection."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from app.client.errors import ClientError, ServerAway
 
 _RETRY_S = 1.0
 _PATIENCE_S = 120.0  # with a server that answered before: it may be restarting
-_LATER = (429, 503)  # answers to one who is to come back
+_LATER = (429, 502, 503, 504)  # answers to one who is to come back
 
 Problem = Callable[[httpx2.Response], ClientError]
 """Makes an error of an answer other than success."""
@@ -59,16 +59,17 @@ def follow(
             with closing(_open(http, path, after)) as response:
                 if response.status_code == httpx2.codes.NO_CONTENT:
                     return
-                if response.is_error and _is_final(response, patient_until):
+                is_final = response.status_code not in _LATER or time.monotonic() > patient_until
+                if is_final and not _is_stream(response):
                     response.read()
                     raise problem(response)
-                for frame in _frames(response.iter_lines()):
-                    patient_until = time.monotonic() + _PATIENCE_S
+                for frame in _frames(response):
                     after = after if frame.id is None else frame.id
                     if frame.event == "end":
                         return
                     if frame.data:
                         yield EditEvent.model_validate_json(frame.data)
+                    patient_until = time.monotonic() + _PATIENCE_S
         except httpx2.TransportError as error:
             if time.monotonic() > patient_until:
                 raise ServerAway(str(http.base_url), str(error) or type(error).__name__) from error
@@ -80,13 +81,15 @@ def _open(http: httpx2.Client, path: str, after: int | None) -> httpx2.Response:
     return http.send(http.build_request("GET", path, headers=headers), stream=True)
 
 
-def _is_final(response: httpx2.Response, patient_until: float) -> bool:
-    return response.status_code not in _LATER or time.monotonic() > patient_until
+def _is_stream(response: httpx2.Response) -> bool:
+    return response.headers.get("Content-Type", "").startswith("text/event-stream")
 
 
-def _frames(lines: Iterable[str]) -> Iterator[_Frame]:
+def _frames(response: httpx2.Response) -> Iterator[_Frame]:
+    if not _is_stream(response):
+        return
     frame = _Frame()
-    for line in lines:
+    for line in response.iter_lines():
         name, _, value = line.partition(": ")
         if name == "event":
             frame.event = value

@@ -34,6 +34,10 @@ class Hub:
         max_listeners: Most listeners at the same time.
         kept: How many events are held in memory.
         look_every_s: How often it looks although nothing rang, in seconds.
+
+    Attributes:
+        listeners: How many there are.
+        is_closed: Whether every listener is to go.
     """
 
     def __init__(

@@ -62,6 +62,7 @@ def listening(url: str, after: int | None = None) -> Iterator[Iterator[Told]]:
     with httpx2.stream("GET", url, headers=headers(after), timeout=_SILENCE_S) as response:
         assert response.status_code == 200, response.read()
         assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert response.headers["Cache-Control"] == "no-cache"
         yield _events(response.iter_lines())
 
 

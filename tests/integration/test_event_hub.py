@@ -17,8 +17,7 @@ from app.events.schemas import EventResource
 from app.events.stream import Listener
 from tests.integration.history import History
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NEVER_S = 3600.0
 SOON_S = 20.0
 KEPT = 8
@@ -73,6 +72,7 @@ def counted_reads() -> Iterator[list[str]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
+@only_sqlite
 def test_who_does_not_read_costs_no_memory_delays_nobody_and_misses_nothing(
     history: History,
 ) -> None:
@@ -97,6 +97,7 @@ def test_who_does_not_read_costs_no_memory_delays_nobody_and_misses_nothing(
     asyncio.run(listen())
 
 
+@only_sqlite
 def test_a_change_costs_one_look_at_the_database_however_many_listen(history: History) -> None:
     history.accept("a")
 
@@ -119,6 +120,7 @@ def test_a_change_costs_one_look_at_the_database_however_many_listen(history: Hi
     assert asyncio.run(listen()) <= 4  # statements, and the newest that joined may ring once more
 
 
+@only_sqlite
 def test_whoever_comes_whenever_gets_every_event_once_and_in_order(history: History) -> None:
     history.accept("a")
     chance = random.Random(0)
@@ -143,3 +145,16 @@ def test_whoever_comes_whenever_gets_every_event_once_and_in_order(history: Hist
                 newest += size
 
     asyncio.run(all_listen())
+
+
+def test_without_a_database_a_stream_stops_and_the_hub_goes_on() -> None:
+    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
+
+    async def listen() -> list[bytes]:
+        async with following(away) as hub, hearing(hub, away, 7) as frames:
+            pieces = [piece async for piece in frames]
+            assert not hub.is_closed
+        return pieces
+
+    assert asyncio.run(listen()) == [b"id: 7\nretry: 1000\n\n"]
+    away.close()
