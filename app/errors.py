@@ -23,6 +23,7 @@ ErrataError
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
 │   ├── RangeBeyond             416  the part asked for lies outside the file
+│   ├── TooManyListeners        429  every place to listen is taken
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
@@ -52,6 +53,8 @@ ErrataError
 
 from collections.abc import Sequence
 from typing import ClassVar
+
+_LISTENER_RETRY_S = 5
 
 
 class ErrataError(Exception):
@@ -283,6 +286,20 @@ class UnknownModel(NotFound):
     """No model is served under this name."""
 
     code = "model_not_found"
+
+
+class TooManyListeners(Refusal):
+    """Every place to listen to events is taken."""
+
+    status = 429
+    code = "too_many_listeners"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} clients listen already, which is the most this process takes "
+            "(ERRATA_MAX_LISTENERS); come back when one has left",
+            headers={"Retry-After": str(_LISTENER_RETRY_S)},
+        )
 
 
 class ClientGone(Refusal):

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 import app.batches.endpoints as batches
 import app.edits.endpoints as edits
+import app.events.endpoints as events
 import app.exports.endpoints as exports
 import app.history.endpoints as history
 import app.keys.endpoints as keys
@@ -26,6 +27,7 @@ from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import QueueUnavailable
+from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.queue.embedded import EmbeddedValkey
@@ -77,6 +79,7 @@ class State(TypedDict):
     services: Services
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
+    hub: Hub
 
 
 class _Api(FastAPI):
@@ -99,7 +102,8 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         with ExitStack() as stack:
             state = await run_in_threadpool(_start, settings, chosen, stack)
             try:
-                yield state
+                async with state["hub"].following():
+                    yield state
             finally:
                 await run_in_threadpool(stack.close)
 
@@ -115,9 +119,20 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     problems.install(api)
     api.include_router(health.router)
     strangers = problems.common_responses(401, 403)
-    for feature in (edits, batches, revisions, snapshots, history, operations, ledger, keys):
+    for feature in (
+        edits,
+        batches,
+        events,
+        revisions,
+        snapshots,
+        history,
+        operations,
+        ledger,
+        keys,
+        exports,
+    ):
         api.include_router(feature.router, responses=strangers)
-    for router in (query.router, query.bisect_router, exports.router):
+    for router in (query.router, query.bisect_router):
         api.include_router(router, responses=strangers)
     return api
 
@@ -157,7 +172,8 @@ def _start(settings: Settings, components: Components, stack: ExitStack) -> Stat
     loader = Loader(services, components.start_runtime)
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()
-    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper)
+    hub = Hub(services.database, max_listeners=settings.max_listeners)
+    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper, hub=hub)
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:

@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     """Longest time X-Min-Revision waits for a committed revision to be served, in seconds."""
     max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Longest time a request may ask to be kept waiting, in seconds."""
+    max_listeners: int = Field(default=100, ge=1)
+    """Most clients that listen to events at the same time; a further one is answered 429."""
+    keep_alive_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)
+    """Silence after which a stream of events sends a sign of life, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How often the worker looks into the database although no doorbell rang, in seconds."""
 

@@ -30,6 +30,7 @@ from app.client.answers import (
     SnapshotPage,
 )
 from app.client.connection import PAGE, Connection
+from app.client.events import EditEvent, follow
 from app.client.exports import Exports
 
 
@@ -122,6 +123,14 @@ class Errata(Connection):
             StillWaiting: It has not ended in time.
         """
         return self._ended(f"/v1/edits/{edit_id}", Edit, timeout_s)
+
+    def edit_events(self, edit_id: str) -> Iterator[EditEvent]:
+        """Each status of one edit as it comes, from the first until it has ended."""
+        return follow(self._http, f"/v1/edits/{edit_id}/events", None, self._problem)
+
+    def events(self, after: int | None = None) -> Iterator[EditEvent]:
+        """Each new status of any edit, from now on or after an event's number; never ends."""
+        return follow(self._http, "/v1/events", after, self._problem)
 
     def revision(self, number: int | str = "head") -> Revision:
         """One revision by number, or `head`."""

@@ -1,6 +1,6 @@
 """The one place that begins, commits and rolls back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
 
@@ -22,6 +22,7 @@ class Database:
         self._writing, self._reading = open_engines(url)
         # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
         self._turn = Lock()
+        self._told: tuple[Callable[[], object], ...] = ()
 
     @property
     def engine(self) -> Engine:
@@ -44,6 +45,17 @@ class Database:
             session.begin(),
         ):
             yield session
+        for call in self._told:
+            call()
+
+    @contextmanager
+    def telling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call this after each commit made through this object, in the thread that made it."""
+        self._told += (call,)
+        try:
+            yield
+        finally:
+            self._told = tuple(told for told in self._told if told is not call)
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:

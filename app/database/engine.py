@@ -63,10 +63,11 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
 
     @event.listens_for(write, "connect")
     def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.autocommit = True
         connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'")
         # A process that was frozen in a transaction must not keep the others out for ever.
         connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S:g}s'")
-        connection.commit()
+        connection.autocommit = False
 
     @event.listens_for(write, "begin")
     def lock(connection: Connection) -> None:

@@ -27,6 +27,8 @@ CONTRACT = {
     ("POST", "/v1/edits/{edit_id}/requeue"): {"edit"},
     ("POST", "/v1/edits/{edit_id}/revert"): {"rollback"},
     ("POST", "/v1/edits/{edit_id}/erase"): {"admin"},
+    ("GET", "/v1/edits/{edit_id}/events"): {"edit"},
+    ("GET", "/v1/events"): {"edit"},
     ("POST", "/v1/edit-batches"): {"edit"},
     ("GET", "/v1/edit-batches/{batch_id}"): {"edit"},
     ("GET", "/v1/revisions"): {"audit"},
@@ -101,7 +103,8 @@ def _operations(served: list[RouteContext]) -> Iterator[tuple[str, str, set[Scop
 def _ask(client: TestClient, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
     """Status and code of an answer to a request that could not do anything."""
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
-    kind = {} if body is None else {"Content-Type": "application/json"}
+    # What streams events until the client leaves is asked to resume after what is no event.
+    kind = {"Last-Event-ID": "none"} if body is None else {"Content-Type": "application/json"}
     filled = re.sub(r"{\w+}", "absent", path)
     response = client.request(method, filled, headers=headers | kind, content=body)
     if response.status_code == 401:
