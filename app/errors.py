@@ -3,6 +3,7 @@
 ErrataError
 ├── Refusal                     the request is at fault; answered 4xx
 │   ├── InvalidField            422  one field is unusable; names it
+│   │   └── OverBudget          it asks for more than any minute has
 │   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
 │   ├── IdempotencyMismatch     422  the key was used before with another body
 │   ├── KeyNeeded               401  no key that counts came with the request
@@ -23,6 +24,7 @@ ErrataError
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       └── LabelTaken          the label is another revision's
+├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
@@ -87,6 +89,19 @@ class InvalidField(Refusal):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message, field=field)
+
+
+class OverBudget(InvalidField):
+    """One request asks for more than a caller has in a whole minute; waiting would not help."""
+
+    code = "over_budget"
+
+    def __init__(self, field: str, unit: str, amount: int, per_minute: int) -> None:
+        super().__init__(
+            field,
+            f"this needs {amount} {unit}, and a caller has {per_minute} a minute; "
+            "ask for fewer at a time",
+        )
 
 
 class ContextTooLong(Refusal):
@@ -273,6 +288,19 @@ class LabelTaken(WrongState):
             f"label {label!r} is on revision {revision} and stays there; choose another label, or "
             f"DELETE /v1/snapshots/{label} first",
             field="label",
+        )
+
+
+class RateLimited(ErrataError):
+    """The caller uses too much at the moment; the same request will succeed later."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"{message}; try again in {retry_after_s} s",
+            headers={"Retry-After": str(retry_after_s)},
         )
 
 

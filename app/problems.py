@@ -17,6 +17,12 @@ from app.errors import ErrataError
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
+_HEADERS = {
+    HTTPStatus.TOO_MANY_REQUESTS: {
+        "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}
+    }
+}
+_TYPES = {HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error"}
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +83,7 @@ def problem_response(
     headers: dict[str, str] | None = None,
 ) -> ProblemResponse:
     """One problem document for this request."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     problem = Problem(
         type=f"urn:errata:problem:{code.replace('_', '-')}",
         title=HTTPStatus(status).phrase,
@@ -94,7 +100,12 @@ def common_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI descriptions of the problem answers of a router."""
     schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": schema} for status in statuses
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": schema,
+            "headers": _HEADERS.get(status, {}),
+        }
+        for status in statuses
     }
 
 

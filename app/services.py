@@ -6,6 +6,7 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 
+from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory
 from app.database.database import Database
 from app.errors import ModelNotReady
@@ -61,6 +62,7 @@ class Services:
     artefacts: ArtefactStore
     clock: Clock
     new_id: IdFactory
+    budgets: Budgets
     readers: Readers = field(default_factory=Readers)
 
 

@@ -43,7 +43,7 @@ router = APIRouter(
     "",
     status_code=202,
     dependencies=_EDIT,
-    responses={200: {"description": "It ended while waiting."}},
+    responses={200: {"description": "It ended while waiting."}} | common_responses(429),
 )
 async def create_edit(
     body: EditRequest,

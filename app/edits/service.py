@@ -68,6 +68,7 @@ def submit(
     Raises:
         InvalidField: See `draft_of`.
         IdempotencyMismatch: The key stands for an edit with another body.
+        RateLimited: The actor has no edit left in this minute.
     """
     draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
@@ -75,6 +76,7 @@ def submit(
         known = idempotency.recall(session, key, digest)
         if known is not None:
             return known
+        services.budgets.edits.charge(actor, 1, field="edits")
         edit_id = store(services, session, draft, batch=None, actor=actor)
         idempotency.keep(session, key, digest, edit_id, now=services.clock())
     services.doorbell.ring(edit_id)

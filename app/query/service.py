@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from app.clock import Clock, IdFactory
 from app.errors import InvalidField
-from app.query.answer import Heading, Pieces
+from app.query.answer import Heading, Pieces, Tally
 from app.query.chat import ChatReply, check_chat, encode_conversation
 from app.query.completions import (
     CompletionAnswer,
@@ -100,9 +100,9 @@ class QueryService:
         prompts = await self._thread.run(partial(encode_prompts, self._encoder(view), request))
         sampling = self._sampling(request, request.max_tokens, request.logprobs)
         asks = completion_asks(request, prompts, sampling)
-        return CompletionAnswer(
-            self._heading("cmpl", view), request, prompts, self._pieces(view, asks)
-        )
+        tally = Tally(sum(len(prompt.tokens) for prompt in prompts))
+        heading = self._heading("cmpl", view)
+        return CompletionAnswer(heading, request, prompts, self._pieces(view, asks), tally)
 
     async def chat(self, request: ChatRequest, min_revision: int) -> ChatReply:
         """A reply in which the assistant answers a conversation `n` times.
@@ -119,7 +119,8 @@ class QueryService:
         sampling = self._sampling(request, conversation.max_tokens, top)
         ask = Ask(0, conversation.tokens, sampling, request.n)
         heading = self._heading("chatcmpl", view)
-        return ChatReply(heading, request, conversation, self._pieces(view, [ask]))
+        tally = Tally(len(conversation.tokens))
+        return ChatReply(heading, request, conversation, self._pieces(view, [ask]), tally)
 
     async def probe(self, request: ProbeRequest, min_revision: int) -> ProbeResponse:
         """Measure each probe under each revision asked for.
