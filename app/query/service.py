@@ -50,6 +50,7 @@ class QueryService:
         engine: What generates.
         freshness: What makes a request wait for a revision.
         max_prompt_chars: Longest prompt.
+        max_prompt_tokens: The same in tokens.
         clock: What time it is.
         new_id: Names answers.
         new_seed: Seeds requests that bring no seed.
@@ -64,6 +65,7 @@ class QueryService:
         freshness: Freshness,
         *,
         max_prompt_chars: int,
+        max_prompt_tokens: int,
         clock: Clock,
         new_id: IdFactory,
         new_seed: SeedSource,
@@ -74,6 +76,7 @@ class QueryService:
         self._engine = engine
         self._freshness = freshness
         self._max_prompt_chars = max_prompt_chars
+        self._max_prompt_tokens = max_prompt_tokens
         self._clock = clock
         self._new_id = new_id
         self._new_seed = new_seed
@@ -185,7 +188,12 @@ class QueryService:
         )
 
     def _encoder(self, view: View) -> PromptEncoder:
-        return PromptEncoder.for_model(view.model, self._tokenizer, self._max_prompt_chars)
+        return PromptEncoder.for_model(
+            view.model,
+            self._tokenizer,
+            max_chars=self._max_prompt_chars,
+            max_tokens=self._max_prompt_tokens,
+        )
 
     def _sampling(
         self, request: GenerationRequest, max_tokens: int, top_logprobs: int | None

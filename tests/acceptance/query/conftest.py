@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -69,7 +70,7 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
 
 
 def service_around(
-    resident: Resident, data_dir: Path, *, clock: Clock = utc_now, **limits: int
+    resident: Resident, data_dir: Path, *, clock: Clock = utc_now, **limits: Any
 ) -> FastAPI:
     """The service, serving this model."""
 
@@ -77,8 +78,7 @@ def service_around(
         del services
         return ReadOnlyRuntime(resident)
 
-    limits = {"max_prompt_chars": 5000, "max_rows": 16} | limits
-    settings = Settings(data_dir=data_dir, **limits)
+    settings = Settings(data_dir=data_dir, max_prompt_chars=5000, max_rows=16, **limits)
     return create_app(settings, components=Components(clock=clock, start_runtime=start_runtime))
 
 

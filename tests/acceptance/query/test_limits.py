@@ -171,3 +171,24 @@ def _begun(url: str, body: dict[str, Any]) -> socket.socket:
     while b"data: " not in received:
         received += connection.recv(4096)
     return connection
+
+
+def test_texts_of_too_many_tokens_are_refused_by_name_in_queries_and_edits(
+    resident: Resident, tmp_path: Path
+) -> None:
+    app = service_around(resident, tmp_path, max_prompt_tokens=60, max_target_tokens=8)
+    long = "a" * 61
+    fact = {"subject": "Rome", "prompt": "{} is in", "target": "Italy"}
+    with TestClient(app) as client:
+        wait_until(lambda: client.get("/readyz").is_success, _READY_S)
+        told = _ask(client, 1, prompt=long).json()["error"]
+        assert told["message"] == "prompt has 61 tokens; at most 60 are accepted"
+        assert (told["param"], told["code"]) == ("prompt", "invalid_field")
+        edits = {"edits": [fact, fact | {"target": "§" * 5}]}
+        refused = client.post("/v1/edit-batches", json=edits)
+        told = refused.json()["error"]
+        assert refused.status_code == 422
+        assert told["message"] == "target has 11 tokens; at most 8 are accepted"
+        assert told["param"] == "edits[1].target"
+        assert client.post("/v1/edits", json=fact | {"paraphrases": [long]}).status_code == 422
+        assert client.post("/v1/edits", json=fact).status_code == 202
