@@ -17,12 +17,10 @@ from app.errors import ErrataError
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
-_HEADERS = {
-    HTTPStatus.TOO_MANY_REQUESTS: {
-        "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}
-    }
+_TYPES: dict[int, str] = {429: "rate_limit_error"}
+_HEADERS: dict[int, dict[str, Any]] = {
+    429: {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 }
-_TYPES = {HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error"}
 _log = logging.getLogger(__name__)
 
 

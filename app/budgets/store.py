@@ -64,14 +64,28 @@ class Store:
         if self._reachable:
             return
         with self._lock:
+            if not self._reachable:
+                _log.info("budgets_counted_again")
             self._reachable = True
-            _log.info("budgets_counted_again")
+
+
+class _OwnMemory(MemoryStorage):
+    # The library's class, called from several threads at once, loses counts and starts its timer
+    # twice, which raises (limits 5.8.0).
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+        super().__init__(wrap_exceptions=True)
+
+    def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        with self._turn:
+            return super().incr(key, expiry, amount)
 
 
 def open_store(redis_url: str | None, clock: Clock, stack: ExitStack) -> Store:
     """The store on this Redis, or in memory; it connects when it is first used."""
     if redis_url is None:
-        return Store(MemoryStorage(wrap_exceptions=True), clock)
+        return Store(_OwnMemory(), clock)
     client = RedisAddress(url=redis_url).client(timeout_s=_TIMEOUT_S)
     stack.callback(client.close)
     storage = RedisStorage(

@@ -1,3 +1,6 @@
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -86,6 +89,30 @@ def test_what_is_given_back_late_is_no_present_to_the_next_minute(
     _charge(budget, 10)
     with pytest.raises(RateLimited):
         _charge(budget, 1)
+
+
+@pytest.fixture
+def _busy_threads() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_busy_threads")
+def test_requests_at_the_same_time_get_what_there_is_and_no_more(budget: Budget) -> None:
+    def charge(caller: str) -> bool:
+        try:
+            return budget.charge(caller, 1, field="edits") is not None
+        except RateLimited:
+            return False
+
+    callers = [f"key:{number}" for number in range(2000) for _ in range(9)]
+    with ThreadPoolExecutor(8) as clients:
+        assert all(clients.map(charge, callers))
+    for caller in dict.fromkeys(callers):
+        assert charge(caller)
+        assert not charge(caller)
 
 
 def test_a_budget_of_zero_is_none(clock: SetClock) -> None:
