@@ -18,9 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
 _TYPES: dict[int, str] = {429: "rate_limit_error"}
-_HEADERS: dict[int, dict[str, Any]] = {
-    429: {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 _log = logging.getLogger(__name__)
 
 
@@ -97,14 +95,12 @@ def problem_response(
 def common_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI descriptions of the problem answers of a router."""
     schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": schema,
-            "headers": _HEADERS.get(status, {}),
-        }
-        for status in statuses
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": schema} for status in statuses
     }
+    if 429 in described:
+        described[429]["headers"] = _RETRY_AFTER
+    return described
 
 
 def install(app: FastAPI) -> None:

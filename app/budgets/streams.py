@@ -32,8 +32,7 @@ class Streams:
         with self._lock:
             if self._most and self._open[caller] >= self._most:
                 raise RateLimited(
-                    f"{self._most} streams are open, and no more are accepted at the same time; "
-                    "close one",
+                    f"of {self._most} streams at a time 0 are left, and this would be one more",
                     retry_after_s=_RETRY_S,
                 )
             self._open[caller] += 1

@@ -131,7 +131,7 @@ def test_streams_are_counted_for_each_caller_until_they_end() -> None:
     with ExitStack() as stack:
         for caller in ("key:a", "key:b", "key:a"):
             stack.enter_context(streams.opened(caller))
-        with pytest.raises(RateLimited, match="2 streams are open"):
+        with pytest.raises(RateLimited, match="of 2 streams at a time 0 are left"):
             stack.enter_context(streams.opened("key:a"))
     with streams.opened("key:a"):
         pass
