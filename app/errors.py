@@ -3,6 +3,7 @@
 ErrataError
 ├── Refusal                     the request is at fault; answered 4xx
 │   ├── InvalidField            422  one field is unusable; names it
+│   │   └── OverBudget          it asks for more than any minute has
 │   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
 │   ├── IdempotencyMismatch     422  the key was used before with another body
 │   ├── KeyNeeded               401  no key that counts came with the request
@@ -23,11 +24,12 @@ ErrataError
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
 │   ├── RangeBeyond             416  the part asked for lies outside the file
-│   ├── TooManyListeners        429  every place to listen is taken
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
 │       └── ExportNotFinished   there is no file to download, or none yet
+├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
+│   └── TooManyListeners        every place to listen is taken
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
@@ -94,6 +96,19 @@ class InvalidField(Refusal):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message, field=field)
+
+
+class OverBudget(InvalidField):
+    """One request asks for more than a caller has in a whole minute; waiting would not help."""
+
+    code = "over_budget"
+
+    def __init__(self, field: str, unit: str, amount: int, per_minute: int) -> None:
+        super().__init__(
+            field,
+            f"this needs {amount} {unit}, and a caller has {per_minute} a minute; "
+            "ask for fewer at a time",
+        )
 
 
 class ContextTooLong(Refusal):
@@ -288,20 +303,6 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
-class TooManyListeners(Refusal):
-    """Every place to listen to events is taken."""
-
-    status = 429
-    code = "too_many_listeners"
-
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            f"{most} clients listen already, which is the most this process takes "
-            "(ERRATA_MAX_LISTENERS); come back when one has left",
-            headers={"Retry-After": str(_LISTENER_RETRY_S)},
-        )
-
-
 class ClientGone(Refusal):
     """The client closed its connection before it had its answer."""
 
@@ -339,6 +340,31 @@ class ExportNotFinished(WrongState):
     def __init__(self, export_id: str, status: str, reason: str | None) -> None:
         told = f": {reason}" if reason else ", and has no file yet"
         super().__init__(f"{export_id} is {status}{told}")
+
+
+class RateLimited(ErrataError):
+    """The caller uses too much at the moment; the same request will succeed later."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"{message}; try again in {retry_after_s} s",
+            headers={"Retry-After": str(retry_after_s)},
+        )
+
+
+class TooManyListeners(RateLimited):
+    """Every place to listen to events is taken."""
+
+    code = "too_many_listeners"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} clients listen already, the most this process takes (ERRATA_MAX_LISTENERS)",
+            retry_after_s=_LISTENER_RETRY_S,
+        )
 
 
 class Unavailable(ErrataError):

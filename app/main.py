@@ -23,6 +23,7 @@ import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
 from app import health, problems
 from app.body_limit import BodyLimit
+from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
@@ -155,6 +156,7 @@ def open_services(settings: Settings, components: Components, stack: ExitStack) 
         artefacts=ArtefactStore(settings.data_dir / "artefacts"),
         clock=components.clock,
         new_id=components.new_id,
+        budgets=Budgets.open(settings, components.clock, stack),
     )
 
 

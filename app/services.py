@@ -6,8 +6,10 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 
+from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory
 from app.database.database import Database
+from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
@@ -53,7 +55,11 @@ class Pending(Generic[T]):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything below the HTTP layer that does not need the model."""
+    """Everything below the HTTP layer that does not need the model.
+
+    Attributes:
+        lengths: How long an edit's texts may be, once there is a tokenizer to count them with.
+    """
 
     settings: Settings
     database: Database
@@ -61,7 +67,9 @@ class Services:
     artefacts: ArtefactStore
     clock: Clock
     new_id: IdFactory
+    budgets: Budgets
     readers: Readers = field(default_factory=Readers)
+    lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))
 
 
 async def _services(request: Request) -> Services:

@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from app.edits.lengths import Lengths
 from app.exports.exporter import Exporter
 from app.exports.store import ExportStore
 from app.exports.writing import Source
@@ -88,6 +89,13 @@ class Loader:
 
     def _serve(self, runtime: Runtime) -> Serving:
         resident, settings = runtime.resident, self._services.settings
+        self._services.lengths.fill(
+            Lengths(
+                copy.deepcopy(resident.tokenizer),
+                max_prompt_tokens=settings.max_prompt_tokens,
+                max_target_tokens=settings.max_target_tokens,
+            )
+        )
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
@@ -98,6 +106,7 @@ class Loader:
             Decoder(thread, tokenizer, max_rows=settings.max_rows),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
             max_prompt_chars=settings.max_prompt_chars,
+            max_prompt_tokens=settings.max_prompt_tokens,
             clock=self._services.clock,
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),

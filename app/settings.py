@@ -125,6 +125,16 @@ class Settings(BaseSettings):
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)
     """Longest prompt of a query, in characters."""
+    max_prompt_tokens: int = Field(default=32_768, ge=1)
+    """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
+    max_target_tokens: int = Field(default=64, ge=1, le=64)
+    """Longest target of an edit, in tokens: one value can name things, not recite texts."""
+    edits_per_minute: int = Field(default=3_000, ge=0)
+    """Most edits a caller may post in a minute; more are answered 429. 0 means any number."""
+    tokens_per_minute: int = Field(default=200_000, ge=0)
+    """Most tokens a caller may have generated in a minute; 0 means any number."""
+    concurrent_streams: int = Field(default=64, ge=0)
+    """Most streams a caller may have open at the same time; 0 means any number."""
     max_rows: int = Field(default=32, ge=16)
     """Most choices of queries generated at the same time; further ones wait their turn."""
     min_revision_wait_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)

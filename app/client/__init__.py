@@ -2,13 +2,21 @@
 
 from app.client.client import Errata
 from app.client.connection import DEFAULT_URL
-from app.client.errors import ClientError, Damaged, Refused, ServerAway, StillWaiting
+from app.client.errors import (
+    ClientError,
+    Damaged,
+    RateLimited,
+    Refused,
+    ServerAway,
+    StillWaiting,
+)
 
 __all__ = [
     "DEFAULT_URL",
     "ClientError",
     "Damaged",
     "Errata",
+    "RateLimited",
     "Refused",
     "ServerAway",
     "StillWaiting",

@@ -23,7 +23,7 @@ from app.client.answers import (
     RevisionPage,
     SnapshotPage,
 )
-from app.client.errors import Damaged, Refused, ServerAway, StillWaiting
+from app.client.errors import Damaged, RateLimited, Refused, ServerAway, StillWaiting
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -156,6 +156,9 @@ class Connection:
         """What an answer other than success says."""
         try:
             found = response.json()["error"]
+            if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
+                seconds = int(response.headers["Retry-After"])
+                return RateLimited(found["code"], found["message"], seconds)
             return Refused(response.status_code, found["code"], found["message"], found["param"])
         except (ValueError, KeyError, TypeError):
             return self._alien(response)

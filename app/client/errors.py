@@ -3,6 +3,7 @@
 ClientError
 ├── ServerAway      nothing answers, or what answers is not Errata
 ├── Refused         the server answered with a problem; it says which
+│   └── RateLimited     this caller asks for too much at the moment; it says when to ask again
 ├── StillWaiting    the operation has not ended in the time given
 └── Damaged         a file that was fetched is not the one that was written
 """
@@ -33,6 +34,18 @@ class Refused(ClientError):
         self.status = status
         self.code = code
         self.field = field
+
+
+class RateLimited(Refused):
+    """The caller has used up what it may use for now; nothing was done.
+
+    Attributes:
+        retry_after_s: Seconds after which the same request will do.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: int) -> None:
+        super().__init__(429, code, message, None)
+        self.retry_after_s = retry_after_s
 
 
 class StillWaiting(ClientError):

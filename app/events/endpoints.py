@@ -14,7 +14,7 @@ from app.events.stream import Listener
 from app.keys.access import DoorkeeperDep, require
 from app.keys.scopes import Scope
 from app.problems import common_responses
-from app.services import ServicesDep
+from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
 
 LastEventId = Annotated[
@@ -56,12 +56,13 @@ async def _hub(request: Request) -> Hub:
 async def _listener(
     request: Request,
     services: ServicesDep,
+    actor: ActorDep,
     doorkeeper: DoorkeeperDep,
     hub: Annotated[Hub, Depends(_hub)],
 ) -> AsyncIterator[Listener]:
     """Who asks, with a place that is free again once the answer has ended, however it does."""
     readmit = partial(doorkeeper.admit, request.headers.get("Authorization"))
-    with hub.listening():
+    with services.budgets.streams.opened(actor), hub.listening():
         yield Listener(hub, services.database, services.settings.keep_alive_s, readmit)
 
 
