@@ -50,10 +50,9 @@ def serve_command(**given: str | None) -> None:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
-    from app.server import run
+    from app.server import leave, run
 
-    if not run(settings):
-        raise typer.Exit(_EXIT_FAILED)
+    leave(0 if run(settings) else _EXIT_FAILED)
 
 
 def worker_command(**given: str | None) -> None:

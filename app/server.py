@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import logging
+import os
 import socket
+import sys
+import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from rich.console import Console
@@ -43,6 +47,18 @@ def run(settings: Settings) -> bool:
         with suppress(KeyboardInterrupt):
             _Server(config, launch, console, steps).run()
     return launch.error is None
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; a thread that is in the middle of something is left where it is.
+
+    At its own end the interpreter would unwind such a thread, and C++ below it aborts on that.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 class _Launch:
