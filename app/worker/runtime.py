@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.clock import Clock
 from app.database.database import Database
 from app.edits.limits import Limits
+from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
@@ -60,6 +61,7 @@ def start(
     clock: Clock,
     progress: Progress,
     give_way: GiveWay = go_on,
+    metrics: Metrics | None = None,
 ) -> Runtime:
     """Load the model, rebuild and verify the head, and begin to work off the queue.
 
@@ -80,6 +82,8 @@ def start(
     resident = Resident(
         prepared.base, history.materialise, revision=history.head.revision, weights=weights
     )
+    counted = metrics or Metrics()
+    counted.served_revision.set(resident.head)
     execution = Execution(
         database=database,
         lease=lease,
@@ -97,6 +101,7 @@ def start(
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
         ),
+        metrics=counted,
     )
     worker = Worker(
         database,
