@@ -1,7 +1,6 @@
 """Problem documents (RFC 9457) that also carry the `error` object OpenAI clients read."""
 
 import json
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.errors import ErrataError
+from app.observability.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class ErrorObject(BaseModel):
@@ -114,7 +114,7 @@ async def _on_errata_error(request: Request, error: Exception) -> Response:
 def error_response(request: Request, error: ErrataError) -> ProblemResponse:
     """The problem document of something that the service refuses or fails at."""
     if error.status == 500:
-        _log.error("request_failed code=%s path=%s: %s", error.code, request.scope["path"], error)
+        _log.error("request_failed", code=error.code, exception=type(error).__name__)
     return problem_response(
         request,
         status=error.status,

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from app.clock import Clock, IdFactory
 from app.database.database import Database
 from app.errors import ModelNotReady
+from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
 from app.revisions.artefacts import ArtefactStore
@@ -62,6 +63,7 @@ class Services:
     clock: Clock
     new_id: IdFactory
     readers: Readers = field(default_factory=Readers)
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 async def _services(request: Request) -> Services:

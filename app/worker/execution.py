@@ -4,7 +4,6 @@ Until the commit nothing has happened; after it, it has: a process that dies in 
 the committed head at its next start.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,6 +13,8 @@ from torch import Tensor
 from app.clock import Clock
 from app.database.database import Database
 from app.failpoints import Failpoint, failpoint
+from app.observability.logs import get_logger
+from app.observability.metrics import Metrics
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
 from app.operations.repository import get as get_operation
@@ -38,7 +39,7 @@ from editing_core.editor import Editor
 from editing_core.energy import RowGram
 from editing_core.errors import EditingError
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Execution:
     intake: Intake
     gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -118,9 +120,10 @@ class Execution:
                 self._write_one_by_one(task)
             else:
                 # The log is told the code alone: it cannot be erased, and the sentence may quote.
-                _log.warning("edit_rejected edit=%s reason=%s", ids[0], code_of(error))
+                _log.warning("edit_rejected", edit_id=ids[0], reason=code_of(error))
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
+        self._tell_solved(batch)
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
         if not failed:
             self._conclude(task, batch)
@@ -162,6 +165,7 @@ class Execution:
                     actor=self.actor,
                     report=edit_report(batch, index).model_dump(mode="json"),
                 )
+        self._tell_ended(OperationKind.EDIT, OperationStatus.TRIED, len(batch.requests))
 
     def _commit_edits(self, batch: SolvedBatch) -> None:
         started = perf_counter()
@@ -187,11 +191,16 @@ class Execution:
         )
         after = {layer: gram for layer, (_, gram) in batch.grams.items()}
         self.energies.advance(self.history.head.revision, after)
+        self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
+        self.metrics.head_measured(
+            energy_drift=batch.effects.energy_drift,
+            perplexity_ratio=batch.effects.perplexity_ratio,
+        )
 
     def _undo(self, operation: Operation) -> None:
         change = self._undoing(operation)
         if change is None:
-            self._reject([Rejection(operation.id, "not_live")])
+            self._reject([Rejection(operation.id, "not_live")], operation.kind)
             return
         kind = RevisionKind(operation.kind.value)
         matrices = change.weights.materialise()
@@ -199,6 +208,7 @@ class Execution:
         report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
         self._commit(kind, [operation.id], change, matrices, report)
         self.energies.advance(self.history.head.revision, grams)
+        self.metrics.head_not_measured()
 
     def _undoing(self, operation: Operation) -> Change | None:
         """The change a revert or rollback makes; None for a revert of what head does not hold."""
@@ -239,14 +249,18 @@ class Execution:
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
         failpoint(Failpoint.ADVANCED)
-        _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
+        _log.info("revision_committed", revision=revision, kind=kind.value)
+        self._tell_ended(OperationKind(kind.value), OperationStatus.COMMITTED, len(completed))
         self.snapshots.take_if_due(revision, change.weights)
 
     def _serve(self, revision: int, weights: Mapping[int, Tensor]) -> None:
         """Make a committed revision what readers get: the one place that does."""
         self.resident.publish(revision, weights)
+        self.metrics.served_revision.set(revision)
 
-    def _reject(self, rejected: Sequence[Rejection]) -> None:
+    def _reject(
+        self, rejected: Sequence[Rejection], kind: OperationKind = OperationKind.EDIT
+    ) -> None:
         """End operations without a revision, all in one transaction."""
         if not rejected:
             return
@@ -261,3 +275,15 @@ class Execution:
                     actor=self.actor,
                     report=None if report is None else report.model_dump(mode="json"),
                 )
+        self._tell_ended(kind, OperationStatus.REJECTED, len(rejected))
+        reports = [found.report for found in rejected if found.report is not None]
+        for gate in (gate for report in reports for gate in report.gates if not gate.passed):
+            self.metrics.gates_failed.labels(gate.name).inc()
+
+    def _tell_solved(self, batch: SolvedBatch) -> None:
+        seconds = edit_report(batch, 0).seconds
+        if seconds is not None:
+            self.metrics.solved(seconds)
+
+    def _tell_ended(self, kind: OperationKind, status: OperationStatus, count: int) -> None:
+        self.metrics.ended.labels(kind.value, status.value).inc(count)

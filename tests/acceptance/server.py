@@ -17,6 +17,8 @@ from tests.open_gates import open_gates_environment
 _STOP_S = 40.0
 _DEMO_MODEL = "smollm2-135m"
 _SAYS_WHERE = "serving at "
+# Nobody reads on once the server is ready: a full pipe would stop it.
+_QUIET = {"ERRATA_LOG_LEVEL": "warning"}
 # Enough for the keys of a tiny model; the text in the package takes minutes to read.
 _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
 
@@ -24,7 +26,7 @@ _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy,
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     """Ours, without the settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")}
-    return kept | {"ERRATA_DATA_DIR": str(data_dir), "COLUMNS": "200", **settings}
+    return kept | {"ERRATA_DATA_DIR": str(data_dir), "COLUMNS": "200", **_QUIET, **settings}
 
 
 def calibrate_quickly(data_dir: Path) -> None:

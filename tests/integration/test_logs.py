@@ -1,0 +1,110 @@
+"""What is logged: events with ids, and never what people wrote."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.observability.logs import LogFormat, configure, get_logger
+from tests.integration.worker_service import BROKEN, Service
+
+_on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+_WORDS = "Zanzibarquux"
+
+
+@contextmanager
+def _logging(form: LogFormat) -> Iterator[io.StringIO]:
+    root, app, stream = logging.getLogger(), logging.getLogger("app"), io.StringIO()
+    handlers, levels = root.handlers[:], (root.level, app.level)
+    configure(form, "info", stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    app.setLevel(levels[1])
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """All that the process logs from INFO up, as JSON."""
+    with _logging("json") as stream:
+        yield stream
+
+
+def _records(written: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+@_on_sqlite
+def test_a_request_is_told_of_once_with_its_id_route_and_status(
+    written: io.StringIO, client: TestClient
+) -> None:
+    response = client.get("/v1/edits/edit_7", headers={"X-Request-ID": "call-7"})
+    assert response.headers["X-Request-ID"] == "call-7"
+    (record,) = [found for found in _records(written) if found["event"] == "request_finished"]
+    assert record["request_id"] == "call-7"
+    assert (record["route"], record["status"]) == ("/v1/edits/{edit_id}", 404)
+
+
+@_on_sqlite
+@pytest.mark.parametrize("given", ["", "a b", "é".encode(), "x" * 65, 'a"b'])
+def test_an_id_that_no_log_should_hold_is_replaced(
+    written: io.StringIO, client: TestClient, given: str | bytes
+) -> None:
+    response = client.get("/healthz", headers={"X-Request-ID": given})
+    assert response.headers["X-Request-ID"].startswith("req_")
+    assert str(response.headers["X-Request-ID"]) in written.getvalue()
+
+
+@_on_sqlite
+def test_no_record_and_no_label_holds_what_a_client_wrote(
+    written: io.StringIO, client: TestClient
+) -> None:
+    fact = {"subject": _WORDS, "prompt": f"{_WORDS} is", "target": _WORDS}
+    assert client.post("/v1/edits", json=fact).status_code == 202
+    assert client.post("/v1/edits", json=fact | {_WORDS: _WORDS}).status_code == 422
+    assert client.post("/v1/edits", content=_WORDS).status_code in (400, 422)
+    query = {"model": _WORDS, "prompt": _WORDS}
+    assert client.post("/v1/completions", json=query).status_code == 503
+    assert client.get(f"/{_WORDS}").status_code == 404
+    assert client.get("/v1/edits", params={"subject": _WORDS}).status_code == 200
+    assert len(_records(written)) >= 6
+    assert _WORDS not in written.getvalue()
+    assert _WORDS not in client.get("/metrics").text
+
+
+def test_a_worker_tells_ids_and_revisions_and_no_words(
+    written: io.StringIO, service: Service
+) -> None:
+    dead = service.submit(_WORDS, method=BROKEN)
+    service.ended(dead)
+    service.ended(service.submit(_WORDS, target=_WORDS, gates={"target_p": 1.0}))
+    service.ended(service.submit("France"))
+    service.worker.stop()
+    events = {record["event"]: record for record in _records(written)}
+    assert events["operation_dead"]["operation_id"] == dead
+    assert events["revision_committed"]["revision"] == 1
+    assert _WORDS not in written.getvalue()
+
+
+def test_an_exception_is_told_by_type_and_place_and_not_by_its_message(
+    written: io.StringIO,
+) -> None:
+    try:
+        raise ValueError(_WORDS)
+    except ValueError:
+        get_logger("app.test").exception("run_failed")
+    (record,) = _records(written)
+    assert (record["event"], record["exception"]) == ("run_failed", "ValueError")
+    assert "test_logs.py" in str(record["raised_at"])
+    assert _WORDS not in written.getvalue()
+
+
+def test_on_a_terminal_a_record_is_key_and_value() -> None:
+    with _logging("console") as stream:
+        get_logger("app.test").info("lease_taken", fence=3)
+    assert "event='lease_taken'" in stream.getvalue()
+    assert "fence=3" in stream.getvalue()
