@@ -31,6 +31,7 @@ from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.state import mirrored
+from app.observability.tracing import telemetry
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
@@ -112,6 +113,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         summary="Corrects facts in a language model that is already serving.",
         version="0.1.0",
         lifespan=lifespan,
+        telemetry=telemetry(),
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     # The outer one: a stranger's body is not even read.

@@ -10,8 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from structlog.contextvars import get_contextvars
 
 from app.errors import ErrataError
+from app.observability.http import REQUEST_ID_HEADER
 from app.observability.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -189,4 +191,6 @@ async def _on_bug(request: Request, error: Exception) -> Response:
         status=500,
         code="internal_error",
         detail="the service failed on this request; nothing was changed by it",
+        # Made outside of the middleware that gives every other answer its id.
+        headers={REQUEST_ID_HEADER: str(get_contextvars().get("request_id"))},
     )

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from app.clock import Clock, IdFactory
 from app.database.database import Database
 from app.errors import ModelNotReady
+from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
@@ -16,6 +17,7 @@ from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 
 T = TypeVar("T")
+_log = get_logger(__name__)
 
 
 class Pending(Generic[T]):
@@ -64,6 +66,12 @@ class Services:
     new_id: IdFactory
     readers: Readers = field(default_factory=Readers)
     metrics: Metrics = field(default_factory=Metrics)
+
+    def announce(self, *operation_ids: str) -> None:
+        """Tell log and worker of operations that are accepted, which is committed."""
+        for operation_id in operation_ids:
+            _log.info("operation_accepted", operation_id=operation_id)
+        self.doorbell.ring(operation_ids[0])
 
 
 async def _services(request: Request) -> Services:

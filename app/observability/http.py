@@ -6,16 +6,19 @@ from time import perf_counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
+from app.observability.tracing import traced
 
 REQUEST_ID_HEADER = "X-Request-ID"
+REVISION_HEADER = "X-Revision"
 
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_BROKEN_OFF = 500  # what it counts as when no answer was begun
+#: what it counts as when no answer was begun
+_BROKEN_OFF: Message = {"status": 500, "headers": []}
 _log = get_logger(__name__)
 
 
@@ -35,33 +38,37 @@ class RequestWatch:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, status = _request_id(scope), _BROKEN_OFF
+        request_id, answer = _request_id(scope), _BROKEN_OFF
+        # Not unbound at the end: what handles and logs a bug is further out than any middleware.
+        clear_contextvars()
+        bind_contextvars(request_id=request_id, **traced(request_id))
         started = perf_counter()
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                answer = message
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
-            try:
-                await self.app(scope, receive, noting)
-            finally:
-                self._ended(scope, status, perf_counter() - started)
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            self._ended(scope, answer, perf_counter() - started)
 
-    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+    def _ended(self, scope: Scope, answer: Message, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = route_template(scope)
+        route, status = route_template(scope), answer["status"]
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.request_seconds.labels(method, route).observe(seconds)
+        revision = Headers(raw=answer["headers"]).get(REVISION_HEADER)
         _log.info(
             "request_finished",
             method=method,
             route=route,
             status=status,
             milliseconds=round(seconds * 1000, 1),
+            **({} if revision is None else {"revision": int(revision)}),
         )
 
 

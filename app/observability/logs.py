@@ -50,6 +50,7 @@ def configure(form: LogFormat, level: str, stream: TextIO | None = None) -> None
 
 def _formatter(as_json: bool) -> structlog.stdlib.ProcessorFormatter:
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         _fields_of_record,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

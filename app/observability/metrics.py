@@ -54,16 +54,6 @@ class Metrics:
         self.served_revision = Gauge(
             "errata_served_revision", "Revision this process serves; NaN without a model.", **of
         )
-        self.energy_drift = Gauge(
-            "errata_head_energy_drift",
-            "Largest |HE/HE of the base - 1| of a matrix; NaN while the head is not measured.",
-            **of,
-        )
-        self.perplexity_ratio = Gauge(
-            "errata_head_perplexity_ratio",
-            "Reference perplexity over the base's; NaN while the head is not measured.",
-            **of,
-        )
         self.generation_seconds = Histogram(
             "errata_generation_seconds",
             "Time to generate all choices of a request.",
@@ -84,17 +74,7 @@ class Metrics:
             ["result"],
             **of,
         )
-        self.head_not_measured()
         self.served_revision.set(nan)
-
-    def head_measured(self, *, energy_drift: float, perplexity_ratio: float) -> None:
-        """The head is what was measured so."""
-        self.energy_drift.set(energy_drift)
-        self.perplexity_ratio.set(perplexity_ratio)
-
-    def head_not_measured(self) -> None:
-        """The head is a state that the gates did not see: after a start, or an undoing."""
-        self.head_measured(energy_drift=nan, perplexity_ratio=nan)
 
     def solved(self, seconds: PhaseSeconds) -> None:
         """A batch was solved and measured; its commit is timed apart."""

@@ -32,7 +32,7 @@ from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.intake import Intake
 from app.worker.lease import Lease
-from app.worker.rejections import code_of, gated, unsolvable
+from app.worker.rejections import gated, unsolvable
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
@@ -119,8 +119,6 @@ class Execution:
             if together and not task.atomic:
                 self._write_one_by_one(task)
             else:
-                # The log is told the code alone: it cannot be erased, and the sentence may quote.
-                _log.warning("edit_rejected", edit_id=ids[0], reason=code_of(error))
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
         self._tell_solved(batch)
@@ -165,7 +163,8 @@ class Execution:
                     actor=self.actor,
                     report=edit_report(batch, index).model_dump(mode="json"),
                 )
-        self._tell_ended(OperationKind.EDIT, OperationStatus.TRIED, len(batch.requests))
+        for request in batch.requests:
+            self._tell_ended(request.id, OperationKind.EDIT, OperationStatus.TRIED)
 
     def _commit_edits(self, batch: SolvedBatch) -> None:
         started = perf_counter()
@@ -192,10 +191,6 @@ class Execution:
         after = {layer: gram for layer, (_, gram) in batch.grams.items()}
         self.energies.advance(self.history.head.revision, after)
         self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
-        self.metrics.head_measured(
-            energy_drift=batch.effects.energy_drift,
-            perplexity_ratio=batch.effects.perplexity_ratio,
-        )
 
     def _undo(self, operation: Operation) -> None:
         change = self._undoing(operation)
@@ -208,7 +203,6 @@ class Execution:
         report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
         self._commit(kind, [operation.id], change, matrices, report)
         self.energies.advance(self.history.head.revision, grams)
-        self.metrics.head_not_measured()
 
     def _undoing(self, operation: Operation) -> Change | None:
         """The change a revert or rollback makes; None for a revert of what head does not hold."""
@@ -249,8 +243,8 @@ class Execution:
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
         failpoint(Failpoint.ADVANCED)
-        _log.info("revision_committed", revision=revision, kind=kind.value)
-        self._tell_ended(OperationKind(kind.value), OperationStatus.COMMITTED, len(completed))
+        for id in completed:
+            self._tell_ended(id, OperationKind(kind.value), OperationStatus.COMMITTED, revision)
         self.snapshots.take_if_due(revision, change.weights)
 
     def _serve(self, revision: int, weights: Mapping[int, Tensor]) -> None:
@@ -275,15 +269,33 @@ class Execution:
                     actor=self.actor,
                     report=None if report is None else report.model_dump(mode="json"),
                 )
-        self._tell_ended(kind, OperationStatus.REJECTED, len(rejected))
-        reports = [found.report for found in rejected if found.report is not None]
-        for gate in (gate for report in reports for gate in report.gates if not gate.passed):
-            self.metrics.gates_failed.labels(gate.name).inc()
+        for found in rejected:
+            # The code alone: the sentence may quote, and a log cannot be erased.
+            self._tell_ended(found.id, kind, OperationStatus.REJECTED, reason=found.reason)
+            gates = [] if found.report is None else found.report.gates
+            for gate in (gate for gate in gates if not gate.passed):
+                self.metrics.gates_failed.labels(gate.name).inc()
 
     def _tell_solved(self, batch: SolvedBatch) -> None:
         seconds = edit_report(batch, 0).seconds
         if seconds is not None:
             self.metrics.solved(seconds)
 
-    def _tell_ended(self, kind: OperationKind, status: OperationStatus, count: int) -> None:
-        self.metrics.ended.labels(kind.value, status.value).inc(count)
+    def _tell_ended(
+        self,
+        operation_id: str,
+        kind: OperationKind,
+        status: OperationStatus,
+        revision: int | None = None,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        self.metrics.ended.labels(kind.value, status.value).inc()
+        known = {"revision": revision, "reason": reason}
+        _log.info(
+            "operation_ended",
+            operation_id=operation_id,
+            kind=kind.value,
+            status=status.value,
+            **{name: value for name, value in known.items() if value is not None},
+        )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.clock import Clock
 from app.database.database import Database
@@ -77,6 +78,7 @@ class Worker:
     def _work(self) -> None:
         step_back()
         while not self._stopping.is_set():
+            clear_contextvars()
             try:
                 lease = self._lease if self._lease and self._lease.acquire() else None
                 self._execution.metrics.writer.set(lease is not None)
@@ -103,13 +105,14 @@ class Worker:
         run = self._claim(lease)
         if not run:
             return False
+        bind_contextvars(operation_id=run[0].id, operations=len(run))
         failpoint(Failpoint.CLAIMED)
         while not self._stopping.is_set():
             try:
                 self._execution.execute(run)
             except (Unavailable, OSError) as error:
                 # Nothing was committed; the same run again keeps the order and is no new attempt.
-                _log.warning("run_interrupted", operation_id=run[0].id, error=str(error))
+                _log.warning("run_interrupted", error=str(error))
                 self._stopping.wait(_RETRY_S)
             else:
                 break

@@ -4,21 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from app.client import Errata
 from tests.open_gates import open_gates_environment
+from tests.waiting import wait_until
 
+_READY_S = 280.0  # the demo model may have to be converted first
 _STOP_S = 40.0
 _DEMO_MODEL = "smollm2-135m"
 _SAYS_WHERE = "serving at "
-# Nobody reads on once the server is ready: a full pipe would stop it.
-_QUIET = {"ERRATA_LOG_LEVEL": "warning"}
 # Enough for the keys of a tiny model; the text in the package takes minutes to read.
 _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
 
@@ -26,7 +25,7 @@ _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy,
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     """Ours, without the settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ERRATA_")}
-    return kept | {"ERRATA_DATA_DIR": str(data_dir), "COLUMNS": "200", **_QUIET, **settings}
+    return kept | {"ERRATA_DATA_DIR": str(data_dir), "COLUMNS": "200", **settings}
 
 
 def calibrate_quickly(data_dir: Path) -> None:
@@ -39,13 +38,13 @@ def calibrate_quickly(data_dir: Path) -> None:
 class Server:
     """A server that is ready."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     url: str
 
     def kill(self) -> None:
         """SIGKILL, as the kernel or a power cut would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -63,31 +62,34 @@ def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
     """
     gates = {} if model == _DEMO_MODEL else open_gates_environment()
     command = [sys.executable, "-m", "app.cli", "serve", "--model", model, "--port", "0"]
-    with subprocess.Popen(
-        command,
-        cwd=data_dir.parent,
-        env=environment(data_dir, **gates | settings),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    # A file: nobody reads on once the server is ready, and a full pipe would stop it.
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(
+            command,
+            cwd=data_dir.parent,
+            env=environment(data_dir, **gates | settings),
+            stderr=log,
+        ) as process,
+    ):
         try:
-            yield Server(process, _address(process))
+            yield Server(process, _address(process, Path(log.name)))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.communicate(timeout=_STOP_S)
-                assert process.returncode == 0
+                assert process.wait(_STOP_S) == 0
 
 
-def _address(process: "subprocess.Popen[str]") -> str:
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if _SAYS_WHERE in line:
-            return line.partition(_SAYS_WHERE)[2].strip()
-    process.wait(_STOP_S)
-    pytest.fail("the server ended before it was ready:\n" + "".join(said))
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    def said() -> list[str]:
+        return log.read_text().split("\n")[:-1]  # whole lines
+
+    def where() -> list[str]:
+        return [line.partition(_SAYS_WHERE)[2] for line in said() if _SAYS_WHERE in line]
+
+    wait_until(lambda: bool(where()) or process.poll() is not None, _READY_S, what="readiness")
+    assert where(), "the server ended before it was ready:\n" + "\n".join(said())
+    return where()[0].strip()
 
 
 def client(server: Server) -> Errata:

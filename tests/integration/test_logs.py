@@ -2,35 +2,28 @@
 
 import io
 import json
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
+from fastapi import APIRouter
 from starlette.testclient import TestClient
 
-from app.observability.logs import LogFormat, configure, get_logger
+from app.keys.access import require
+from app.keys.scopes import Scope
+from app.main import Components, create_app
+from app.observability.logs import get_logger
+from app.settings import Settings
+from tests.integration.service import load_nothing
+from tests.integration.watched import WORDS, logging_to_stream
 from tests.integration.worker_service import BROKEN, Service
 
 _on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-_WORDS = "Zanzibarquux"
-
-
-@contextmanager
-def _logging(form: LogFormat) -> Iterator[io.StringIO]:
-    root, app, stream = logging.getLogger(), logging.getLogger("app"), io.StringIO()
-    handlers, levels = root.handlers[:], (root.level, app.level)
-    configure(form, "info", stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    app.setLevel(levels[1])
 
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """All that the process logs from INFO up, as JSON."""
-    with _logging("json") as stream:
+    with logging_to_stream("json") as stream:
         yield stream
 
 
@@ -60,51 +53,66 @@ def test_an_id_that_no_log_should_hold_is_replaced(
 
 
 @_on_sqlite
+def test_the_answer_to_a_bug_has_the_requests_id_too(settings: Settings) -> None:
+    router = APIRouter(dependencies=[require(Scope.AUDIT)])
+
+    @router.get("/v1/broken")
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    app = create_app(settings, components=Components(start_runtime=load_nothing))
+    app.include_router(router)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        response = client.get("/v1/broken", headers={"X-Request-ID": "call-8"})
+    assert (response.status_code, response.headers["X-Request-ID"]) == (500, "call-8")
+
+
+@_on_sqlite
 def test_no_record_and_no_label_holds_what_a_client_wrote(
     written: io.StringIO, client: TestClient
 ) -> None:
-    fact = {"subject": _WORDS, "prompt": f"{_WORDS} is", "target": _WORDS}
+    fact = {"subject": WORDS, "prompt": f"{WORDS} is", "target": WORDS}
     assert client.post("/v1/edits", json=fact).status_code == 202
-    assert client.post("/v1/edits", json=fact | {_WORDS: _WORDS}).status_code == 422
-    assert client.post("/v1/edits", content=_WORDS).status_code in (400, 422)
-    query = {"model": _WORDS, "prompt": _WORDS}
+    assert client.post("/v1/edits", json=fact | {WORDS: WORDS}).status_code == 422
+    assert client.post("/v1/edits", content=WORDS).status_code in (400, 422)
+    query = {"model": WORDS, "prompt": WORDS}
     assert client.post("/v1/completions", json=query).status_code == 503
-    assert client.get(f"/{_WORDS}").status_code == 404
-    assert client.get("/v1/edits", params={"subject": _WORDS}).status_code == 200
+    assert client.get(f"/{WORDS}").status_code == 404
+    assert client.get("/v1/edits", params={"subject": WORDS}).status_code == 200
     assert len(_records(written)) >= 6
-    assert _WORDS not in written.getvalue()
-    assert _WORDS not in client.get("/metrics").text
+    assert WORDS not in written.getvalue()
+    assert WORDS not in client.get("/metrics").text
 
 
 def test_a_worker_tells_ids_and_revisions_and_no_words(
     written: io.StringIO, service: Service
 ) -> None:
-    dead = service.submit(_WORDS, method=BROKEN)
+    dead = service.submit(WORDS, method=BROKEN)
     service.ended(dead)
-    service.ended(service.submit(_WORDS, target=_WORDS, gates={"target_p": 1.0}))
+    service.ended(service.submit(WORDS, target=WORDS, gates={"target_p": 1.0}))
     service.ended(service.submit("France"))
     service.worker.stop()
     events = {record["event"]: record for record in _records(written)}
     assert events["operation_dead"]["operation_id"] == dead
-    assert events["revision_committed"]["revision"] == 1
-    assert _WORDS not in written.getvalue()
+    assert events["operation_ended"]["revision"] == 1
+    assert WORDS not in written.getvalue()
 
 
 def test_an_exception_is_told_by_type_and_place_and_not_by_its_message(
     written: io.StringIO,
 ) -> None:
     try:
-        raise ValueError(_WORDS)
+        raise ValueError(WORDS)
     except ValueError:
         get_logger("app.test").exception("run_failed")
     (record,) = _records(written)
     assert (record["event"], record["exception"]) == ("run_failed", "ValueError")
     assert "test_logs.py" in str(record["raised_at"])
-    assert _WORDS not in written.getvalue()
+    assert WORDS not in written.getvalue()
 
 
 def test_on_a_terminal_a_record_is_key_and_value() -> None:
-    with _logging("console") as stream:
+    with logging_to_stream("console") as stream:
         get_logger("app.test").info("lease_taken", fence=3)
     assert "event='lease_taken'" in stream.getvalue()
     assert "fence=3" in stream.getvalue()
