@@ -17,62 +17,69 @@ class Metrics:
     """The series that move when something happens; `app.observability.state` has the others."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
+        self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "errata_http_requests",
             "Requests answered, by method, route template and status.",
             ["method", "route", "status"],
-            **of,
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "errata_http_request_seconds",
             "Time until the last byte of an answer was sent.",
             ["method", "route"],
             buckets=_REQUEST_S,
-            **of,
+            registry=registry,
         )
         self.phase_seconds = Histogram(
             "errata_edit_phase_seconds",
             "Wall time of one batch of edits, by phase.",
             ["phase"],
             buckets=_PHASE_S,
-            **of,
+            registry=registry,
         )
         self.ended = Counter(
             "errata_operations_ended",
             "Operations that this process brought to an end, by kind and status.",
             ["kind", "status"],
-            **of,
+            registry=registry,
         )
         self.gates_failed = Counter(
-            "errata_gates_failed", "Gates that edits failed, by gate.", ["gate"], **of
+            "errata_gates_failed", "Gates that edits failed, by gate.", ["gate"], registry=registry
         )
         self.writer = Gauge(
-            "errata_writer", "1 while this process holds the lease and executes edits.", **of
+            "errata_writer",
+            "1 while this process holds the lease and executes edits.",
+            registry=registry,
         )
         self.served_revision = Gauge(
-            "errata_served_revision", "Revision this process serves; NaN without a model.", **of
+            "errata_served_revision",
+            "Revision this process serves; NaN without a model.",
+            registry=registry,
         )
         self.generation_seconds = Histogram(
             "errata_generation_seconds",
             "Time to generate all choices of a request.",
             buckets=_REQUEST_S,
-            **of,
+            registry=registry,
         )
         self.first_token_seconds = Histogram(
             "errata_first_token_seconds",
             "Time to the first generated token of a request.",
             buckets=_REQUEST_S,
-            **of,
+            registry=registry,
         )
-        self.prompt_tokens = Counter("errata_prompt_tokens", "Tokens of prompts read.", **of)
-        self.generated_tokens = Counter("errata_generated_tokens", "Tokens generated.", **of)
+        self.prompt_tokens = Counter(
+            "errata_prompt_tokens", "Tokens of prompts read.", registry=registry
+        )
+        self.generated_tokens = Counter(
+            "errata_generated_tokens", "Tokens generated.", registry=registry
+        )
         self.verifications = Counter(
             "errata_verifications",
             "Checks of the ledger, by result: ok or failed.",
             ["result"],
-            **of,
+            registry=registry,
         )
         self.served_revision.set(nan)
 

@@ -43,11 +43,11 @@ def test_a_request_is_told_of_once_with_its_id_route_and_status(
 
 
 @_on_sqlite
-@pytest.mark.parametrize("given", ["", "a b", "é".encode(), "x" * 65, 'a"b'])
+@pytest.mark.parametrize("given", ["", "a b", "é", "x" * 65, 'a"b'])
 def test_an_id_that_no_log_should_hold_is_replaced(
-    written: io.StringIO, client: TestClient, given: str | bytes
+    written: io.StringIO, client: TestClient, given: str
 ) -> None:
-    response = client.get("/healthz", headers={"X-Request-ID": given})
+    response = client.get("/healthz", headers={b"X-Request-ID": given.encode()})
     assert response.headers["X-Request-ID"].startswith("req_")
     assert str(response.headers["X-Request-ID"]) in written.getvalue()
 
