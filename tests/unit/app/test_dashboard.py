@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for series that exist."""
+"""The dashboard and the alerts ask for series that exist, and the page on metrics has each."""
 
 import json
 import re
@@ -9,7 +9,8 @@ import pytest
 from app.observability.metrics import Metrics
 from app.observability.state import MIRRORED
 
-_DOCKER = Path(__file__).parents[3] / "docker"
+_ROOT = Path(__file__).parents[3]
+_DOCKER = _ROOT / "docker"
 
 
 def _existing() -> set[str]:
@@ -33,3 +34,13 @@ def test_every_series_asked_for_exists(file: str) -> None:
     asked = set(re.findall(r"\berrata_\w+", text))
     assert len(asked) > 5
     assert asked <= _existing()
+
+
+def test_the_page_on_metrics_tells_of_every_series_and_no_other() -> None:
+    rows = re.findall(r"^\| `(errata_\w+)`", (_ROOT / "docs" / "metrics.md").read_text(), re.M)
+    ends = ("_bucket", "_count", "_sum")
+    assert sorted(rows) == sorted({_without(name, ends) for name in _existing()})
+
+
+def _without(name: str, ends: tuple[str, ...]) -> str:
+    return next((name.removesuffix(end) for end in ends if name.endswith(end)), name)
