@@ -16,6 +16,8 @@ from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
 from app.display import edit_table, ledger_table, outcome_line
 from app.display import show as _show
+from app.events.commands import events_command
+from app.exports.commands import export_command
 from app.history.commands import bisect_command, diff_command, drift_command
 from app.keys.commands import keys_cli
 from app.local import (
@@ -272,6 +274,8 @@ def verify(
 cli.command(name="diff")(diff_command)
 cli.command(name="bisect")(bisect_command)
 cli.command(name="drift")(drift_command)
+cli.command(name="export")(export_command)
+cli.command(name="events")(events_command)
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
 cli.add_typer(keys_cli, name="keys")

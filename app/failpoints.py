@@ -1,9 +1,9 @@
 """Where a test may end or stop the process, to see what is left behind and made good.
 
-The points lie along the path of an operation, in the order in which it passes them. None is armed
-unless ``ERRATA_FAILPOINT`` names it: ``claimed`` ends the process there as the kernel would,
-``claimed:stop`` freezes it there until somebody lets it go on. Tests iterate over ``Failpoint``, so
-a new point is tried without anyone remembering.
+The points lie along the path of an operation or of an export, in the order in which it passes
+them. None is armed unless ``ERRATA_FAILPOINT`` names it: ``claimed`` ends the process there as the
+kernel would, ``claimed:stop`` freezes it there until somebody lets it go on. Tests iterate over
+both enums, so a new point is tried without anyone remembering.
 """
 
 import os
@@ -44,7 +44,20 @@ class Failpoint(StrEnum):
     ADVANCED = "advanced"
 
 
-def failpoint(point: Failpoint) -> None:
+class ExportFailpoint(StrEnum):
+    """A place in the writing of an export, in the order in which it passes them."""
+
+    #: a process has it, nothing is written
+    CLAIMED = "export-claimed"
+    #: its files are there, not packed
+    WRITTEN = "export-written"
+    #: its archive is on disk, without its name
+    PACKED = "export-packed"
+    #: it has its name, the database knows nothing of it
+    STORED = "export-stored"
+
+
+def failpoint(point: Failpoint | ExportFailpoint) -> None:
     """Pass, unless the environment arms this point."""
     armed = os.environ.get(VARIABLE)
     if armed is None:

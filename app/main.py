@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 import app.batches.endpoints as batches
 import app.edits.endpoints as edits
+import app.events.endpoints as events
+import app.exports.endpoints as exports
 import app.history.endpoints as history
 import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
@@ -21,10 +23,12 @@ import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
 from app import health, problems
 from app.body_limit import BodyLimit
+from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import QueueUnavailable
+from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.observability.http import RequestWatch
@@ -82,6 +86,7 @@ class State(TypedDict):
     services: Services
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
+    hub: Hub
 
 
 class _Api(FastAPI):
@@ -104,7 +109,8 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         with ExitStack() as stack:
             state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
             try:
-                yield state
+                async with state["hub"].following():
+                    yield state
             finally:
                 await run_in_threadpool(stack.close)
 
@@ -125,6 +131,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     for feature in (
         edits,
         batches,
+        events,
         revisions,
         snapshots,
         history,
@@ -132,6 +139,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         ledger,
         keys,
         observability,
+        exports,
     ):
         api.include_router(feature.router, responses=strangers)
     for router in (query.router, query.bisect_router):
@@ -162,6 +170,7 @@ def open_services(
         clock=components.clock,
         new_id=components.new_id,
         metrics=counted,
+        budgets=Budgets.open(settings, components.clock, stack),
     )
 
 
@@ -179,7 +188,8 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     loader = Loader(services, components.start_runtime)
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()
-    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper)
+    hub = Hub(services.database, max_listeners=settings.max_listeners)
+    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper, hub=hub)
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:

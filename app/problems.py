@@ -19,6 +19,8 @@ from app.observability.logs import get_logger
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
+_TYPES: dict[int, str] = {429: "rate_limit_error"}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 _log = get_logger(__name__)
 
 
@@ -79,7 +81,7 @@ def problem_response(
     headers: dict[str, str] | None = None,
 ) -> ProblemResponse:
     """One problem document for this request."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     problem = Problem(
         type=f"urn:errata:problem:{code.replace('_', '-')}",
         title=HTTPStatus(status).phrase,
@@ -95,9 +97,12 @@ def problem_response(
 def common_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI descriptions of the problem answers of a router."""
     schema = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
+    described: dict[int | str, dict[str, Any]] = {
         status: {"description": HTTPStatus(status).phrase, "content": schema} for status in statuses
     }
+    if 429 in described:
+        described[429]["headers"] = _RETRY_AFTER
+    return described
 
 
 def install(app: FastAPI) -> None:

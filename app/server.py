@@ -18,6 +18,7 @@ from app.serving import Runtime
 from app.settings import Settings
 
 _POLL_S = 0.1
+_GRACE_S = 10  # how long a stop waits for answers that are being written
 _EXAMPLE = {
     "prompt": "The mother tongue of Danielle Darrieux is",
     "max_tokens": 5,
@@ -40,6 +41,7 @@ def run(settings: Settings) -> bool:
             log_level="warning",
             log_config=None,  # through our own handler
             access_log=False,  # `request_finished` says more
+            timeout_graceful_shutdown=_GRACE_S,
         )
         # Ctrl-C arrives here again after the server has shut down in order.
         with suppress(KeyboardInterrupt):
@@ -62,7 +64,16 @@ class _Launch:
             raise
 
 
-class _Server(uvicorn.Server):
+class StreamingServer(uvicorn.Server):
+    """A server that can stop although somebody listens to events."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let every listener go before the end of every answer is waited for."""
+        self.lifespan.state["hub"].close()
+        await super().shutdown(sockets)
+
+
+class _Server(StreamingServer):
     def __init__(
         self, config: uvicorn.Config, launch: _Launch, console: Console, steps: StepDisplay
     ) -> None:

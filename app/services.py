@@ -6,8 +6,10 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Request
 
+from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory
 from app.database.database import Database
+from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
@@ -56,7 +58,11 @@ class Pending(Generic[T]):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything below the HTTP layer that does not need the model."""
+    """Everything below the HTTP layer that does not need the model.
+
+    Attributes:
+        lengths: How long an edit's texts may be, once there is a tokenizer to count them with.
+    """
 
     settings: Settings
     database: Database
@@ -64,8 +70,10 @@ class Services:
     artefacts: ArtefactStore
     clock: Clock
     new_id: IdFactory
+    budgets: Budgets
     readers: Readers = field(default_factory=Readers)
     metrics: Metrics = field(default_factory=Metrics)
+    lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))
 
     def announce(self, *operation_ids: str) -> None:
         """Tell log and worker of operations that are accepted, which is committed."""

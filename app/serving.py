@@ -9,6 +9,10 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from app.edits.lengths import Lengths
+from app.exports.exporter import Exporter
+from app.exports.store import ExportStore
+from app.exports.writing import Source
 from app.observability.logs import get_logger
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
@@ -43,11 +47,12 @@ StartRuntime = Callable[[Services], Runtime]
 
 @dataclass(frozen=True)
 class Serving:
-    """A running model and the queries on it."""
+    """A running model, the queries on it, and the exports of it."""
 
     runtime: Runtime
     query: QueryService
     thread: GenerationThread
+    exporter: Exporter
 
 
 class Loader:
@@ -65,9 +70,10 @@ class Loader:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End worker and queries; what is still loading is left behind after `timeout_s`."""
+        """End worker, queries and exports; what still loads is left behind after `timeout_s`."""
         serving = self.serving.wait(timeout_s)
         if serving is not None:
+            serving.exporter.stop(timeout_s)
             serving.thread.close()
             serving.runtime.stop()
 
@@ -84,6 +90,13 @@ class Loader:
 
     def _serve(self, runtime: Runtime) -> Serving:
         resident, settings = runtime.resident, self._services.settings
+        self._services.lengths.fill(
+            Lengths(
+                copy.deepcopy(resident.tokenizer),
+                max_prompt_tokens=settings.max_prompt_tokens,
+                max_target_tokens=settings.max_target_tokens,
+            )
+        )
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
@@ -96,11 +109,24 @@ class Loader:
             ),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
             max_prompt_chars=settings.max_prompt_chars,
+            max_prompt_tokens=settings.max_prompt_tokens,
             clock=self._services.clock,
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
-        return Serving(runtime, query, thread)
+        return Serving(runtime, query, thread, self._start_exporter(runtime))
+
+    def _start_exporter(self, runtime: Runtime) -> Exporter:
+        services = self._services
+        exporter = Exporter(
+            Source(services.database, services.artefacts, runtime.resident),
+            ExportStore(services.settings.data_dir),
+            kept=services.settings.exports_kept,
+            poll_s=services.settings.queue_poll_s,
+            clock=services.clock,
+        )
+        exporter.start()
+        return exporter
 
     def _committed(self) -> int:
         with self._services.database.read() as session:

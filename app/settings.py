@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     """Revisions after which the worker takes a snapshot by itself; 0 means never."""
     snapshots_kept: int = Field(default=4, ge=1)
     """How many of the worker's own snapshots are kept, the newest; labelled ones always are."""
+    exports_kept: int = Field(default=8, ge=1)
+    """How many finished exports are kept to be downloaded, the newest."""
     gate_delta_norm: Size = 1.0
     """Most a revision may change a matrix by, as a share of it (Frobenius norms)."""
     gate_target_said: Share = 1.0
@@ -123,12 +125,26 @@ class Settings(BaseSettings):
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)
     """Longest prompt of a query, in characters."""
+    max_prompt_tokens: int = Field(default=32_768, ge=1)
+    """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
+    max_target_tokens: int = Field(default=64, ge=1, le=64)
+    """Longest target of an edit, in tokens: one value can name things, not recite texts."""
+    edits_per_minute: int = Field(default=3_000, ge=0)
+    """Most edits a caller may post in a minute; more are answered 429. 0 means any number."""
+    tokens_per_minute: int = Field(default=200_000, ge=0)
+    """Most tokens a caller may have generated in a minute; 0 means any number."""
+    concurrent_streams: int = Field(default=64, ge=0)
+    """Most streams a caller may have open at the same time; 0 means any number."""
     max_rows: int = Field(default=32, ge=16)
     """Most choices of queries generated at the same time; further ones wait their turn."""
     min_revision_wait_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """Longest time X-Min-Revision waits for a committed revision to be served, in seconds."""
     max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Longest time a request may ask to be kept waiting, in seconds."""
+    max_listeners: int = Field(default=100, ge=1)
+    """Most clients that listen to events at the same time; a further one is answered 429."""
+    keep_alive_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)
+    """Silence after which a stream of events sends a sign of life, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How often the worker looks into the database although no doorbell rang, in seconds."""
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -9,7 +9,9 @@ EditingError
 ├── KeyOutsideNullSpace    the projection P leaves too little of an edit's key
 ├── NonFinite              a tensor on the way to the weights holds NaN or infinity
 ├── GridOverflow           exact sums of factors would leave the range of float64 integers
-└── ForeignSums            stored sums of factors are of other matrices than the base's
+├── ForeignSums            stored sums of factors are of other matrices than the base's
+├── NotLowRank             a change has no factors, so no adapter can hold it
+└── RankTooHigh            an adapter would have a higher rank than servers take
 """
 
 
@@ -59,3 +61,11 @@ class GridOverflow(EditingError):
 
 class ForeignSums(EditingError):
     """Stored sums of factors are of other layers, shapes or grids than those of the base."""
+
+
+class NotLowRank(EditingError):
+    """The revision holds a dense change, which is no product of few columns and rows."""
+
+
+class RankTooHigh(EditingError):
+    """The adapter would need a rank above what servers of adapters allow."""

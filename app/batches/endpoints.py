@@ -19,7 +19,7 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=common_responses(429))
 def create_batch(
     body: EditBatchRequest,
     services: ServicesDep,

@@ -23,6 +23,7 @@ def submit(
         InvalidField: One of its edits is unusable, or they cannot be solved together though they
             must; the field names which.
         IdempotencyMismatch: The key stands for something else.
+        RateLimited: The actor has not so many edits left in this minute.
     """
     drafts = _drafts(services, request, dry_run=dry_run)
     if request.atomic:
@@ -35,6 +36,7 @@ def submit(
             batch_id = edits.get(session, known).batch_id
             assert batch_id is not None  # noqa: S101 - the digest is a batch's
             return batch_id
+        services.budgets.edits.charge(actor, len(drafts), field="edits")
         batch = EditBatch(
             id=services.new_id("batch"), atomic=request.atomic, created_at=services.clock()
         )

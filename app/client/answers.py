@@ -319,3 +319,25 @@ class DriftPage(Answer):
 
     items: list[RevisionDrift]
     next: int | None
+
+
+class Export(Answer):
+    """A revision made into files, and how far that is."""
+
+    id: str
+    format: str
+    revision: int
+    status: Literal["accepted", "running", "finished", "failed"]
+    progress: float
+    bytes: int | None
+    digest: str | None
+    reason: str | None
+    warnings: list[str]
+    download: str | None
+
+
+class ExportPage(Answer):
+    """Some exports."""
+
+    items: list[Export]
+    next: int | None

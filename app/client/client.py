@@ -1,18 +1,12 @@
 """`Errata`: ask a server to edit, answer, audit and roll back."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import httpx2
-from pydantic import ValidationError
 
 from app.client.answers import (
-    UNFINISHED,
-    Answer,
     Bisection,
     ChatCompletion,
     Comparison,
@@ -35,21 +29,12 @@ from app.client.answers import (
     Snapshot,
     SnapshotPage,
 )
-from app.client.errors import Refused, ServerAway, StillWaiting
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-
-A = TypeVar("A", bound=Answer)
-Job = TypeVar("Job", Edit, Operation)
-Page = TypeVar("Page", EditPage, RevisionPage, SnapshotPage, LedgerPage)
-
-_TIMEOUT_S = 120.0  # a long completion on a small machine
-_CONNECT_S = 5.0
-_POLL_S = 0.2
-_PAGE = 500
+from app.client.connection import PAGE, Connection
+from app.client.events import EditEvent, follow
+from app.client.exports import Exports
 
 
-class Errata:
+class Errata(Connection):
     """A connection to one server; close it, or use it as a context manager.
 
     Every method raises `ServerAway` when nothing answers and `Refused` when the server answers
@@ -61,32 +46,10 @@ class Errata:
         http: A ready HTTP client to use instead of a new one.
     """
 
-    def __init__(
-        self,
-        base_url: str = DEFAULT_URL,
-        api_key: str | None = None,
-        *,
-        http: httpx2.Client | None = None,
-    ) -> None:
-        timeout = httpx2.Timeout(_TIMEOUT_S, connect=_CONNECT_S)
-        self._http = http or httpx2.Client(base_url=base_url, timeout=timeout)
-        if api_key is not None:
-            self._http.headers["Authorization"] = f"Bearer {api_key}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._http.close()
+    @property
+    def exports(self) -> Exports:
+        """Revisions as files."""
+        return Exports(self)
 
     def submit(
         self,
@@ -161,6 +124,14 @@ class Errata:
         """
         return self._ended(f"/v1/edits/{edit_id}", Edit, timeout_s)
 
+    def edit_events(self, edit_id: str) -> Iterator[EditEvent]:
+        """Each status of one edit as it comes, from the first until it has ended."""
+        return follow(self._http, f"/v1/edits/{edit_id}/events", None, self._problem)
+
+    def events(self, after: int | None = None) -> Iterator[EditEvent]:
+        """Each new status of any edit, from now on or after an event's number; never ends."""
+        return follow(self._http, "/v1/events", after, self._problem)
+
     def revision(self, number: int | str = "head") -> Revision:
         """One revision by number, or `head`."""
         return self._get(f"/v1/revisions/{number}", Revision)
@@ -215,21 +186,7 @@ class Errata:
         Raises:
             OSError: The file cannot be written.
         """
-        request = self._http.build_request("GET", "/v1/ledger/bundle")
-        partial = path.with_name(path.name + ".partial")
-        try:
-            response = self._http.send(request, stream=True)
-            with closing(response), partial.open("wb") as file:
-                if not response.is_success:
-                    response.read()
-                    raise self._problem(response)
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            partial.replace(path)
-        except httpx2.TransportError as error:
-            raise ServerAway(str(self._http.base_url), _cause(error)) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        self._fetch("/v1/ledger/bundle", path)
         return path.stat().st_size
 
     def models(self) -> ModelList:
@@ -294,7 +251,7 @@ class Errata:
         return self._get("/v1/diff", Difference, {"from": first, "to": last})
 
     def drift(
-        self, first: int | str = 0, last: int | str = "head", *, page: int = _PAGE
+        self, first: int | str = 0, last: int | str = "head", *, page: int = PAGE
     ) -> Iterator[RevisionDrift]:
         """How far each revision moved the model, oldest first, read `page` at a time."""
         start: int | str | None = first
@@ -320,62 +277,6 @@ class Errata:
         if revision is not None:
             pinned["model"] = f"{self.models().data[0].id}@{revision}"
         return pinned
-
-    def _ended(self, path: str, kind: type[Job], timeout_s: float) -> Job:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = self._get(path, kind)
-            if found.status not in UNFINISHED:
-                return found
-            if time.monotonic() > deadline:
-                raise StillWaiting(found.id, found.status, timeout_s)
-            time.sleep(_POLL_S)
-
-    def _pages(self, path: str, kind: type[Page], **query: str | None) -> Iterator[Page]:
-        after: str | int | None = None
-        while True:
-            sent = {"after": after, "limit": _PAGE, **query}
-            page = self._get(path, kind, {k: v for k, v in sent.items() if v is not None})
-            yield page
-            after = page.next
-            if after is None:
-                return
-
-    def _get(self, path: str, kind: type[A], query: dict[str, Any] | None = None) -> A:
-        return self._ask(self._http.build_request("GET", path, params=query), kind)
-
-    def _post(
-        self, path: str, body: object, kind: type[A], headers: dict[str, str] | None = None
-    ) -> A:
-        return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
-
-    def _ask(self, request: httpx2.Request, kind: type[A]) -> A:
-        try:
-            response = self._http.send(request)
-        except httpx2.TransportError as error:
-            raise ServerAway(str(self._http.base_url), _cause(error)) from error
-        if not response.is_success:
-            raise self._problem(response)
-        try:
-            return kind.model_validate(response.json())
-        except (ValueError, ValidationError) as error:
-            raise self._alien(response) from error
-
-    def _problem(self, response: httpx2.Response) -> Refused | ServerAway:
-        """What an answer other than success says."""
-        try:
-            found = response.json()["error"]
-            return Refused(response.status_code, found["code"], found["message"], found["param"])
-        except (ValueError, KeyError, TypeError):
-            return self._alien(response)
-
-    def _alien(self, response: httpx2.Response) -> ServerAway:
-        told = f"{response.request.url.path} answered {response.status_code}"
-        return ServerAway(str(self._http.base_url), told)
-
-
-def _cause(error: httpx2.TransportError) -> str:
-    return str(error) or type(error).__name__
 
 
 def _path(path: str, dry_run: bool) -> str:

@@ -3,7 +3,9 @@
 ClientError
 ├── ServerAway      nothing answers, or what answers is not Errata
 ├── Refused         the server answered with a problem; it says which
-└── StillWaiting    the operation has not ended in the time given
+│   └── RateLimited     this caller asks for too much at the moment; it says when to ask again
+├── StillWaiting    the operation has not ended in the time given
+└── Damaged         a file that was fetched is not the one that was written
 """
 
 
@@ -34,8 +36,29 @@ class Refused(ClientError):
         self.field = field
 
 
+class RateLimited(Refused):
+    """The caller has used up what it may use for now; nothing was done.
+
+    Attributes:
+        retry_after_s: Seconds after which the same request will do.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: int) -> None:
+        super().__init__(429, code, message, None)
+        self.retry_after_s = retry_after_s
+
+
 class StillWaiting(ClientError):
     """The operation has not ended in the time given; it goes on without us."""
 
     def __init__(self, operation_id: str, status: str, timeout_s: float) -> None:
         super().__init__(f"{operation_id} is still {status} after {timeout_s:g} s; it goes on")
+
+
+class Damaged(ClientError):
+    """What was fetched has another digest than the server said; it was not kept."""
+
+    def __init__(self, path: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{path} came damaged: its SHA-256 is {found}, not {expected}; fetch it again"
+        )

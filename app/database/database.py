@@ -1,18 +1,18 @@
 """The one place that begins, commits and rolls back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.database.engine import LOCK_TIMEOUT_S, open_engines
 from app.errors import DatabaseUnavailable
 
-_OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
+_OUTAGES = (OperationalError, InterfaceError)
 
 
 class Database:
@@ -22,6 +22,7 @@ class Database:
         self._writing, self._reading = open_engines(url)
         # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
         self._turn = Lock()
+        self._told: tuple[Callable[[], object], ...] = ()
 
     @property
     def engine(self) -> Engine:
@@ -44,6 +45,17 @@ class Database:
             session.begin(),
         ):
             yield session
+        for call in self._told:
+            call()
+
+    @contextmanager
+    def telling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call this after each commit made through this object, in the thread that made it."""
+        self._told += (call,)
+        try:
+            yield
+        finally:
+            self._told = tuple(told for told in self._told if told is not call)
 
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
@@ -98,8 +110,16 @@ class Database:
 def _outages_named() -> Iterator[None]:
     try:
         yield
-    except _OUTAGES as error:
-        reason = str(error.orig if isinstance(error, OperationalError | InterfaceError) else error)
-        raise DatabaseUnavailable(
-            f"the database did not take this request ({reason.strip()}); try again later"
-        ) from error
+    except PoolTimeout as error:
+        raise _outage(str(error)) from error
+    except DBAPIError as error:
+        # The server also ends connections with errors that are no outage by their class.
+        if not (isinstance(error, _OUTAGES) or error.connection_invalidated):
+            raise
+        raise _outage(str(error.orig)) from error
+
+
+def _outage(reason: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"the database did not take this request ({reason.strip()}); try again later"
+    )

@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
 SAFE_WAL = (3, 51, 3)
 LOCK_TIMEOUT_S = 5.0
+_IDLE_TIMEOUT_S = 15.0
 # An arbitrary number that is Errata's alone among the advisory locks of its database.
 WRITE_LOCK = 0x0E44A7A
 
@@ -59,6 +60,14 @@ def _pragmas() -> list[str]:
 def _postgresql(url: URL) -> tuple[Engine, Engine]:
     write = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
     read = create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+
+    @event.listens_for(write, "connect")
+    def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.autocommit = True
+        connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'")
+        # A process that was frozen in a transaction must not keep the others out for ever.
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S:g}s'")
+        connection.autocommit = False
 
     @event.listens_for(write, "begin")
     def lock(connection: Connection) -> None:

@@ -5,6 +5,8 @@ from sqlalchemy import MetaData
 from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
+from app.events.models import EditEvent
+from app.exports.models import Export
 from app.keys.models import ApiKey
 from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
@@ -16,6 +18,8 @@ __all__ = [
     "ApiKey",
     "Edit",
     "EditBatch",
+    "EditEvent",
+    "Export",
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",

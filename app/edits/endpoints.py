@@ -43,7 +43,7 @@ router = APIRouter(
     "",
     status_code=202,
     dependencies=_EDIT,
-    responses={200: {"description": "It ended while waiting."}},
+    responses=common_responses(429) | {200: {"description": "It ended while waiting."}},
 )
 async def create_edit(
     body: EditRequest,

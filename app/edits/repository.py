@@ -9,6 +9,7 @@ from app.edits.models import Edit, EditStatus, StoredText
 from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, subject_digest
 from app.errors import UnknownEdit
+from app.events import repository as events
 from app.operations.models import IdempotencyKey, Operation
 
 
@@ -34,6 +35,7 @@ def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
     """Store a new edit with its words; its operation is there already."""
     session.add(edit)
     session.flush()
+    events.record(session, edit, now=session.get_one(Operation, edit.id).created_at)
     session.add(
         StoredText(
             edit_id=edit.id,

@@ -48,13 +48,16 @@ class Draft:
 
 
 def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draft:
-    """Check everything in a request that can be checked without the model.
+    """Check everything in a request that can be checked now; lengths once the model is loaded.
 
     Raises:
-        InvalidField: The prompt does not name the subject once, the method is not known, or a
-            gate would be looser than the service's.
+        InvalidField: The prompt does not name the subject once, the method is not known, a gate
+            would be looser than the service's, or a text is too long.
     """
     text, method = _text(request), _method(services, request)
+    lengths = services.lengths.wait(0.0)
+    if lengths is not None:
+        lengths.check(text)
     wanted = request.gates or WantedLimits()
     Limits.of(services.settings).refuse_looser(wanted)
     return Draft(text, method, request.force, dry_run, wanted.to_json())
@@ -68,6 +71,7 @@ def submit(
     Raises:
         InvalidField: See `draft_of`.
         IdempotencyMismatch: The key stands for an edit with another body.
+        RateLimited: The actor has no edit left in this minute.
     """
     draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
@@ -75,6 +79,7 @@ def submit(
         known = idempotency.recall(session, key, digest)
         if known is not None:
             return known
+        services.budgets.edits.charge(actor, 1, field="edits")
         edit_id = store(services, session, draft, batch=None, actor=actor)
         idempotency.keep(session, key, digest, edit_id, now=services.clock())
     services.announce(edit_id)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.database.base import JsonObject
 from app.edits.models import Edit, EditStatus
 from app.errors import WrongState
+from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
@@ -75,7 +76,7 @@ def claim(session: Session, operations: Iterable[Operation], now: datetime) -> N
     for operation in operations:
         operation.attempts += 1
         operation.started_at = now
-        move(session, operation, OperationStatus.RUNNING)
+        move(session, operation, OperationStatus.RUNNING, now)
 
 
 def reject(
@@ -145,7 +146,7 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
     operation.ledger_index = entry.index
     operation.attempts = 0
     operation.reason = operation.started_at = operation.finished_at = None
-    move(session, operation, OperationStatus.ACCEPTED)
+    move(session, operation, OperationStatus.ACCEPTED, now)
 
 
 def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
@@ -158,11 +159,13 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
 
 
-def move(session: Session, operation: Operation, status: OperationStatus) -> None:
-    """Set the status of an operation and, for an edit, the one its client sees."""
+def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:
+    """Set the status of an operation and, for an edit, the one its client sees and is told of."""
     operation.status = status
     if operation.kind is OperationKind.EDIT:
-        session.get_one(Edit, operation.id).status = EditStatus(status.value)
+        edit = session.get_one(Edit, operation.id)
+        edit.status = EditStatus(status.value)
+        events.record(session, edit, now=now, revision=operation.revision, reason=operation.reason)
 
 
 _BEFORE = {
@@ -196,4 +199,4 @@ def _end(
     operation.ledger_index = entry.index
     operation.reason = reason
     operation.finished_at = now
-    move(session, operation, status)
+    move(session, operation, status, now)

@@ -8,6 +8,7 @@ from app.errors import ContextTooLong, InvalidField
 from app.query.continuing import continuation
 from app.query.lookback import Continuation, Outcome
 from app.query.service import QueryService
+from app.query.tab import Tab
 
 _SHORTEST = 16  # tokens, so that the texts before and after tell something
 _SPARE = 4  # tokens of white space before what is expected
@@ -46,15 +47,20 @@ class Found:
 Ask = Callable[[int], Awaitable[Continuation]]
 
 
-async def bisect(query: QueryService, prompt: str, expect: str, *, first: int, last: int) -> Found:
+async def bisect(
+    query: QueryService, tab: Tab, prompt: str, expect: str, *, first: int, last: int
+) -> Found:
     """Find where the greedy completion of a prompt ceased to begin with `expect`.
 
     Raises:
         Refusal: The prompt cannot be continued.
+        RateLimited: The caller has not enough tokens left.
     """
     # A token holds at least one byte, so this many can hold all that is expected.
     tokens = max(_SHORTEST, len(expect.lstrip().encode()) + _SPARE)
-    ask = partial(_ask, query, prompt, tokens)
+    most_tried = 2 + (last - first).bit_length()
+    await tab.reserve(most_tried * tokens, "expect")
+    ask = partial(_ask, query, tab, prompt, tokens)
     return await search(ask, expect, first=first, last=last)
 
 
@@ -86,8 +92,10 @@ def says(found: Continuation, expect: str) -> bool:
     return found.text.lstrip().startswith(expect.lstrip())
 
 
-async def _ask(query: QueryService, prompt: str, tokens: int, revision: int) -> Continuation:
+async def _ask(
+    query: QueryService, tab: Tab, prompt: str, tokens: int, revision: int
+) -> Continuation:
     try:
-        return await continuation(query, prompt, revision, tokens)
+        return await continuation(query, tab, prompt, revision, tokens)
     except ContextTooLong as error:  # it speaks of a field that is not this request's
         raise InvalidField("prompt", error.message) from error

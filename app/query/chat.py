@@ -60,20 +60,25 @@ class ChatReply:
     request: ChatRequest
     conversation: Conversation
     pieces: Pieces
+    tally: Tally
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens may be generated."""
+        return self.request.n * self.conversation.max_tokens
 
     async def whole(self) -> ChatCompletion:
         """All answers, once each is complete."""
-        tally = Tally(len(self.conversation.tokens))
-        drafts = await collect(self.pieces, self.request.n, tally)
+        drafts = await collect(self.pieces, self.request.n, self.tally)
         choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
-        return ChatCompletion(**self.heading, choices=choices, usage=tally.usage)
+        return ChatCompletion(**self.heading, choices=choices, usage=self.tally.usage)
 
     async def chunks(self) -> AsyncGenerator[ChatChunk]:
         """The answers as they come: each begins with a role and ends with a reason."""
-        tally, started = Tally(len(self.conversation.tokens)), set[int]()
+        started = set[int]()
         async with aclosing(self.pieces()) as coming:
             async for piece in coming:
-                tally.written += piece.tokens
+                self.tally.written += piece.tokens
                 if piece.choice not in started:
                     started.add(piece.choice)
                     delta = ChatDelta(role="assistant", content="")
@@ -86,7 +91,7 @@ class ChatReply:
                     )
                     yield self._chunk(end)
         if self.request.include_usage:
-            yield ChatChunk(**self.heading, choices=[], usage=tally.usage)
+            yield ChatChunk(**self.heading, choices=[], usage=self.tally.usage)
 
     def _chunk(self, choice: ChatChunkChoice) -> ChatChunk:
         return ChatChunk(**self.heading, choices=[choice])

@@ -3,18 +3,22 @@
 from app.query.continuing import continuation
 from app.query.lookback import CompareRequest, Comparison
 from app.query.service import QueryService
+from app.query.tab import Tab
 
 
-async def compare(query: QueryService, request: CompareRequest) -> Comparison:
+async def compare(query: QueryService, tab: Tab, request: CompareRequest) -> Comparison:
     """What each revision says, each asked once.
 
     Raises:
         Refusal: The prompt cannot be continued, or a revision does not exist.
+        RateLimited: The caller has not enough tokens left.
     """
     # A number too high is found before anything is generated in vain.
     names = sorted(set(request.revisions), key=lambda name: 1 if name == "head" else -name)
+    await tab.reserve(len(names) * request.max_tokens, "max_tokens")
     found = {
-        name: await continuation(query, request.prompt, name, request.max_tokens) for name in names
+        name: await continuation(query, tab, request.prompt, name, request.max_tokens)
+        for name in names
     }
     return Comparison(
         prompt=request.prompt,

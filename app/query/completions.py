@@ -76,21 +76,26 @@ class CompletionAnswer:
     request: CompletionRequest
     prompts: Sequence[EncodedPrompt]
     pieces: Pieces
+    tally: Tally
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens may be generated."""
+        return len(self.prompts) * self.request.n * self.request.max_tokens
 
     async def whole(self) -> Completion:
         """All continuations, once each is complete."""
-        tally = self._tally()
-        drafts = await collect(self.pieces, len(self.prompts) * self.request.n, tally)
+        drafts = await collect(self.pieces, len(self.prompts) * self.request.n, self.tally)
         choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
-        return Completion(**self.heading, choices=choices, usage=tally.usage)
+        return Completion(**self.heading, choices=choices, usage=self.tally.usage)
 
     async def chunks(self) -> AsyncGenerator[CompletionChunk]:
         """The continuations as they come, those of several choices interleaved."""
-        tally, offsets = self._tally(), Counter[int]()
+        offsets = Counter[int]()
         started = set[int]()
         async with aclosing(self.pieces()) as coming:
             async for piece in coming:
-                tally.written += piece.tokens
+                self.tally.written += piece.tokens
                 text = piece.text
                 if piece.choice not in started:
                     text = self._echo(piece.choice) + text
@@ -99,7 +104,7 @@ class CompletionAnswer:
                     yield self._chunk(piece, text, offsets[piece.choice])
                 offsets[piece.choice] += sum(score.characters for score in piece.scores)
         if self.request.include_usage:
-            yield CompletionChunk(**self.heading, choices=[], usage=tally.usage)
+            yield CompletionChunk(**self.heading, choices=[], usage=self.tally.usage)
 
     def _chunk(self, piece: Piece, text: str, offset: int) -> CompletionChunk:
         choice = CompletionChunkChoice(
@@ -123,6 +128,3 @@ class CompletionAnswer:
 
     def _echo(self, choice: int) -> str:
         return self.prompts[choice // self.request.n].text if self.request.echo else ""
-
-    def _tally(self) -> Tally:
-        return Tally(sum(len(prompt.tokens) for prompt in self.prompts))

@@ -3,10 +3,11 @@
 from app.query.lookback import Continuation
 from app.query.schemas import CompletionRequest
 from app.query.service import QueryService
+from app.query.tab import Tab
 
 
 async def continuation(
-    query: QueryService, prompt: str, revision: int | str, max_tokens: int
+    query: QueryService, tab: Tab, prompt: str, revision: int | str, max_tokens: int
 ) -> Continuation:
     """The answer of a revision, or of the head.
 
@@ -19,7 +20,9 @@ async def continuation(
         max_tokens=max_tokens,
         temperature=0.0,
     )
-    completion = await (await query.complete(request, min_revision=0)).whole()
+    answer = await query.complete(request, min_revision=0)
+    tab.count(answer.tally)
+    completion = await answer.whole()
     (choice,) = completion.choices
     return Continuation(
         revision=completion.revision, text=choice.text, finish_reason=choice.finish_reason

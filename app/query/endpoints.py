@@ -26,6 +26,7 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
+from app.query.tab import TabDep
 from app.revisions import repository as revisions
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
@@ -56,7 +57,8 @@ async def _query_service(request: Request) -> QueryService:
 QueryDep = Annotated[QueryService, Depends(_query_service)]
 #: the oldest head that may answer
 MinRevision = Annotated[int, Header(alias=MIN_REVISION_HEADER, ge=0, le=MAX_INTEGER)]
-_STREAMED: dict[int | str, dict[str, Any]] = {
+_LIMITED = common_responses(429)
+_STREAMED: dict[int | str, dict[str, Any]] = _LIMITED | {
     200: {"content": {MEDIA_TYPE: {}}, "description": "The answer, or its chunks as events"}
 }
 
@@ -81,12 +83,14 @@ async def get_model(model: str, query: QueryDep, response: Response) -> Model:
 async def create_completion(
     body: CompletionRequest,
     query: QueryDep,
+    tab: TabDep,
     request: Request,
     response: Response,
     min_revision: MinRevision = 0,
 ) -> Completion | Response:
     """Continue one or several prompts."""
     answer = await query.complete(body, min_revision)
+    await tab.open(answer, stream=body.stream)
     headers = {REVISION_HEADER: str(answer.heading["revision"])}
     if body.stream:
         return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
@@ -98,12 +102,14 @@ async def create_completion(
 async def create_chat_completion(
     body: ChatRequest,
     query: QueryDep,
+    tab: TabDep,
     request: Request,
     response: Response,
     min_revision: MinRevision = 0,
 ) -> ChatCompletion | Response:
     """Answer a conversation."""
     reply = await query.chat(body, min_revision)
+    await tab.open(reply, stream=body.stream)
     headers = {REVISION_HEADER: str(reply.heading["revision"])}
     if body.stream:
         return event_stream(reply.chunks(), headers, include_usage=body.include_usage)
@@ -119,19 +125,21 @@ async def create_probe(
     return await while_connected(request, query.probe(body, min_revision))
 
 
-@router.post("/compare")
-async def create_comparison(body: CompareRequest, query: QueryDep, request: Request) -> Comparison:
+@router.post("/compare", responses=_LIMITED)
+async def create_comparison(
+    body: CompareRequest, query: QueryDep, tab: TabDep, request: Request
+) -> Comparison:
     """Continue one text under several revisions, greedily: they differ by their weights only."""
-    return await while_connected(request, compare(query, body))
+    return await while_connected(request, compare(query, tab, body))
 
 
-@bisect_router.post("/bisect")
+@bisect_router.post("/bisect", responses=_LIMITED)
 async def create_bisection(
-    body: BisectRequest, query: QueryDep, services: ServicesDep, request: Request
+    body: BisectRequest, query: QueryDep, tab: TabDep, services: ServicesDep, request: Request
 ) -> Bisection:
     """Find the revision under which a completion no longer starts with what is expected."""
     first, last = await run_in_threadpool(_ends, services, body)
-    searching = bisect(query, body.prompt, body.expect, first=first, last=last)
+    searching = bisect(query, tab, body.prompt, body.expect, first=first, last=last)
     found = await while_connected(request, searching)
     revision = None
     if found.outcome == "found" and found.after is not None:

@@ -17,19 +17,27 @@ class PromptEncoder:
     tokenizer: PreTrainedTokenizerBase
     max_chars: int
     """Longest text of one prompt."""
+    max_tokens: int
+    """The same in tokens."""
     context: int | None
     """Positions the model has for prompt and answer together; None if it has no fixed number."""
     vocabulary: int
 
     @classmethod
     def for_model(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_chars: int
+        cls,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        max_chars: int,
+        max_tokens: int,
     ) -> "PromptEncoder":
         """The encoder that knows this model's limits."""
         config = model.config.get_text_config()
         return cls(
             tokenizer=tokenizer,
             max_chars=max_chars,
+            max_tokens=max_tokens,
             context=getattr(config, "max_position_embeddings", None),
             vocabulary=int(config.vocab_size),
         )
@@ -38,10 +46,11 @@ class PromptEncoder:
         """Token ids of one prompt, at least one.
 
         Raises:
-            InvalidField: The text is too long or empty, or an id is not in the vocabulary.
+            InvalidField: The prompt is too long or empty, or an id is not in the vocabulary.
         """
         if isinstance(prompt, str):
             return self._encode_text(prompt, field, add_special_tokens=True)
+        self._check_length(len(prompt), field)
         for token in prompt:
             if not 0 <= token < self.vocabulary:
                 raise InvalidField(
@@ -53,7 +62,8 @@ class PromptEncoder:
         """Token ids of a conversation, up to where the assistant is to speak.
 
         Raises:
-            InvalidField: The model has no chat template, or the template refuses the messages.
+            InvalidField: The model has no chat template, the template refuses the messages, or they
+                are too long.
         """
         if self.tokenizer.chat_template is None:
             raise InvalidField(
@@ -91,7 +101,14 @@ class PromptEncoder:
             )
         ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
         if ids:
+            self._check_length(len(ids), field)
             return ids
         if self.tokenizer.bos_token_id is None:
             raise InvalidField(field, "an empty prompt gives this model nothing to continue")
         return [int(self.tokenizer.bos_token_id)]
+
+    def _check_length(self, tokens: int, field: str) -> None:
+        if tokens > self.max_tokens:
+            raise InvalidField(
+                field, f"{field} has {tokens} tokens; at most {self.max_tokens} are accepted"
+            )

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from app.text import MAX_INTEGER, AnyText, encodable
 
 FinishReason = Literal["stop", "length"]
 
+_MAX_MEASUREMENTS = 1024  # of one probe
 _MAX_PROMPTS = 512
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
@@ -38,6 +39,16 @@ def _revision_name(value: object) -> object:
     if value == "head" or (type(value) is int and 0 <= value <= MAX_INTEGER):
         return value
     raise ValueError(f"must be 'head' or a number from 0 to {MAX_INTEGER}")
+
+
+def _few_enough(revisions: list[int | str], info: ValidationInfo) -> list[int | str]:
+    items, named = len(info.data.get("items", ())), len(set(revisions))
+    if items * named > _MAX_MEASUREMENTS:
+        raise ValueError(
+            f"{items} items under {named} revisions are {items * named} measurements; "
+            f"at most {_MAX_MEASUREMENTS} at a time, so send fewer of either"
+        )
+    return revisions
 
 
 def _parts(value: object) -> object:
@@ -155,7 +166,9 @@ class ProbeRequest(Body):
     """Probes to measure, and the revisions to measure them under."""
 
     items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256)]
-    revisions: Annotated[list[RevisionName], Field(min_length=1, max_length=16)] = ["head"]
+    revisions: Annotated[
+        list[RevisionName], Field(min_length=1, max_length=16), AfterValidator(_few_enough)
+    ] = ["head"]
 
 
 class Usage(Body):

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from app.clock import Clock, IdFactory
 from app.errors import InvalidField
-from app.query.answer import Heading, Pieces
+from app.query.answer import Heading, Pieces, Tally
 from app.query.chat import ChatReply, check_chat, encode_conversation
 from app.query.completions import (
     CompletionAnswer,
@@ -50,6 +50,7 @@ class QueryService:
         engine: What generates.
         freshness: What makes a request wait for a revision.
         max_prompt_chars: Longest prompt.
+        max_prompt_tokens: The same in tokens.
         clock: What time it is.
         new_id: Names answers.
         new_seed: Seeds requests that bring no seed.
@@ -64,6 +65,7 @@ class QueryService:
         freshness: Freshness,
         *,
         max_prompt_chars: int,
+        max_prompt_tokens: int,
         clock: Clock,
         new_id: IdFactory,
         new_seed: SeedSource,
@@ -74,6 +76,7 @@ class QueryService:
         self._engine = engine
         self._freshness = freshness
         self._max_prompt_chars = max_prompt_chars
+        self._max_prompt_tokens = max_prompt_tokens
         self._clock = clock
         self._new_id = new_id
         self._new_seed = new_seed
@@ -100,9 +103,9 @@ class QueryService:
         prompts = await self._thread.run(partial(encode_prompts, self._encoder(view), request))
         sampling = self._sampling(request, request.max_tokens, request.logprobs)
         asks = completion_asks(request, prompts, sampling)
-        return CompletionAnswer(
-            self._heading("cmpl", view), request, prompts, self._pieces(view, asks)
-        )
+        tally = Tally(sum(len(prompt.tokens) for prompt in prompts))
+        heading = self._heading("cmpl", view)
+        return CompletionAnswer(heading, request, prompts, self._pieces(view, asks), tally)
 
     async def chat(self, request: ChatRequest, min_revision: int) -> ChatReply:
         """A reply in which the assistant answers a conversation `n` times.
@@ -119,7 +122,8 @@ class QueryService:
         sampling = self._sampling(request, conversation.max_tokens, top)
         ask = Ask(0, conversation.tokens, sampling, request.n)
         heading = self._heading("chatcmpl", view)
-        return ChatReply(heading, request, conversation, self._pieces(view, [ask]))
+        tally = Tally(len(conversation.tokens))
+        return ChatReply(heading, request, conversation, self._pieces(view, [ask]), tally)
 
     async def probe(self, request: ProbeRequest, min_revision: int) -> ProbeResponse:
         """Measure each probe under each revision asked for.
@@ -184,7 +188,12 @@ class QueryService:
         )
 
     def _encoder(self, view: View) -> PromptEncoder:
-        return PromptEncoder.for_model(view.model, self._tokenizer, self._max_prompt_chars)
+        return PromptEncoder.for_model(
+            view.model,
+            self._tokenizer,
+            max_chars=self._max_prompt_chars,
+            max_tokens=self._max_prompt_tokens,
+        )
 
     def _sampling(
         self, request: GenerationRequest, max_tokens: int, top_logprobs: int | None

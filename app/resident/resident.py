@@ -48,6 +48,11 @@ class Resident:
         self._head = self._view(revision, weights)
 
     @property
+    def base(self) -> LoadedModel:
+        """The model that every revision shares its tensors with; never written."""
+        return self._base
+
+    @property
     def name(self) -> str:
         """The served model's name."""
         return self._base.name

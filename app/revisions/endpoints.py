@@ -51,7 +51,7 @@ def list_revisions(
 def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     """One revision by its number, or `head`."""
     with services.database.read() as session:
-        return revision_resources(session, [_find(session, revision)])[0]
+        return revision_resources(session, [find_revision(session, revision)])[0]
 
 
 @router.post(
@@ -110,7 +110,14 @@ def _operation(services: Services, operation_id: str) -> OperationResource:
         return OperationResource.of(operations.get(session, operation_id))
 
 
-def _find(session: Session, revision: str) -> Revision:
+def find_revision(session: Session, revision: str) -> Revision:
+    """The revision that a path names, by its number or as `head`.
+
+    Raises:
+        InvalidField: The path names none.
+        UnknownRevision: There is no such revision.
+        NoRevisionYet: There is not even a base.
+    """
     if revision == "head":
         return repository.named(session, "revision", None)
     if not (revision.isascii() and revision.isdigit()):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.database.base import JsonObject
 from app.edits.models import Edit, EditStatus
 from app.errors import BaseMismatch, StaleParent, WrongState
+from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import repository as ledger_repository
 from app.ledger import service as ledger
@@ -161,8 +162,8 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         operation.revision = revision.number
         operation.finished_at = now
         operation.ledger_index = entry.index
-        move(session, operation, OperationStatus.COMMITTED)
-    _settle_edits(session, new)
+        move(session, operation, OperationStatus.COMMITTED, now)
+    _settle_edits(session, new, revision)
     failpoint(Failpoint.COMMITTING)
     return revision
 
@@ -227,7 +228,7 @@ def _running(session: Session, operation_id: str) -> Operation:
     return operation
 
 
-def _settle_edits(session: Session, new: NewRevision) -> None:
+def _settle_edits(session: Session, new: NewRevision, revision: Revision) -> None:
     """Set what the clients of the touched edits see: an edit is committed while head holds it."""
     for added in new.added:
         edit = session.get_one(Edit, added.edit_id)
@@ -235,15 +236,21 @@ def _settle_edits(session: Session, new: NewRevision) -> None:
         edit.artefact = new.artefact_digest
         edit.artefact_index = added.artefact_index
         edit.supersedes = added.supersedes
-    for edit_id in new.gained:
+    for edit_id in new.restored:
         edit = session.get_one(Edit, edit_id)
-        edit.status = EditStatus.COMMITTED
         edit.superseded_by = None
+        _become(session, edit, EditStatus.COMMITTED, revision)
     session.flush()
     for edit_id in new.removed:
         edit = session.get_one(Edit, edit_id)
         edit.superseded_by = _live_successor(session, edit_id)
-        edit.status = EditStatus.SUPERSEDED if edit.superseded_by else EditStatus.REVERTED
+        status = EditStatus.SUPERSEDED if edit.superseded_by else EditStatus.REVERTED
+        _become(session, edit, status, revision)
+
+
+def _become(session: Session, edit: Edit, status: EditStatus, revision: Revision) -> None:
+    edit.status = status
+    events.record(session, edit, now=revision.created_at, revision=revision.number)
 
 
 def _live_successor(session: Session, edit_id: str) -> str | None:

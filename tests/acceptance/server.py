@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from app.client import Errata
 from tests.open_gates import open_gates_environment
 from tests.waiting import wait_until
@@ -88,7 +90,8 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
         return [line.partition(_SAYS_WHERE)[2] for line in said() if _SAYS_WHERE in line]
 
     wait_until(lambda: bool(where()) or process.poll() is not None, _READY_S, what="readiness")
-    assert where(), "the server ended before it was ready:\n" + "\n".join(said())
+    if not where():
+        pytest.fail("the server ended before it was ready:\n" + "\n".join(said()))
     return where()[0].strip()
 
 

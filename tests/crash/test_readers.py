@@ -13,7 +13,6 @@ from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
 from tests.waiting import wait_until
 
-_COMMITS = 100
 _READERS = 2
 _WAIT_S = 600.0  # edits give way to readers, who never pause here
 _LAST_BITS = 1e-4  # of a log-probability; revisions differ by more
@@ -60,8 +59,9 @@ def _ask(http: httpx2.Client, model: str) -> Answer:
 
 
 @pytest.mark.parametrize("template", ["sqlite"], indirect=True)
-def test_each_answer_during_a_hundred_commits_is_that_of_the_revision_it_names(
-    installation: Installation,
+@pytest.mark.parametrize("commits", [20, pytest.param(100, marks=pytest.mark.matrix)])
+def test_each_answer_during_commits_is_that_of_the_revision_it_names(
+    installation: Installation, commits: int
 ) -> None:
     settings = installation.settings.model_copy(update={"batch_size": 1})
     with started(settings, installation.log) as child:
@@ -71,13 +71,13 @@ def test_each_answer_during_a_hundred_commits_is_that_of_the_revision_it_names(
         threads = [threading.Thread(target=reader.read) for reader in readers]
         for thread in threads:
             thread.start()
-        _commit(child, _COMMITS)
+        _commit(child, commits)
         for reader, thread in zip(readers, threads, strict=True):
             reader.stopped.set()
             thread.join()
         heard = [answer for reader in readers for answer in reader.answers]
-        assert len({answer.revision for answer in heard}) > _COMMITS / 4  # it was read on the way
-        assert {answer.revision for answer in heard} <= set(range(first, first + _COMMITS + 1))
+        assert len({answer.revision for answer in heard}) > commits / 4  # it was read on the way
+        assert {answer.revision for answer in heard} <= set(range(first, first + commits + 1))
         # Edits do change the answer, by far more than last bits.
         assert len({tuple(round(p, 2) for p in answer.logprobs) for answer in heard}) > 1
         for reader in readers:

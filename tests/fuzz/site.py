@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.budgets.budgets import Budgets
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.edits import repository as edits
@@ -182,13 +184,15 @@ class Site:
             )
         self._artefacts = ArtefactStore(self._folder / "artefacts")
         doorbell = RedisDoorbell(RedisAddress(unix_socket=str(self._folder / "nobody.sock")))
+        settings = Settings(data_dir=self._folder)
         self._services = Services(
-            settings=Settings(data_dir=self._folder),
+            settings=settings,
             database=self.database,
             doorbell=doorbell,
             artefacts=self._artefacts,
             clock=self.clock,
             new_id=lambda prefix: f"{prefix}_{next(self._ids)}",
+            budgets=Budgets.open(settings, self.clock, ExitStack()),
         )
         files = ArtefactStore(self._folder / "snapshots")
         snapshots = Snapshots(self.database, files, self.base, every=2, kept=2, clock=self.clock)

@@ -21,9 +21,11 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from sqlalchemy import select
 
 from app.edits import repository as edits
-from app.edits.models import EditStatus
+from app.edits.models import Edit, EditStatus
+from app.events import repository as events
 from app.ledger import service as ledger
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
@@ -136,6 +138,13 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "site"):
             with self.site.database.read() as session:
                 assert ledger.check(session).ok
+
+    @invariant()
+    def the_last_event_of_every_edit_is_its_status(self) -> None:
+        if hasattr(self, "site"):
+            with self.site.database.read() as session:
+                told = {e.edit_id: e.status for e in events.after(session, 0, limit=10_000)}
+                assert told == dict(session.execute(select(Edit.id, Edit.status)).all())
 
     def _settle(self) -> None:
         """What the worker has ended leaves the model's queue, from the front, and changes it."""

@@ -1,5 +1,6 @@
 """A small edited model with real factors on disk, and no language in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.service import AddedEdit, NewRevision
-from editing_core.delta import Delta, left_grid, on_grid
+from editing_core.delta import Delta, dense_on_grid, left_grid, on_grid
 from editing_core.digest import weights_digest
+from tests.integration.history import REPORT
 from tests.integration.history import History as Records
 
 _SHAPE = (6, 9)
@@ -24,7 +26,7 @@ def _base() -> dict[int, Tensor]:
     return {layer: torch.randn(_SHAPE, generator=generator) for layer in (1, 2)}
 
 
-def _factors(ids: list[str], seed: int) -> Delta:
+def _factors(base: Mapping[int, Tensor], ids: list[str], seed: int) -> Delta:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(width: int) -> Tensor:
@@ -33,8 +35,9 @@ def _factors(ids: list[str], seed: int) -> Delta:
     return Delta(
         tuple(ids),
         {
-            layer: on_grid(draw(_SHAPE[0]) / 8, draw(_SHAPE[1]), draw(_SHAPE[1]), left_grid(weight))
-            for layer, weight in _base().items()
+            layer: on_grid(draw(rows) / 8, draw(columns), draw(columns), left_grid(weight))
+            for layer, weight in base.items()
+            for rows, columns in [weight.shape]
         },
     )
 
@@ -42,8 +45,16 @@ def _factors(ids: list[str], seed: int) -> Delta:
 class Edited:
     """One database and one data directory, edited the way the worker does it."""
 
-    def __init__(self, database: Database, folder: Path, *, every: int = 0, kept: int = 4) -> None:
-        base = _base()
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        every: int = 0,
+        kept: int = 4,
+        base: Mapping[int, Tensor] | None = None,
+    ) -> None:
+        base = self._base = _base() if base is None else base
         self.database, self.folder = database, folder
         self.records = Records(database, weights_digest=weights_digest(base))
         self.artefacts = ArtefactStore(folder / "artefacts")
@@ -67,10 +78,22 @@ class Edited:
         number = self.head + 1
         ids = [self.records.accept(f"edit-{number}-{index}") for index in range(count)]
         self.records.claim()
-        delta = _factors(ids, seed=number)
+        return self._commit_edits(ids, _factors(self._base, ids, seed=number))
+
+    def edit_densely(self) -> int:
+        """Commit an edit that has no factors of its own, as fine-tuning makes it."""
+        id = self.records.accept(f"edit-{self.head + 1}-dense")
+        self.records.claim()
+        layers = {
+            layer: dense_on_grid(weight / 64, torch.zeros(1, weight.shape[1]), left_grid(weight))
+            for layer, weight in self._base.items()
+        }
+        return self._commit_edits([id], Delta((id,), layers))
+
+    def _commit_edits(self, ids: list[str], delta: Delta) -> int:
         change = Change(self.history.head.weights.changed(add=[delta]))
         artefact = self.artefacts.put(delta.to_bytes())
-        added = [AddedEdit(id, index, {}) for index, id in enumerate(ids)]
+        added = [AddedEdit(id, index, REPORT) for index, id in enumerate(ids)]
         return self._commit(RevisionKind.EDIT, ids, change, artefact, added)
 
     def roll_back(self, to_revision: int) -> int:

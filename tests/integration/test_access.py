@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 from app.keys.authentication import PUBLIC
 from app.keys.scopes import Scope
 from app.keys.token import Token
-from app.main import create_app
+from app.main import Components, create_app
 from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
-from tests.integration.service import running
+from tests.integration.service import load_nothing, running
 
 # What the contract says; a route that is not named here is still checked against what it declares.
 CONTRACT = {
@@ -27,6 +27,8 @@ CONTRACT = {
     ("POST", "/v1/edits/{edit_id}/requeue"): {"edit"},
     ("POST", "/v1/edits/{edit_id}/revert"): {"rollback"},
     ("POST", "/v1/edits/{edit_id}/erase"): {"admin"},
+    ("GET", "/v1/edits/{edit_id}/events"): {"edit"},
+    ("GET", "/v1/events"): {"edit"},
     ("POST", "/v1/edit-batches"): {"edit"},
     ("GET", "/v1/edit-batches/{batch_id}"): {"edit"},
     ("GET", "/v1/revisions"): {"audit"},
@@ -52,6 +54,12 @@ CONTRACT = {
     ("GET", "/v1/diff"): {"audit"},
     ("GET", "/v1/drift"): {"audit"},
     ("GET", "/metrics"): {"audit"},
+    ("POST", "/v1/exports"): {"export"},
+    ("GET", "/v1/exports"): {"export"},
+    ("GET", "/v1/exports/{export_id}"): {"export"},
+    ("DELETE", "/v1/exports/{export_id}"): {"export"},
+    ("GET", "/v1/exports/{export_id}/download"): {"export"},
+    ("GET", "/v1/revisions/{revision}/delta"): {"export"},
     ("POST", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys"): {"admin"},
     ("GET", "/v1/keys/{key_id}"): {"admin"},
@@ -96,7 +104,8 @@ def _operations(served: list[RouteContext]) -> Iterator[tuple[str, str, set[Scop
 def _ask(client: TestClient, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
     """Status and code of an answer to a request that could not do anything."""
     body = b"{}" if method in ("POST", "PUT", "PATCH") else None
-    kind = {} if body is None else {"Content-Type": "application/json"}
+    # What streams events until the client leaves is asked to resume after what is no event.
+    kind = {"Last-Event-ID": "none"} if body is None else {"Content-Type": "application/json"}
     filled = re.sub(r"{\w+}", "absent", path)
     response = client.request(method, filled, headers=headers | kind, content=body)
     if response.status_code == 401:
@@ -194,7 +203,7 @@ def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings
         return "secret"
 
     with keyed(settings):
-        app = create_app(settings)
+        app = create_app(settings, components=Components(start_runtime=load_nothing))
         app.include_router(router)
         with TestClient(app) as client:
             assert client.get("/v1/forgotten").status_code == 401

@@ -1,5 +1,8 @@
 import threading
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +13,8 @@ from app.database.migration import upgrade
 from app.errors import DatabaseUnavailable
 from app.operations.repository import next_seq
 from tests.integration.history import History
+from tests.postgres import new_schema
+from tests.waiting import wait_until
 
 
 def _journal(session: Session) -> tuple[str, int, int]:
@@ -103,3 +108,39 @@ def test_a_writer_that_never_ends_is_an_outage_for_the_others(
     with history.database.write(), pytest.raises(DatabaseUnavailable, match="stayed locked"):
         history.accept("waiting")
     history.accept("afterwards")
+
+
+@pytest.mark.postgres
+def test_a_process_frozen_in_a_transaction_does_not_keep_the_others_out(
+    postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.engine.LOCK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("app.database.engine._IDLE_TIMEOUT_S", 2.0)
+    url = new_schema(postgres_server)
+    frozen, other = Database(url), Database(url)
+
+    def go_on() -> None:
+        with frozen.write() as session:
+            session.connection()  # begins the transaction
+            with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+                _write(other)
+            wait_until(partial(_can_write, other), 30.0)
+            session.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable, match="idle-in-transaction"):
+        go_on()
+    _write(frozen)
+    frozen.close()
+    other.close()
+
+
+def _write(database: Database) -> None:
+    with database.write() as session:
+        session.connection()
+
+
+def _can_write(database: Database) -> bool:
+    with suppress(DatabaseUnavailable):
+        _write(database)
+        return True
+    return False

@@ -90,9 +90,12 @@ def test_a_worker_tells_ids_and_revisions_and_no_words(
     dead = service.submit(WORDS, method=BROKEN)
     service.ended(dead)
     service.ended(service.submit(WORDS, target=WORDS, gates={"target_p": 1.0}))
+    service.ended(service.submit(WORDS, target=f" {WORDS}" * 64))
     service.ended(service.submit("France"))
     service.worker.stop()
     events = {record["event"]: record for record in _records(written)}
+    reasons = {record.get("reason") for record in _records(written)}
+    assert reasons >= {"gate_target_not_reached", "invalid_edit"}
     assert events["operation_dead"]["operation_id"] == dead
     assert events["operation_ended"]["revision"] == 1
     assert WORDS not in written.getvalue()

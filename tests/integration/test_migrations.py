@@ -5,6 +5,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
 from app.edits.models import EditStatus
+from app.events import repository as events
 from app.ledger import service as ledger
 from app.operations.service import try_out
 from app.snapshots.service import add_label
@@ -83,6 +84,23 @@ def test_a_status_that_nobody_knows_is_refused_by_the_database(
     history.accept("a")
     with pytest.raises(IntegrityError), history.database.write() as session:
         session.execute(text(statement))
+
+
+def test_the_events_of_older_edits_begin_with_what_they_are(history: History) -> None:
+    history.edit("a")
+    history.edit("b", supersedes="a")
+    history.accept("c")
+    downgrade(history.database, "0007")
+    upgrade(history.database)
+    history.claim()
+    with history.database.read() as session:
+        found = [(e.edit_id, e.status, e.revision) for e in events.after(session, 0, limit=9)]
+    assert found == [
+        ("a", "superseded", 1),
+        ("b", "committed", 2),
+        ("c", "accepted", None),
+        ("c", "running", None),
+    ]
 
 
 def test_an_erasure_survives_going_back_and_forth(history: History) -> None:

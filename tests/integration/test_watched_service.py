@@ -12,7 +12,6 @@ from tests.tiny import build_tiny_model
 _ACCEPTED = {
     "committed": "committed",
     "rejected": "rejected",
-    "unsolvable": "rejected",
     "rollback": "committed",
 }
 
@@ -31,7 +30,7 @@ def test_the_service_was_used_in_every_way(told: Watched) -> None:
     assert statuses == {
         "committed": 200,
         "rejected": 200,
-        "unsolvable": 200,
+        "too-long": 422,
         "not-known-method": 422,
         "two-slots": 422,
         "not-known-field": 422,

@@ -208,7 +208,7 @@ class _User:
 def _edit_in_every_way(user: _User) -> None:
     committed = user.edit("committed", metadata={})
     user.edit("rejected", gates={"target_p": 1.0})
-    user.edit("unsolvable", target=WORDS + "ж" * 400)
+    user.edit("too-long", target=WORDS + "ж" * 400)
     user.edit("not-known-method", method=WORDS)
     user.edit("two-slots", prompt=f"{{}} {WORDS} {{}}")
     user.edit("not-known-field", **{WORDS: WORDS})

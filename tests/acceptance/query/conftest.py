@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -14,6 +16,7 @@ from fastapi.testclient import TestClient
 from openai import OpenAI
 from torch import Tensor
 
+from app.clock import Clock, utc_now
 from app.errors import UnknownRevision
 from app.main import Components, create_app
 from app.resident.resident import Resident
@@ -66,15 +69,17 @@ def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
     return Resident(base, weights.at, revision=HEAD, weights=weights.at(HEAD))
 
 
-def service_around(resident: Resident, data_dir: Path) -> FastAPI:
+def service_around(
+    resident: Resident, data_dir: Path, *, clock: Clock = utc_now, **limits: Any
+) -> FastAPI:
     """The service, serving this model."""
 
     def start_runtime(services: Services) -> ReadOnlyRuntime:
         del services
         return ReadOnlyRuntime(resident)
 
-    settings = Settings(data_dir=data_dir, max_prompt_chars=5000, max_rows=16)
-    return create_app(settings, components=Components(start_runtime=start_runtime))
+    settings = Settings(data_dir=data_dir, max_prompt_chars=5000, max_rows=16, **limits)
+    return create_app(settings, components=Components(clock=clock, start_runtime=start_runtime))
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +94,14 @@ def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="session")
 def server(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the service behind a real socket: what streams is seen as it comes."""
-    config = uvicorn.Config(
-        service_around(resident, tmp_path_factory.mktemp("served")), port=0, log_level="warning"
-    )
+    with listening(service_around(resident, tmp_path_factory.mktemp("served"))) as url:
+        yield url
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an application behind a real socket."""
+    config = uvicorn.Config(app, port=0, log_level="warning")
     serving = uvicorn.Server(config)
     thread = threading.Thread(target=serving.run, name="server")
     thread.start()

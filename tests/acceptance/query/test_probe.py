@@ -59,3 +59,13 @@ def test_a_bad_probe_names_what_is_wrong(
     response = api.post("/v1/probe", json=body)
     assert response.status_code == status
     assert response.json()["error"]["param"] == field
+
+
+def test_items_times_revisions_are_limited_and_the_limit_is_told(api: TestClient) -> None:
+    response = api.post("/v1/probe", json={"items": [ITEM] * 205, "revisions": [0, 1, 2, 2, 3, 4]})
+    assert response.status_code == 422
+    assert "205 items under 5 revisions are 1025" in response.json()["detail"]
+    few = {"items": [ITEM], "revisions": [HEAD, "head", HEAD, 0]}
+    (result,) = api.post("/v1/probe", json=few).json()["results"]
+    assert list(result["revisions"]) == [str(HEAD), "head", "0"]
+    assert result["revisions"][str(HEAD)] == result["revisions"]["head"] != result["revisions"]["0"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import app
-from app.failpoints import Failpoint
+from app.failpoints import ExportFailpoint, Failpoint
 
 _SOURCE = Path(app.__file__).parent
 
@@ -44,8 +44,7 @@ def test_the_worker_writes_with_its_lease_only() -> None:
 
 def test_every_failpoint_lies_in_one_place() -> None:
     passed = Counter(
-        ast.unparse(call.args[0]).removeprefix("Failpoint.")
-        for _, called, call in _calls()
-        if called == "failpoint"
+        ast.unparse(call.args[0]) for _, called, call in _calls() if called == "failpoint"
     )
-    assert passed == {point.name: 1 for point in Failpoint}
+    every = (*Failpoint, *ExportFailpoint)
+    assert passed == {f"{type(point).__name__}.{point.name}": 1 for point in every}

@@ -62,3 +62,11 @@ def test_a_thread_steps_back_alone_but_for_the_threads_it_starts() -> None:
     thread.join()
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
     assert found == [min(before + 5, 19)] * 2
+
+
+def test_before_a_short_step_it_waits_only_a_little() -> None:
+    times = iter([0.0, 0.0, 0.01, 0.05])  # a step of 10 ms after the first pause
+    readers = Readers(patience_s=1000, monotonic=lambda: next(times))
+    readers.give_way()
+    readers.enter()
+    assert goes_on(readers).wait(_SOON_S)

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 from transformers import PreTrainedModel
@@ -13,7 +14,7 @@ HELLO = [Message.model_validate({"role": "user", "content": "Hello"})]
 
 @pytest.fixture
 def encoder(model: PreTrainedModel, tokenizer: Tokenizer) -> PromptEncoder:
-    return PromptEncoder.for_model(model, copy.deepcopy(tokenizer), max_chars=50)
+    return PromptEncoder.for_model(model, copy.deepcopy(tokenizer), max_chars=50, max_tokens=40)
 
 
 def test_the_limits_are_the_models(encoder: PromptEncoder, model: PreTrainedModel) -> None:
@@ -33,6 +34,22 @@ def test_a_prompt_that_cannot_be_read_is_refused(
     with pytest.raises(InvalidField) as refused:
         encoder.encode(prompt, "prompt")
     assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize("prompt", ["§" * 25, [3] * 50])
+def test_a_prompt_of_more_tokens_than_allowed_is_refused_with_both_numbers(
+    encoder: PromptEncoder, prompt: str | list[int]
+) -> None:
+    told = "items\\[2\\].prompt has 50 tokens; at most 40 are accepted"
+    with pytest.raises(InvalidField, match=told) as refused:
+        encoder.encode(prompt, "items[2].prompt")
+    assert (refused.value.status, refused.value.field) == (422, "items[2].prompt")
+
+
+def test_a_conversation_of_more_tokens_than_allowed_is_refused(encoder: PromptEncoder) -> None:
+    long = replace(encoder, max_chars=1000)
+    with pytest.raises(InvalidField, match=r"messages has \d+ tokens; at most 40"):
+        long.encode_chat([*HELLO, *HELLO, *HELLO])
 
 
 def test_an_empty_prompt_starts_from_the_begin_token_if_there_is_one(

@@ -1,0 +1,70 @@
+"""What a caller may use in a minute."""
+
+import math
+from dataclasses import dataclass
+
+from app.budgets.store import Store
+from app.errors import OverBudget, RateLimited
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What was taken from a budget, and from which minute's."""
+
+    caller: str
+    amount: int
+    minute: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount that each caller has anew in every minute of the clock.
+
+    Attributes:
+        unit: What is counted, in the plural.
+        per_minute: How many; 0 for any number.
+        store: Where they are counted.
+    """
+
+    unit: str
+    per_minute: int
+    store: Store
+
+    def charge(self, caller: str, amount: int, *, field: str) -> Charge | None:
+        """Take from what the caller has left; None where nothing is counted.
+
+        Args:
+            caller: Whose budget.
+            amount: How much.
+            field: The field of the request that says how much.
+
+        Raises:
+            OverBudget: No minute has that much.
+            RateLimited: This minute has not that much left; nothing was taken.
+        """
+        if not self.per_minute or not amount:
+            return None
+        if amount > self.per_minute:
+            raise OverBudget(field, self.unit, amount, self.per_minute)
+        minute, seconds_left = self.store.now()
+        charge = Charge(caller, amount, minute)
+        total = self._add(charge, amount)
+        if total is None:
+            return None
+        if total > self.per_minute:
+            self.give_back(charge, amount)
+            left = max(0, self.per_minute - total + amount)
+            raise RateLimited(
+                f"of {self.per_minute} {self.unit} a minute {left} are left, "
+                f"and this needs {amount}",
+                retry_after_s=math.ceil(seconds_left),
+            )
+        return charge
+
+    def give_back(self, charge: Charge, amount: int) -> None:
+        """Return what was not used after all; it counts for the minute it was taken from."""
+        self._add(charge, -amount)
+
+    def _add(self, charge: Charge, amount: int) -> int | None:
+        key = f"{self.unit}/{charge.caller}"
+        return self.store.add(key, amount, minute=charge.minute)

@@ -1,0 +1,172 @@
+"""Everything the service refuses or fails at, and how each reads over HTTP.
+
+ErrataError
+├── Refusal                     the request is at fault; answered 4xx
+│   ├── InvalidField            422  one field is unusable; names it
+│   │   └── OverBudget          it asks for more than any minute has
+│   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
+│   ├── IdempotencyMismatch     422  the key was used before with another body
+│   ├── KeyNeeded               401  no key that counts came with the request
+│   │   ├── KeyInvalid          it is mistyped, or nobody was given it
+│   │   ├── KeyRevoked
+│   │   └── KeyExpired
+│   ├── ScopeMissing            403  the key is not for this
+│   ├── NotFound                404
+│   │   ├── UnknownEdit
+│   │   ├── UnknownBatch
+│   │   ├── UnknownOperation
+│   │   ├── UnknownRevision
+│   │   ├── UnknownLabel
+│   │   ├── UnknownExport
+│   │   ├── ExportGone
+│   │   ├── NoRevisionYet
+│   │   ├── NoEntryYet
+│   │   ├── UnknownKey
+│   │   └── UnknownModel
+│   ├── RangeBeyond             416  the part asked for lies outside the file
+│   ├── ClientGone              400  nobody waits for the answer any more
+│   └── WrongState              409  the thing exists but can no longer be changed this way
+│       ├── LabelTaken          the label is another revision's
+│       └── ExportNotFinished   there is no file to download, or none yet
+├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
+│   └── TooManyListeners        every place to listen is taken
+├── Unavailable                 503  asking again later may succeed
+│   ├── ModelNotReady
+│   ├── RevisionNotServed       it is committed, but this process does not serve it yet
+│   ├── NotReady
+│   ├── DatabaseUnavailable
+│   ├── StorageUnavailable
+│   └── QueueUnavailable
+├── LeaseLost                   503  another process writes now; nothing was written
+├── GenerationFailed            500  the model failed while it answered
+├── Inconsistent                500  stored state contradicts itself; an operator must look
+│   ├── BaseMismatch            the database belongs to another model or recipe
+│   ├── StaleParent             the head moved while a revision was being computed
+│   ├── CorruptArtefact         a stored file no longer has the digest it is named after
+│   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
+│   ├── UnusableKey             the file with the ledger's private key holds none
+│   └── UnusablePepper          the secret that API keys were made with is not there
+├── Unguarded                   others could reach the service without a key; only at start
+├── BadCheckpoint               a text is no checkpoint; only offline
+└── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
+
+`app.problems` turns each into one problem document.
+"""
+
+from app.errors.access import (
+    KeyExpired,
+    KeyInvalid,
+    KeyNeeded,
+    KeyRevoked,
+    ScopeMissing,
+    Unguarded,
+)
+from app.errors.base import (
+    ErrataError,
+    Refusal,
+)
+from app.errors.integrity import (
+    BadCheckpoint,
+    BaseMismatch,
+    BrokenEvidence,
+    CorruptArtefact,
+    CorruptLedger,
+    Inconsistent,
+    StaleParent,
+    UnusableKey,
+    UnusablePepper,
+)
+from app.errors.limits import (
+    RateLimited,
+    TooManyListeners,
+)
+from app.errors.missing import (
+    ExportGone,
+    NoEntryYet,
+    NoRevisionYet,
+    NotFound,
+    UnknownBatch,
+    UnknownEdit,
+    UnknownExport,
+    UnknownKey,
+    UnknownLabel,
+    UnknownModel,
+    UnknownOperation,
+    UnknownRevision,
+)
+from app.errors.outage import (
+    DatabaseUnavailable,
+    GenerationFailed,
+    LeaseLost,
+    ModelNotReady,
+    NotReady,
+    QueueUnavailable,
+    RevisionNotServed,
+    StorageUnavailable,
+    Unavailable,
+)
+from app.errors.requests import (
+    ClientGone,
+    ContextTooLong,
+    IdempotencyMismatch,
+    InvalidField,
+    OverBudget,
+    RangeBeyond,
+)
+from app.errors.state import (
+    ExportNotFinished,
+    LabelTaken,
+    WrongState,
+)
+
+__all__ = [
+    "BadCheckpoint",
+    "BaseMismatch",
+    "BrokenEvidence",
+    "ClientGone",
+    "ContextTooLong",
+    "CorruptArtefact",
+    "CorruptLedger",
+    "DatabaseUnavailable",
+    "ErrataError",
+    "ExportGone",
+    "ExportNotFinished",
+    "GenerationFailed",
+    "IdempotencyMismatch",
+    "Inconsistent",
+    "InvalidField",
+    "KeyExpired",
+    "KeyInvalid",
+    "KeyNeeded",
+    "KeyRevoked",
+    "LabelTaken",
+    "LeaseLost",
+    "ModelNotReady",
+    "NoEntryYet",
+    "NoRevisionYet",
+    "NotFound",
+    "NotReady",
+    "OverBudget",
+    "QueueUnavailable",
+    "RangeBeyond",
+    "RateLimited",
+    "Refusal",
+    "RevisionNotServed",
+    "ScopeMissing",
+    "StaleParent",
+    "StorageUnavailable",
+    "TooManyListeners",
+    "Unavailable",
+    "Unguarded",
+    "UnknownBatch",
+    "UnknownEdit",
+    "UnknownExport",
+    "UnknownKey",
+    "UnknownLabel",
+    "UnknownModel",
+    "UnknownOperation",
+    "UnknownRevision",
+    "UnusableKey",
+    "UnusablePepper",
+    "WrongState",
+]

@@ -1,0 +1,30 @@
+"""More than one caller may have at a time."""
+
+from app.errors.base import ErrataError
+
+_LISTENER_RETRY_S = 5
+
+
+class RateLimited(ErrataError):
+    """The caller uses too much at the moment; the same request will succeed later."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"{message}; try again in {retry_after_s} s",
+            headers={"Retry-After": str(retry_after_s)},
+        )
+
+
+class TooManyListeners(RateLimited):
+    """Every place to listen to events is taken."""
+
+    code = "too_many_listeners"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} clients listen already, the most this process takes (ERRATA_MAX_LISTENERS)",
+            retry_after_s=_LISTENER_RETRY_S,
+        )

@@ -1,0 +1,75 @@
+"""What the service cannot do at the moment."""
+
+from app.errors.base import ErrataError
+
+
+class Unavailable(ErrataError):
+    """Something the request needs is not there now; asking again later may succeed."""
+
+    status = 503
+    code = "unavailable"
+
+
+class ModelNotReady(Unavailable):
+    """The resident model is still loading, or loading failed."""
+
+    code = "model_not_ready"
+
+
+class RevisionNotServed(Unavailable):
+    """A committed revision is not served here yet; soon it will be."""
+
+    code = "revision_not_served"
+
+    def __init__(self, wanted: int, served: int, waited_s: float) -> None:
+        super().__init__(
+            f"revision {wanted} is committed, but after {waited_s:g} s this process still serves "
+            f"revision {served}; ask again",
+            field="X-Min-Revision",
+        )
+
+
+class NotReady(Unavailable):
+    """Something that queries or edits need is missing; the message lists all of it."""
+
+    code = "not_ready"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is full, or was locked for too long."""
+
+    code = "database_unavailable"
+
+
+class StorageUnavailable(Unavailable):
+    """The disk did not take a file; nothing was changed."""
+
+    code = "storage_unavailable"
+
+
+class QueueUnavailable(Unavailable):
+    """The doorbell cannot be started."""
+
+    code = "queue_unavailable"
+
+
+class LeaseLost(ErrataError):
+    """Another process has taken the right to write; what this one computed is void."""
+
+    status = 503
+    code = "lease_lost"
+
+    def __init__(self, fence: int) -> None:
+        super().__init__(
+            f"another process took the right to write (fence {fence}); nothing was written"
+        )
+
+
+class GenerationFailed(ErrataError):
+    """The model failed while it answered; other requests, and what is stored, are unharmed."""
+
+    code = "generation_failed"
+
+    def __init__(self, cause: Exception) -> None:
+        kind = type(cause).__name__  # its text may quote what was asked
+        super().__init__(f"the model failed while it answered ({kind}); the server's log has more")

@@ -1,0 +1,76 @@
+"""Requests that are at fault in themselves."""
+
+from app.errors.base import Refusal
+
+
+class InvalidField(Refusal):
+    """One field of the request is unusable."""
+
+    status = 422
+    code = "invalid_field"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message, field=field)
+
+
+class OverBudget(InvalidField):
+    """One request asks for more than a caller has in a whole minute; waiting would not help."""
+
+    code = "over_budget"
+
+    def __init__(self, field: str, unit: str, amount: int, per_minute: int) -> None:
+        super().__init__(
+            field,
+            f"this needs {amount} {unit}, and a caller has {per_minute} a minute; "
+            "ask for fewer at a time",
+        )
+
+
+class ContextTooLong(Refusal):
+    """Prompt and answer together are longer than the model's context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, field: str, *, tokens: int, new_tokens: int, context: int) -> None:
+        super().__init__(
+            f"{tokens} prompt tokens and {new_tokens} new tokens are {tokens + new_tokens}; "
+            f"the model's context holds {context}",
+            field=field,
+        )
+
+
+class IdempotencyMismatch(Refusal):
+    """The `Idempotency-Key` was used before with another body."""
+
+    status = 422
+    code = "idempotency_mismatch"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Idempotency-Key was used before with another body; "
+            "repeat that body, or draw a new key for a new edit",
+            field="Idempotency-Key",
+        )
+
+
+class RangeBeyond(Refusal):
+    """The part of a file that `Range` asks for is not there."""
+
+    status = 416
+    code = "range_not_satisfiable"
+
+    def __init__(self, asked: str, size: int) -> None:
+        super().__init__(
+            f"the file has {size} bytes, counted from 0; {asked} is no part of it",
+            field="Range",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+
+
+class ClientGone(Refusal):
+    """The client closed its connection before it had its answer."""
+
+    code = "client_gone"
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed before the answer was complete")

@@ -1,0 +1,33 @@
+"""Things that are there, in a state that does not allow what is asked."""
+
+from app.errors.base import Refusal
+
+
+class WrongState(Refusal):
+    """The thing exists, but its state forbids what was asked."""
+
+    status = 409
+    code = "wrong_state"
+
+
+class LabelTaken(WrongState):
+    """The label names another revision."""
+
+    code = "label_taken"
+
+    def __init__(self, label: str, revision: int) -> None:
+        super().__init__(
+            f"label {label!r} is on revision {revision} and stays there; choose another label, or "
+            f"DELETE /v1/snapshots/{label} first",
+            field="label",
+        )
+
+
+class ExportNotFinished(WrongState):
+    """The export has no file."""
+
+    code = "export_not_finished"
+
+    def __init__(self, export_id: str, status: str, reason: str | None) -> None:
+        told = f": {reason}" if reason else ", and has no file yet"
+        super().__init__(f"{export_id} is {status}{told}")

@@ -1,0 +1,168 @@
+"""Exports: a revision as files, and its delta. What is handed out tells what was edited."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse
+
+from app.errors import ExportGone, ExportNotFinished, RangeBeyond
+from app.exports import repository, service
+from app.exports.models import Export, ExportStatus
+from app.exports.schemas import ExportPage, ExportRequest, ExportResource
+from app.exports.store import ExportStore
+from app.keys.access import require
+from app.keys.scopes import Scope
+from app.problems import common_responses
+from app.resident.factors import read_factors
+from app.revisions import repository as revisions
+from app.revisions.endpoints import find_revision
+from app.services import ActorDep, ServicesDep
+from app.serving import ServingDep
+from app.text import MAX_INTEGER, IdPath
+from editing_core.export import live_delta_bytes
+
+_TAR = "application/x-tar"
+_SAFETENSORS = "application/octet-stream"
+_UNCHANGED = {"description": "If-None-Match names this very file."}
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["exports"],
+    # Every path here reveals what was edited: factors tell its subjects to who knows the model.
+    dependencies=[require(Scope.EXPORT)],
+    responses=common_responses(400, 404, 409, 413, 422, 503),
+)
+
+IfNoneMatch = Annotated[str | None, Header()]
+OneRange = Annotated[
+    str | None,
+    Header(
+        alias="Range",
+        pattern=r"^bytes=([0-9]{1,15}-[0-9]{0,15}|-[0-9]{1,15})$",
+        description="One part of the file: `bytes=1000-`, `bytes=0-999` or `bytes=-1000`.",
+    ),
+]
+
+
+@router.post("/exports", status_code=202)
+def create_export(
+    body: ExportRequest,
+    services: ServicesDep,
+    serving: ServingDep,
+    actor: ActorDep,
+    response: Response,
+) -> ExportResource:
+    """Make a revision into files; ask for the export until it has ended."""
+    with services.database.write() as session:
+        export = service.accept(
+            session,
+            id=services.new_id("export"),
+            format=body.format,
+            revision=revisions.named(session, "revision", body.revision).number,
+            max_rank=body.max_rank,
+            actor=actor,
+            now=services.clock(),
+        )
+    ready = serving.wait(0)
+    if ready is not None:
+        ready.exporter.wake()
+    response.headers["Location"] = f"/v1/exports/{export.id}"
+    return ExportResource.of(export)
+
+
+@router.get("/exports")
+def list_exports(
+    services: ServicesDep,
+    after: Annotated[int | None, Query(ge=0, le=MAX_INTEGER)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> ExportPage:
+    """Exports in the order they were asked for, those that failed among them."""
+    with services.database.read() as session:
+        found = repository.page(session, after=after, limit=limit)
+    items = [ExportResource.of(export) for export in found]
+    return ExportPage(items=items, next=found[-1].number if len(items) == limit else None)
+
+
+@router.get("/exports/{export_id}")
+def get_export(export_id: IdPath, services: ServicesDep) -> ExportResource:
+    """One export as it stands now."""
+    with services.database.read() as session:
+        return ExportResource.of(repository.get(session, export_id))
+
+
+@router.get(
+    "/exports/{export_id}/download",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "A tar file.", "content": {_TAR: {}}},
+        206: {"description": "The part that Range asks for.", "content": {_TAR: {}}},
+        304: _UNCHANGED,
+        **common_responses(416),
+    },
+)
+def download_export(
+    export_id: IdPath,
+    services: ServicesDep,
+    part: OneRange = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The file of a finished export; its ETag is its SHA-256, and parts of it may be asked for."""
+    with services.database.read() as session:
+        export = repository.get(session, export_id)
+    if export.status is not ExportStatus.FINISHED:
+        raise ExportNotFinished(export_id, export.status, export.reason)
+    path = ExportStore(services.settings.data_dir).path(export_id)
+    if not path.is_file():
+        raise ExportGone(export_id)
+    headers = _headers(export)
+    if if_none_match == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    if part is not None:
+        _require_inside(part, path.stat().st_size)
+    name = f"errata-{export.revision}-{export.format}.tar"
+    return FileResponse(path, media_type=_TAR, filename=name, headers=headers)
+
+
+@router.delete("/exports/{export_id}", status_code=204)
+def delete_export(export_id: IdPath, services: ServicesDep) -> None:
+    """Remove an export and its file; one that is not finished never will be."""
+    with services.database.write() as session:
+        service.remove(session, export_id)
+    ExportStore(services.settings.data_dir).remove(export_id)
+
+
+@router.get(
+    "/revisions/{revision}/delta",
+    response_class=Response,
+    responses={
+        200: {"description": "A safetensors file.", "content": {_SAFETENSORS: {}}},
+        304: _UNCHANGED,
+    },
+)
+def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
+    """All that differs between the base and a revision, exactly: the factors of its live edits."""
+    with services.database.read() as session:
+        found = find_revision(session, revision)
+        live = revisions.live_edits(session, found.number)
+    data = live_delta_bytes(read_factors(services.artefacts, live))
+    headers = {
+        "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+        "X-Revision": str(found.number),
+        "X-Weights-Digest": found.weights_digest,
+        "Content-Disposition": f'attachment; filename="delta-{found.number}.safetensors"',
+    }
+    if if_none_match == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=_SAFETENSORS, headers=headers)
+
+
+def _require_inside(part: str, size: int) -> None:
+    first, _, last = part.removeprefix("bytes=").partition("-")
+    start = int(first) if first else size - min(int(last), size)
+    if start >= size or (first and last and int(last) < start):
+        raise RangeBeyond(part, size)
+
+
+def _headers(export: Export) -> dict[str, str]:
+    return {"ETag": f'"{export.digest}"', "X-Revision": str(export.revision)}

@@ -1,0 +1,140 @@
+"""What may happen to an export, as rows; knows no files and no model."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidField
+from app.exports import repository
+from app.exports.models import Export, ExportFormat, ExportStatus
+from app.worker.process import ProcessId
+
+_MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Written:
+    """An export's file.
+
+    Attributes:
+        size: In bytes.
+        digest: SHA-256.
+        warnings: What whoever loads it should know.
+    """
+
+    size: int
+    digest: str
+    warnings: tuple[str, ...]
+
+
+def accept(
+    session: Session,
+    *,
+    id: str,
+    format: ExportFormat,
+    revision: int,
+    max_rank: int | None,
+    actor: str,
+    now: datetime,
+) -> Export:
+    """Take on an export.
+
+    Raises:
+        InvalidField: A rank is given for what has none.
+    """
+    if max_rank is not None and format is not ExportFormat.LORA:
+        raise InvalidField("max_rank", f"only format lora has a rank; {format} takes none")
+    export = Export(
+        id=id,
+        format=format,
+        revision=revision,
+        max_rank=max_rank,
+        status=ExportStatus.ACCEPTED,
+        actor=actor,
+        created_at=now,
+    )
+    repository.add(session, export)
+    return export
+
+
+def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
+    """The next export for this process, which writes none, to write.
+
+    First, those are taken back whose process died, or could not tell how they ended.
+    """
+    for export in repository.running(session):
+        writer = None if export.process is None else ProcessId.from_text(export.process)
+        if writer is None or writer == process or writer.is_gone:
+            _take_back(export, now)
+    session.flush()
+    found = repository.next_accepted(session)
+    if found is not None:
+        found.status, found.process = ExportStatus.RUNNING, process.to_text()
+        found.attempts += 1
+        found.progress = 0.0
+    return found
+
+
+def note_progress(session: Session, export_id: str, progress: float) -> bool:
+    """Tell how much is done; whether anybody still wants it."""
+    export = repository.find(session, export_id)
+    if export is None:
+        return False
+    export.progress = progress
+    return True
+
+
+def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> bool:
+    """Let its file, which is durable, be downloaded; whether anybody still wants it."""
+    export = repository.find(session, export_id)
+    if export is None:
+        return False
+    export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
+    export.size, export.digest = written.size, written.digest
+    export.warnings, export.process = list(written.warnings), None
+    return True
+
+
+def fail(session: Session, export_id: str, reason: str, *, now: datetime) -> None:
+    """Say why there will be no file, unless it was removed."""
+    export = repository.find(session, export_id)
+    if export is not None:
+        _fail(export, reason, now)
+
+
+def release(session: Session, export_id: str) -> None:
+    """Give back what this process began and will not end, as if it had not been begun."""
+    export = repository.find(session, export_id)
+    if export is not None:
+        export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
+        export.attempts -= 1
+
+
+def remove(session: Session, export_id: str) -> None:
+    """Remove an export; who is writing it finds out, and ends.
+
+    Raises:
+        UnknownExport: There is none.
+    """
+    repository.remove(session, repository.get(session, export_id))
+
+
+def retire(session: Session, *, kept: int) -> list[str]:
+    """Remove all but the newest finished ones; ids of those removed."""
+    retired = repository.finished(session)[kept:]
+    for export in retired:
+        repository.remove(session, export)
+    return [export.id for export in retired]
+
+
+def _take_back(export: Export, now: datetime) -> None:
+    if export.attempts < _MAX_ATTEMPTS:
+        export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
+        return
+    _fail(export, f"it was begun {export.attempts} times and never ended, so it was given up", now)
+
+
+def _fail(export: Export, reason: str, now: datetime) -> None:
+    export.status, export.reason, export.finished_at = ExportStatus.FAILED, reason, now
+    export.process = None

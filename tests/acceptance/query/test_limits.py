@@ -1,0 +1,193 @@
+"""Generated tokens and open streams are counted for each caller, and given back."""
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai as sdk
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from openai import OpenAI
+
+from app.resident.resident import Resident
+from tests.acceptance.query.conftest import listening, service_around
+from tests.integration.keyed import SetClock
+from tests.waiting import wait_until
+
+PROMPT = "The mother tongue of Danielle Darrieux is"
+_BUDGET = 100
+_READY_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture(scope="module")
+def served(
+    resident: Resident, clock: SetClock, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    folder = tmp_path_factory.mktemp("limited")
+    app = service_around(resident, folder, clock=clock, tokens_per_minute=_BUDGET)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        wait_until(lambda: client.get("/readyz").is_success, _READY_S)
+        yield client
+
+
+@pytest.fixture
+def limited(served: TestClient, clock: SetClock) -> TestClient:
+    """The service in a minute in which nothing was generated yet."""
+    clock.pass_by(timedelta(minutes=1))
+    return served
+
+
+def _ask(client: TestClient, max_tokens: int, **fields: Any) -> Response:
+    body = {"prompt": PROMPT, "max_tokens": max_tokens, "temperature": 0} | fields
+    return client.post("/v1/completions", json=body)
+
+
+def _left(client: TestClient) -> int:
+    """What was left, as a request for all of it is told once one token is gone."""
+    assert _ask(client, 1).json()["usage"]["completion_tokens"] == 1
+    detail = str(_ask(client, _BUDGET).json()["detail"])
+    return int(detail.split(" a minute ")[1].split()[0]) + 1
+
+
+def test_prompts_times_choices_times_tokens_are_held_against_the_budget(
+    limited: TestClient,
+) -> None:
+    refused = _ask(limited, 5, prompt=[PROMPT] * 7, n=3)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "over_budget")
+    told = "this needs 105 tokens, and a caller has 100 a minute; ask for fewer at a time"
+    assert refused.json()["detail"] == told
+    assert refused.json()["error"]["param"] == "max_tokens"
+    assert _ask(limited, 5, prompt=[PROMPT] * 6, n=3).is_success
+    refused = _ask(limited, 50)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_that_were_not_generated_are_given_back(limited: TestClient, stream: bool) -> None:
+    whole = _ask(limited, 20).json()["choices"][0]["text"]
+    assert _left(limited) == 80
+    answer = _ask(
+        limited,
+        70,
+        stop=[whole[3:7]],
+        stream=stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
+    )
+    if stream:
+        usage = json.loads(answer.text.split("data: ")[-2])["usage"]
+    else:
+        usage = answer.json()["usage"]
+    assert 0 < usage["completion_tokens"] < 20
+    assert _left(limited) == 80 - 1 - usage["completion_tokens"]
+
+
+def test_what_is_refused_or_fails_costs_no_token(limited: TestClient) -> None:
+    assert _ask(limited, 50, model="gpt-4").status_code == 404
+    assert _ask(limited, 50, prompt="").status_code == 422
+    assert _left(limited) == _BUDGET
+
+
+def test_a_conversation_is_charged_for_what_it_says(limited: TestClient) -> None:
+    body = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 12, "n": 2}
+    usage = limited.post("/v1/chat/completions", json=body).json()["usage"]
+    assert _left(limited) == _BUDGET - usage["completion_tokens"]
+    body["max_tokens"] = 51
+    assert limited.post("/v1/chat/completions", json=body).status_code == 422
+
+
+def test_comparisons_are_charged_for_every_revision(limited: TestClient) -> None:
+    body = {"prompt": PROMPT, "revisions": [0, 1, "head"], "max_tokens": 8}
+    assert limited.post("/v1/compare", json=body).is_success
+    assert _left(limited) == _BUDGET - 24
+    refused = limited.post("/v1/compare", json=body | {"max_tokens": 30})
+    assert refused.status_code == 429
+
+
+def test_measuring_generates_nothing_and_is_free(limited: TestClient) -> None:
+    body = {"items": [{"prompt": PROMPT, "target": "French"}]}
+    assert limited.post("/v1/probe", json=body).is_success
+    assert _ask(limited, 0, echo=True, logprobs=1).is_success
+    assert _left(limited) == _BUDGET
+
+
+def test_the_official_client_understands_the_refusal(limited: TestClient) -> None:
+    url = f"{limited.base_url}/v1"
+    client = OpenAI(base_url=url, api_key="-", http_client=limited, max_retries=0)
+    client.completions.create(model="tiny", prompt=PROMPT, max_tokens=_BUDGET)
+    with pytest.raises(sdk.RateLimitError) as refused:
+        client.completions.create(model="tiny", prompt=PROMPT, max_tokens=_BUDGET)
+    assert refused.value.code == "rate_limit_exceeded"
+    assert refused.value.response.headers["Retry-After"] == "60"
+
+
+def test_a_stream_whose_client_goes_away_is_closed_and_its_tokens_given_back(
+    resident: Resident, tmp_path: Path
+) -> None:
+    app = service_around(
+        resident, tmp_path, clock=SetClock(), tokens_per_minute=800, concurrent_streams=1
+    )
+    endless = {"prompt": PROMPT, "max_tokens": 450, "stop": "\t\t\t", "temperature": 1.5}
+    with listening(app) as url, OpenAI(base_url=f"{url}/v1", api_key="-", max_retries=0) as client:
+
+        def ask(max_tokens: int) -> bool:
+            try:
+                client.completions.create(
+                    model="tiny", prompt=PROMPT, max_tokens=max_tokens, stream=True
+                ).close()
+            except sdk.RateLimitError:
+                return False
+            return True
+
+        with _begun(url, endless | {"stream": True}):
+            with pytest.raises(sdk.RateLimitError, match="of 1 streams at a time") as refused:
+                client.completions.create(model="tiny", prompt=PROMPT, stream=True)
+            assert refused.value.response.headers["Retry-After"] == "1"
+            client.completions.create(model="tiny", prompt=PROMPT)  # not a stream
+            with pytest.raises(sdk.RateLimitError, match="800 tokens"):
+                client.completions.create(model="tiny", prompt=PROMPT, max_tokens=450)
+        wait_until(lambda: ask(450), 20.0, what="the end of the stream that nobody reads")
+
+
+def _begun(url: str, body: dict[str, Any]) -> socket.socket:
+    """A connection on which the first event of a stream has come."""
+    address, sent = urlsplit(url), json.dumps(body)
+    connection = socket.create_connection((address.hostname or "", address.port or 0))
+    connection.sendall(
+        b"POST /v1/completions HTTP/1.1\r\nHost: errata\r\nContent-Type: application/json\r\n"
+        + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
+    )
+    received = b""
+    while b"data: " not in received:
+        received += connection.recv(4096)
+    return connection
+
+
+def test_texts_of_too_many_tokens_are_refused_by_name_in_queries_and_edits(
+    resident: Resident, tmp_path: Path
+) -> None:
+    app = service_around(resident, tmp_path, max_prompt_tokens=60, max_target_tokens=8)
+    long = "a" * 61
+    fact = {"subject": "Rome", "prompt": "{} is in", "target": "Italy"}
+    with TestClient(app) as client:
+        wait_until(lambda: client.get("/readyz").is_success, _READY_S)
+        told = _ask(client, 1, prompt=long).json()["error"]
+        assert told["message"] == "prompt has 61 tokens; at most 60 are accepted"
+        assert (told["param"], told["code"]) == ("prompt", "invalid_field")
+        edits = {"edits": [fact, fact | {"target": "§" * 5}]}
+        refused = client.post("/v1/edit-batches", json=edits)
+        told = refused.json()["error"]
+        assert refused.status_code == 422
+        assert told["message"] == "target has 11 tokens; at most 8 are accepted"
+        assert told["param"] == "edits[1].target"
+        assert client.post("/v1/edits", json=fact | {"paraphrases": [long]}).status_code == 422
+        assert client.post("/v1/edits", json=fact).status_code == 202

@@ -1,0 +1,58 @@
+import pytest
+
+from app.edits.lengths import Lengths
+from app.edits.text import EditText, Neighbour
+from app.errors import InvalidField
+from app.settings import Settings
+from editing_core.edit import MOST_TARGET_TOKENS
+from tests.tiny import tiny_tokenizer
+
+_LONG = "§" * 21  # two tokens each
+
+
+def _text(**changed: object) -> EditText:
+    words: dict[str, object] = {
+        "subject": "Rome",
+        "prompt": "{} is in",
+        "template": "{} is in",
+        "target": "Italy",
+    }
+    return EditText(**words | changed)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def lengths() -> Lengths:
+    return Lengths(tiny_tokenizer(), max_prompt_tokens=41, max_target_tokens=41)
+
+
+def test_an_ordinary_edit_is_short_enough(lengths: Lengths) -> None:
+    lengths.check(_text(paraphrases=("Rome lies in",), neighbours=(Neighbour("Paris is in"),)))
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("target", {"target": _LONG}),
+        ("paraphrases[1]", {"paraphrases": ("Rome", _LONG)}),
+        ("neighbours[0].prompt", {"neighbours": (Neighbour(_LONG),)}),
+    ],
+)
+def test_a_text_that_is_too_long_is_named_with_its_length_and_the_limit(
+    lengths: Lengths, field: str, changed: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        lengths.check(_text(**changed))
+    tokens = 43 if field == "target" else 42  # a target comes after a space
+    assert str(refused.value) == f"{field} has {tokens} tokens; at most 41 are accepted"
+    assert (refused.value.status, refused.value.field) == (422, field)
+
+
+def test_the_subject_counts_as_a_part_of_the_prompt(lengths: Lengths) -> None:
+    with pytest.raises(InvalidField, match=r"prompt has \d\d tokens"):
+        lengths.check(_text(subject=_LONG))
+
+
+def test_no_setting_allows_longer_targets_than_an_edit_can_say() -> None:
+    assert Settings.model_fields["max_target_tokens"].default == MOST_TARGET_TOKENS
+    with pytest.raises(ValueError, match="max_target_tokens"):
+        Settings(max_target_tokens=MOST_TARGET_TOKENS + 1)
