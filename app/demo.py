@@ -127,6 +127,7 @@ def throw_away_server(cache_dir: Path) -> Iterator[str]:
             "ERRATA_DATA_DIR": folder,
             "ERRATA_CACHE_DIR": str(cache_dir),
             "ERRATA_HOST": "127.0.0.1",
+            "ERRATA_LOG_LEVEL": "warning",
             "ERRATA_PORT": str(port),
         }
         command = [sys.executable, "-m", "app.cli", "serve"]

@@ -1,6 +1,5 @@
 """Puts the service together."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import app.exports.endpoints as exports
 import app.history.endpoints as history
 import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
+import app.observability.endpoints as observability
 import app.operations.endpoints as operations
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
@@ -31,6 +31,11 @@ from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
+from app.observability.http import RequestWatch
+from app.observability.logs import get_logger
+from app.observability.metrics import Metrics
+from app.observability.state import mirrored
+from app.observability.tracing import telemetry
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
@@ -42,7 +47,7 @@ from editing_core.methods import plan_named
 from editing_core.progress import Progress, silent
 
 _STOP_TIMEOUT_S = 5.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
@@ -62,6 +67,7 @@ def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
         clock=services.clock,
         progress=progress,
         give_way=services.readers.give_way,
+        metrics=services.metrics,
     )
 
 
@@ -96,12 +102,12 @@ class _Api(FastAPI):
 
 def create_app(settings: Settings, *, components: Components | None = None) -> FastAPI:
     """The service for one set of settings; several may live in one process."""
-    chosen = components or Components()
+    chosen, metrics = components or Components(), Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         with ExitStack() as stack:
-            state = await run_in_threadpool(_start, settings, chosen, stack)
+            state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
             try:
                 async with state["hub"].following():
                     yield state
@@ -113,10 +119,12 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         summary="Corrects facts in a language model that is already serving.",
         version="0.1.0",
         lifespan=lifespan,
+        telemetry=telemetry(),
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     # The outer one: a stranger's body is not even read.
     api.add_middleware(Authentication)
+    api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
     strangers = problems.common_responses(401, 403)
@@ -130,6 +138,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         operations,
         ledger,
         keys,
+        observability,
         exports,
     ):
         api.include_router(feature.router, responses=strangers)
@@ -138,7 +147,9 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     return api
 
 
-def open_services(settings: Settings, components: Components, stack: ExitStack) -> Services:
+def open_services(
+    settings: Settings, components: Components, stack: ExitStack, metrics: Metrics | None = None
+) -> Services:
     """Open database, queue and artefacts, in the order in which one needs the other.
 
     Raises:
@@ -149,6 +160,8 @@ def open_services(settings: Settings, components: Components, stack: ExitStack) 
     stack.callback(database.close)
     upgrade(database)
     doorbell = _open_doorbell(settings, stack)
+    counted = metrics or Metrics()
+    stack.enter_context(mirrored(counted.registry, database, components.clock))
     return Services(
         settings=settings,
         database=database,
@@ -156,18 +169,19 @@ def open_services(settings: Settings, components: Components, stack: ExitStack) 
         artefacts=ArtefactStore(settings.data_dir / "artefacts"),
         clock=components.clock,
         new_id=components.new_id,
+        metrics=counted,
         budgets=Budgets.open(settings, components.clock, stack),
     )
 
 
-def _start(settings: Settings, components: Components, stack: ExitStack) -> State:
+def _start(settings: Settings, components: Components, stack: ExitStack, metrics: Metrics) -> State:
     """Start everything below HTTP; the model is loaded in the background.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
         Unguarded: Others could reach the service, and there is no API key.
     """
-    services = open_services(settings, components, stack)
+    services = open_services(settings, components, stack, metrics)
     check_guarded(settings, services.database, services.clock())
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
     stack.callback(doorkeeper.close)
@@ -188,7 +202,7 @@ def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:
             valkey.start()
         except QueueUnavailable as error:
             # The worker also looks by itself, and the doorbell keeps trying to start the server.
-            _log.warning("queue_not_started: %s", error)
+            _log.warning("queue_not_started", error=str(error))
         doorbell = RedisDoorbell(valkey.address, revive=valkey.start)
     stack.callback(doorbell.close)
     return doorbell

@@ -1,7 +1,6 @@
 """Problem documents (RFC 9457) that also carry the `error` object OpenAI clients read."""
 
 import json
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -11,15 +10,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from structlog.contextvars import get_contextvars
 
 from app.errors import ErrataError
+from app.observability.http import REQUEST_ID_HEADER
+from app.observability.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
 _TYPES: dict[int, str] = {429: "rate_limit_error"}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class ErrorObject(BaseModel):
@@ -119,7 +121,7 @@ async def _on_errata_error(request: Request, error: Exception) -> Response:
 def error_response(request: Request, error: ErrataError) -> ProblemResponse:
     """The problem document of something that the service refuses or fails at."""
     if error.status == 500:
-        _log.error("request_failed code=%s path=%s: %s", error.code, request.scope["path"], error)
+        _log.error("request_failed", code=error.code, exception=type(error).__name__)
     return problem_response(
         request,
         status=error.status,
@@ -194,4 +196,6 @@ async def _on_bug(request: Request, error: Exception) -> Response:
         status=500,
         code="internal_error",
         detail="the service failed on this request; nothing was changed by it",
+        # Made outside of the middleware that gives every other answer its id.
+        headers={REQUEST_ID_HEADER: str(get_contextvars().get("request_id"))},
     )

@@ -16,6 +16,7 @@ from rich.console import Console
 from app.display import StepDisplay
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas
+from app.observability.logs import configure
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -32,6 +33,7 @@ _EXAMPLE = {
 def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
     keep_few_arenas()
+    configure(settings.log_format, settings.log_level)
     console = Console(stderr=True)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
@@ -41,6 +43,8 @@ def run(settings: Settings) -> bool:
             host=settings.host,
             port=settings.port,
             log_level="warning",
+            log_config=None,  # through our own handler
+            access_log=False,  # `request_finished` says more
             timeout_graceful_shutdown=_GRACE_S,
         )
         # Ctrl-C arrives here again after the server has shut down in order.

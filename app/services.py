@@ -11,12 +11,15 @@ from app.clock import Clock, IdFactory
 from app.database.database import Database
 from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
+from app.observability.logs import get_logger
+from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 
 T = TypeVar("T")
+_log = get_logger(__name__)
 
 
 class Pending(Generic[T]):
@@ -69,7 +72,14 @@ class Services:
     new_id: IdFactory
     budgets: Budgets
     readers: Readers = field(default_factory=Readers)
+    metrics: Metrics = field(default_factory=Metrics)
     lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))
+
+    def announce(self, *operation_ids: str) -> None:
+        """Tell log and worker of operations that are accepted, which is committed."""
+        for operation_id in operation_ids:
+            _log.info("operation_accepted", operation_id=operation_id)
+        self.doorbell.ring(operation_ids[0])
 
 
 async def _services(request: Request) -> Services:

@@ -1,7 +1,6 @@
 """The part of the service that needs the model: made in the background, handed to queries."""
 
 import copy
-import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -14,9 +13,11 @@ from app.edits.lengths import Lengths
 from app.exports.exporter import Exporter
 from app.exports.store import ExportStore
 from app.exports.writing import Source
+from app.observability.logs import get_logger
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
+from app.query.measured import Measured
 from app.query.service import QueryService
 from app.resident.resident import Resident
 from app.revisions.repository import head as newest_revision
@@ -24,7 +25,7 @@ from app.services import Pending, Services
 from app.snapshots.models import Snapshot
 
 _SEED_BITS = 63
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Runtime(Protocol):
@@ -82,8 +83,8 @@ class Loader:
             runtime = self._start_runtime(self._services)
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
-            _log.exception("model_not_loaded model=%s", model)
             self.serving.fail(f"model {model} was not loaded: {error}")
+            _log.exception("model_not_loaded", model=model)
             return
         self.serving.fill(self._serve(runtime))
 
@@ -103,7 +104,9 @@ class Loader:
             resident,
             thread,
             tokenizer,
-            Decoder(thread, tokenizer, max_rows=settings.max_rows),
+            Measured(
+                Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
+            ),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
             max_prompt_chars=settings.max_prompt_chars,
             max_prompt_tokens=settings.max_prompt_tokens,

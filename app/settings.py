@@ -147,6 +147,12 @@ class Settings(BaseSettings):
     """Silence after which a stream of events sends a sign of life, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """How often the worker looks into the database although no doorbell rang, in seconds."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """How logs are written to standard error; auto is console on a terminal, json elsewhere."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Loopback port of `errata worker` for Prometheus; 0 is none. A server has GET /metrics."""
 
     @property
     def is_on_loopback(self) -> bool:

@@ -5,11 +5,14 @@ import threading
 from contextlib import ExitStack
 from types import FrameType
 
+from prometheus_client import start_http_server
 from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas
+from app.observability.logs import configure
+from app.services import Services
 from app.settings import Settings
 
 
@@ -28,11 +31,24 @@ def run_worker(settings: Settings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    configure(settings.log_format, settings.log_level)
     console = Console(stderr=True)
     own = settings.model_copy(update={"worker": "embedded"})
     with ExitStack() as stack:
         with StepDisplay(console) as steps:
-            runtime = start_worker(open_services(own, Components(), stack), progress=steps)
+            services = open_services(own, Components(), stack)
+            _expose(services, stack)
+            runtime = start_worker(services, progress=steps)
         stack.callback(runtime.stop)
         console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
         ended.wait()
+
+
+def _expose(services: Services, stack: ExitStack) -> None:
+    """Answer Prometheus on a loopback port of our own, if there is to be one."""
+    port = services.settings.metrics_port
+    if port:
+        server, thread = start_http_server(port, "127.0.0.1", services.metrics.registry)
+        stack.callback(thread.join)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)

@@ -43,7 +43,7 @@ def submit(
         repository.add(session, batch)
         ids = [store(services, session, draft, batch=batch, actor=actor) for draft in drafts]
         idempotency.keep(session, key, digest, ids[0], now=services.clock())
-    services.doorbell.ring(ids[0])
+    services.announce(*ids)
     return batch.id
 
 

@@ -1,6 +1,5 @@
 """Where uses are counted: in this process, or on a Redis that several processes share."""
 
-import logging
 from contextlib import ExitStack
 from threading import Lock
 
@@ -8,12 +7,13 @@ from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage, Storage
 
 from app.clock import Clock
+from app.observability.logs import get_logger
 from app.queue.redis_doorbell import RedisAddress
 
 _MINUTE_S = 60
 #: how long a request may be held up by a server that hangs, once a minute
 _TIMEOUT_S = 0.25
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Store:
@@ -57,7 +57,7 @@ class Store:
         with self._lock:
             self._failed_in = minute
             if self._reachable:
-                _log.warning("budgets_not_counted, trying every minute: %s", error)
+                _log.warning("budgets_not_counted", tried_again_after_s=_MINUTE_S, error=str(error))
             self._reachable = False
 
     def _note_success(self) -> None:

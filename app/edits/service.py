@@ -82,7 +82,7 @@ def submit(
         services.budgets.edits.charge(actor, 1, field="edits")
         edit_id = store(services, session, draft, batch=None, actor=actor)
         idempotency.keep(session, key, digest, edit_id, now=services.clock())
-    services.doorbell.ring(edit_id)
+    services.announce(edit_id)
     return edit_id
 
 
@@ -146,7 +146,7 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
     with services.database.write() as session:
         for edit in bound_together(session, repository.get(session, edit_id)):
             requeue(session, edit.id, now=services.clock(), actor=actor)
-    services.doorbell.ring(edit_id)
+    services.announce(edit_id)
 
 
 def request_revert(
@@ -174,7 +174,7 @@ def request_revert(
             reason=reason,
             target_edit=edit_id,
         )
-    services.doorbell.ring(operation.id)
+    services.announce(operation.id)
     return operation
 
 

@@ -6,7 +6,6 @@ slowly or not at all costs no memory that grows.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,10 +19,11 @@ from app.errors import DatabaseUnavailable, TooManyListeners
 from app.events import service
 from app.events.schemas import EventResource
 from app.events.service import Page
+from app.observability.logs import get_logger
 
 _KEPT = 1_000  # events, for all listeners together
 _LOOK_EVERY_S = 0.5  # for what other processes write
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Hub:
@@ -131,7 +131,7 @@ class Hub:
             else:
                 self._floor = self._newest = await run_in_threadpool(service.newest, self._database)
         except DatabaseUnavailable as error:
-            _log.warning("events_interrupted: %s", error)
+            _log.warning("events_interrupted", error=str(error))
         if self._newest != seen:
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()

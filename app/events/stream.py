@@ -1,7 +1,6 @@
 """Events as server-sent events: what a browser's `EventSource` reads, and resumes by itself."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from app.events import service
 from app.events.hub import Hub
 from app.events.schemas import EventResource
 from app.events.service import Page
+from app.observability.logs import get_logger
 
 _RETRY_MS = 1_000  # how soon a client that lost the stream shall come back
 _END = format_sse_event(event="end", data_str="{}")
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Listener:
                         yield _END
                         return
         except (DatabaseUnavailable, KeyNeeded) as error:
-            _log.info("stream_stopped: %s", error)
+            _log.info("stream_stopped", error=str(error))
 
     async def _pages(self, after: int, edit_id: str | None) -> AsyncGenerator[Page]:
         """What is new each time something is, or nothing if nothing was for a while."""

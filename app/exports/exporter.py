@@ -1,6 +1,5 @@
 """Writes exports one after another on a thread of its own, beside the worker and the queries."""
 
-import logging
 import threading
 
 from safetensors import SafetensorError
@@ -15,6 +14,7 @@ from app.exports.service import Written
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.failpoints import ExportFailpoint, failpoint
+from app.observability.logs import get_logger
 from app.readers import step_back
 from app.worker.process import ProcessId
 from editing_core.errors import EditingError
@@ -22,7 +22,7 @@ from editing_core.errors import EditingError
 _WRITTEN = 0.5  # share of the work that is done before packing begins
 _TOLD_EVERY = 0.05
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class _Stopped(Exception):
@@ -73,7 +73,7 @@ class Exporter:
                 while not self._stopped.is_set() and (export := self._claimed()) is not None:
                     self._run(export)
             except (Unavailable, OSError) as error:
-                _log.warning("exports_wait: %s", error)
+                _log.warning("exports_wait", error=str(error))
             self._woken.wait(self._poll_s)
 
     def _claimed(self) -> Export | None:
@@ -86,7 +86,7 @@ class Exporter:
             running = {export.id for export in repository.running(session)}
             finished = {export.id for export in repository.finished(session)}
         if removed := self._store.sweep(listed, running=running, finished=finished):
-            _log.info("export_leftovers_removed count=%d", removed)
+            _log.info("export_leftovers_removed", files=removed)
 
     def _run(self, export: Export) -> None:
         failpoint(ExportFailpoint.CLAIMED)
@@ -103,7 +103,7 @@ class Exporter:
             self._fail(export, f"the disk did not take the export: {error}")
         # The outermost frame of one export: whatever went wrong, the next one is not to suffer.
         except Exception:
-            _log.exception("export_crashed id=%s", export.id)
+            _log.exception("export_crashed", export_id=export.id)
             self._fail(export, "an internal error; the service's log has it")
         else:
             self._finish(export, written)
@@ -147,10 +147,10 @@ class Exporter:
             retired = service.retire(session, kept=self._kept)
         for old in retired if wanted else [*retired, export.id]:
             self._store.remove(old)
-        _log.info("export_ended id=%s revision=%d kept=%s", export.id, export.revision, wanted)
+        _log.info("export_ended", export_id=export.id, revision=export.revision, kept=wanted)
 
     def _fail(self, export: Export, reason: str) -> None:
-        _log.warning("export_failed id=%s: %s", export.id, reason)
+        _log.warning("export_failed", export_id=export.id, reason=reason)
         with self._database.write() as session:
             service.fail(session, export.id, reason, now=self._clock())
 

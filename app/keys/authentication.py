@@ -3,6 +3,7 @@
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from app.errors import ErrataError
 from app.problems import error_response
@@ -34,4 +35,5 @@ class Authentication:
                 await error_response(request, error)(scope, receive, send)
                 return
             request.state.caller = caller
+            bind_contextvars(actor=caller.actor)
         await self.app(scope, receive, send)

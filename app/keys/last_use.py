@@ -1,15 +1,15 @@
 """When each key was last used: noted aside, so that no request waits for it or fails by it."""
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from app.database.database import Database
 from app.errors import DatabaseUnavailable
 from app.keys import repository
+from app.observability.logs import get_logger
 
 NOTED_EVERY = timedelta(minutes=1)
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class LastUse:
@@ -36,4 +36,4 @@ class LastUse:
             with self._database.write() as session:
                 repository.note_use(session, key_id, now, every=NOTED_EVERY)
         except DatabaseUnavailable as error:
-            _log.warning("last_use_not_noted key=%s: %s", key_id, error)
+            _log.warning("last_use_not_noted", key_id=key_id, error=str(error))

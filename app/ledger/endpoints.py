@@ -42,7 +42,9 @@ def list_entries(
 @router.get("/verify")
 def verify_ledger(services: ServicesDep) -> LedgerVerdict:
     """Recompute every hash of the chain and of every artefact; names the first that is wrong."""
-    return service.audit(services.database, services.artefacts)
+    verdict = service.audit(services.database, services.artefacts)
+    services.metrics.verifications.labels("ok" if verdict.ok else "failed").inc()
+    return verdict
 
 
 @router.get("/checkpoint")

@@ -5,7 +5,6 @@ free for whatever else was handed in, and the next turn queues up behind that. S
 longer for its turn than everything else takes for one short piece each.
 """
 
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from functools import partial
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.errors import GenerationFailed
+from app.observability.logs import get_logger
 from app.query.admission import Admission
 from app.query.batch import Batch
 from app.query.engine import Ask, Piece
@@ -22,7 +22,7 @@ from app.query.order import Order
 from app.query.prefill import Prefill
 from app.query.row import Row, prompt_pieces, rows_of
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass
@@ -164,7 +164,7 @@ class Decoder:
         # The outermost frame of work on this thread: whatever went wrong ends the requests it
         # was done for, and no others.
         except Exception as error:
-            _log.exception("generation_failed orders=%d", len(orders))
+            _log.exception("generation_failed", orders=len(orders))
             for order in orders:
                 order.fail(GenerationFailed(error))
             return False

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from app.errors import InvalidField
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.observability.http import REVISION_HEADER
 from app.problems import common_responses
 from app.query.bisection import bisect
 from app.query.comparison import compare
@@ -32,8 +33,6 @@ from app.revisions.schemas import RevisionResource
 from app.services import Services, ServicesDep
 from app.serving import require_model
 from app.text import MAX_INTEGER
-
-REVISION_HEADER = "X-Revision"
 
 router = APIRouter(
     prefix="/v1",

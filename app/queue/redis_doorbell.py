@@ -1,6 +1,5 @@
 """The doorbell on a Redis stream; works with Redis 7.2 and later and with Valkey."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from redis.retry import Retry
 
 from app.errors import ErrataError, QueueUnavailable
 from app.failpoints import Failpoint, failpoint
+from app.observability.logs import get_logger
 
 STREAM = "errata:doorbell"
 GROUP = "worker"
@@ -26,7 +26,7 @@ _MAX_BLOCK_S = 2.0
 _RING_TIMEOUT_S = 0.5
 _MAX_READ = 1_000
 _MAX_STREAM = 100_000
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RedisDoorbell:
                 STREAM, {"operation": operation_id}, maxlen=_MAX_STREAM, approximate=True
             )
         except RedisError as error:
-            _log.warning("doorbell_ring_lost operation=%s: %s", operation_id, error)
+            _log.warning("doorbell_ring_lost", operation_id=operation_id, error=str(error))
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until rung; true at once while earlier rings are not acknowledged."""
@@ -103,7 +103,7 @@ class RedisDoorbell:
             self._waiting.xack(STREAM, GROUP, *heard)
             self._waiting.xdel(STREAM, *heard)
         except RedisError as error:
-            _log.warning("doorbell_acknowledge_lost rings=%d: %s", len(heard), error)
+            _log.warning("doorbell_acknowledge_lost", rings=len(heard), error=str(error))
 
     def ping(self) -> None:
         """Ask the server for a sign of life."""
@@ -143,14 +143,14 @@ class RedisDoorbell:
         if self._closed.is_set():
             return False
         if self._reachable:
-            _log.warning("doorbell_lost, looking every %s s: %s", timeout_s, error)
+            _log.warning("doorbell_lost", poll_s=timeout_s, error=str(error))
         self._reachable = False
         # A server that is there but hangs must not get a second one beside it.
         if self._revive is not None and not isinstance(error, RedisTimeout):
             try:
                 self._revive()
             except ErrataError as failure:
-                _log.error("doorbell_revival_failed: %s", failure)
+                _log.error("doorbell_revival_failed", error=str(failure))
             else:
                 return True
         self._closed.wait(timeout_s)

@@ -1,6 +1,5 @@
 """Building the weights of a revision from wherever the fewest factors differ."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from app.database.database import Database
 from app.errors import CorruptArtefact, Inconsistent
+from app.observability.logs import get_logger
 from app.resident.factors import read_factors
 from app.resident.snapshots import Snapshots
 from app.revisions import repository
@@ -22,7 +22,7 @@ from editing_core.digest import weights_digest
 # 105 ms against 21 ms each on the demo model, and both grow alike with the matrices.
 _READING_COSTS = 5
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Rebuilder:
     def _forget(self, suspects: list[str]) -> None:
         """Snapshots that gave other weights than the ledger has, when something else did not."""
         if suspects:
-            _log.warning("snapshots_wrong digests=%s", ",".join(suspects))
+            _log.warning("snapshots_wrong", digests=",".join(suspects))
             self._snapshots.forget(suspects)
 
 

@@ -1,6 +1,5 @@
 """Snapshots on disk: taking them, reading them back, and never relying on one."""
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from threading import Lock
 
@@ -9,13 +8,14 @@ from torch import Tensor
 from app.clock import Clock
 from app.database.database import Database
 from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
+from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
 from app.snapshots import repository, service
 from app.snapshots.models import Snapshot
 from editing_core.delta import Weights
 from editing_core.errors import ForeignSums
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Snapshots:
@@ -62,10 +62,10 @@ class Snapshots:
         try:
             return Weights.from_bytes(self._base, self._store.read(digest))
         except (CorruptArtefact, ForeignSums) as error:
-            _log.warning("snapshot_unusable: %s", error)
+            _log.warning("snapshot_unusable", error=str(error))
             self.forget([digest])
         except OSError as error:  # the disk may answer again
-            _log.warning("snapshot_unreadable: %s", error)
+            _log.warning("snapshot_unreadable", error=str(error))
         return None
 
     def forget(self, digests: Collection[str]) -> None:
@@ -78,7 +78,7 @@ class Snapshots:
             for digest in digests:
                 self._store.remove(digest)
         except (Unavailable, OSError) as error:
-            _log.warning("snapshots_not_forgotten: %s", error)
+            _log.warning("snapshots_not_forgotten", error=str(error))
 
     def take_if_due(self, revision: int, weights: Weights) -> None:
         """Store a revision that was just committed, if it is its turn; a failure is only logged."""
@@ -94,9 +94,9 @@ class Snapshots:
                 for old in dropped:
                     self._store.remove(old)
         except (Unavailable, OSError) as error:
-            _log.warning("snapshot_not_taken revision=%d: %s", revision, error)
+            _log.warning("snapshot_not_taken", revision=revision, error=str(error))
         else:
-            _log.info("snapshot_taken revision=%d digest=%s", revision, digest)
+            _log.info("snapshot_taken", revision=revision, digest=digest)
 
     def label(
         self, revision: int, label: str, weights: Callable[[int], Weights], *, actor: str

@@ -88,7 +88,7 @@ def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> O
             reason=body.reason,
             to_revision=to_revision,
         )
-    services.doorbell.ring(operation.id)
+    services.announce(operation.id)
     return operation
 
 

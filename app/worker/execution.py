@@ -4,7 +4,6 @@ Until the commit nothing has happened; after it, it has: a process that dies in 
 the committed head at its next start.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,6 +13,8 @@ from torch import Tensor
 from app.clock import Clock
 from app.database.database import Database
 from app.failpoints import Failpoint, failpoint
+from app.observability.logs import get_logger
+from app.observability.metrics import Metrics
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
 from app.operations.repository import get as get_operation
@@ -31,14 +32,14 @@ from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.intake import Intake
 from app.worker.lease import Lease
-from app.worker.rejections import code_of, gated, unsolvable
+from app.worker.rejections import gated, unsolvable
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
 from editing_core.energy import RowGram
 from editing_core.errors import EditingError
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Execution:
     intake: Intake
     gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -117,10 +119,9 @@ class Execution:
             if together and not task.atomic:
                 self._write_one_by_one(task)
             else:
-                # The log is told the code alone: it cannot be erased, and the sentence may quote.
-                _log.warning("edit_rejected edit=%s reason=%s", ids[0], code_of(error))
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
+        self._tell_solved(batch)
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
         if not failed:
             self._conclude(task, batch)
@@ -162,6 +163,8 @@ class Execution:
                     actor=self.actor,
                     report=edit_report(batch, index).model_dump(mode="json"),
                 )
+        for request in batch.requests:
+            self._tell_ended(request.id, OperationKind.EDIT, OperationStatus.TRIED)
 
     def _commit_edits(self, batch: SolvedBatch) -> None:
         started = perf_counter()
@@ -187,11 +190,12 @@ class Execution:
         )
         after = {layer: gram for layer, (_, gram) in batch.grams.items()}
         self.energies.advance(self.history.head.revision, after)
+        self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     def _undo(self, operation: Operation) -> None:
         change = self._undoing(operation)
         if change is None:
-            self._reject([Rejection(operation.id, "not_live")])
+            self._reject([Rejection(operation.id, "not_live")], operation.kind)
             return
         kind = RevisionKind(operation.kind.value)
         matrices = change.weights.materialise()
@@ -239,14 +243,18 @@ class Execution:
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
         failpoint(Failpoint.ADVANCED)
-        _log.info("revision_committed revision=%d kind=%s", revision, kind.value)
+        for id in completed:
+            self._tell_ended(id, OperationKind(kind.value), OperationStatus.COMMITTED, revision)
         self.snapshots.take_if_due(revision, change.weights)
 
     def _serve(self, revision: int, weights: Mapping[int, Tensor]) -> None:
         """Make a committed revision what readers get: the one place that does."""
         self.resident.publish(revision, weights)
+        self.metrics.served_revision.set(revision)
 
-    def _reject(self, rejected: Sequence[Rejection]) -> None:
+    def _reject(
+        self, rejected: Sequence[Rejection], kind: OperationKind = OperationKind.EDIT
+    ) -> None:
         """End operations without a revision, all in one transaction."""
         if not rejected:
             return
@@ -261,3 +269,33 @@ class Execution:
                     actor=self.actor,
                     report=None if report is None else report.model_dump(mode="json"),
                 )
+        for found in rejected:
+            # The code alone: the sentence may quote, and a log cannot be erased.
+            self._tell_ended(found.id, kind, OperationStatus.REJECTED, reason=found.reason)
+            gates = [] if found.report is None else found.report.gates
+            for gate in (gate for gate in gates if not gate.passed):
+                self.metrics.gates_failed.labels(gate.name).inc()
+
+    def _tell_solved(self, batch: SolvedBatch) -> None:
+        seconds = edit_report(batch, 0).seconds
+        if seconds is not None:
+            self.metrics.solved(seconds)
+
+    def _tell_ended(
+        self,
+        operation_id: str,
+        kind: OperationKind,
+        status: OperationStatus,
+        revision: int | None = None,
+        *,
+        reason: str | None = None,
+    ) -> None:
+        self.metrics.ended.labels(kind.value, status.value).inc()
+        known = {"revision": revision, "reason": reason}
+        _log.info(
+            "operation_ended",
+            operation_id=operation_id,
+            kind=kind.value,
+            status=status.value,
+            **{name: value for name, value in known.items() if value is not None},
+        )

@@ -6,7 +6,6 @@ No clock that somebody can set decides anything: a waiting process sees by its o
 whether the holder's beat still grows.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +15,14 @@ from sqlalchemy.orm import Session
 
 from app.database.database import Database
 from app.errors import LeaseLost, Unavailable
+from app.observability.logs import get_logger
 from app.worker.models import WriterLease
 from app.worker.process import ProcessId
 
 _BEATS = 4  # while a holder may be silent
 _STOP_S = 10.0
 _ROW = 1
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Seen = tuple[int, int]
 """Fence and beat."""
@@ -71,7 +71,7 @@ class Lease:
             row.holder, row.fence, row.beat = self._process.to_text(), row.fence + 1, 0
             fence = row.fence
         self._fence = fence
-        _log.info("lease_taken fence=%d", fence)
+        _log.info("lease_taken", fence=fence)
         if not self._beating.is_alive():
             self._beating.start()
         return True
@@ -100,7 +100,7 @@ class Lease:
             with self.writing() as session:
                 session.get_one(WriterLease, _ROW).holder = None
         except (LeaseLost, Unavailable) as error:
-            _log.warning("lease_not_released: %s", error)
+            _log.warning("lease_not_released", error=str(error))
         self._fence = None
 
     def _may_take(self, row: WriterLease) -> bool:
@@ -120,6 +120,6 @@ class Lease:
                 with self.writing() as session:
                     session.get_one(WriterLease, _ROW).beat += 1
             except LeaseLost as error:
-                _log.warning("lease_lost: %s", error)
+                _log.warning("lease_lost", error=str(error))
             except Unavailable as error:
-                _log.warning("lease_beat_missed: %s", error)
+                _log.warning("lease_beat_missed", error=str(error))

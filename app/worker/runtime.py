@@ -6,6 +6,7 @@ from app.clock import Clock
 from app.database.base import JsonObject
 from app.database.database import Database
 from app.edits.limits import Limits
+from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
@@ -63,6 +64,7 @@ def start(
     clock: Clock,
     progress: Progress,
     give_way: GiveWay = go_on,
+    metrics: Metrics | None = None,
 ) -> Runtime:
     """Load the model, rebuild and verify the head, and begin to work off the queue.
 
@@ -83,6 +85,8 @@ def start(
     resident = Resident(
         prepared.base, history.materialise, revision=history.head.revision, weights=weights
     )
+    counted = metrics or Metrics()
+    counted.served_revision.set(resident.head)
     execution = Execution(
         database=database,
         lease=lease,
@@ -100,6 +104,7 @@ def start(
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
         ),
+        metrics=counted,
     )
     worker = Worker(
         database,

@@ -1,6 +1,5 @@
 """Removing the files that a crash, or a commit that never came, left behind."""
 
-import logging
 from collections.abc import Set
 from pathlib import Path
 
@@ -8,11 +7,12 @@ from sqlalchemy.orm import Session
 
 from app.database.database import Database
 from app.ledger import repository as ledger
+from app.observability.logs import get_logger
 from app.resident.snapshots import Snapshots
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def sweep(database: Database, artefacts: ArtefactStore, snapshots: Snapshots) -> None:
@@ -28,18 +28,15 @@ def sweep(database: Database, artefacts: ArtefactStore, snapshots: Snapshots) ->
         newest = ledger.last(session)
         is_ours = _is_known(session, note) if note.exists() else _is_ours(artefacts, named)
     if not is_ours:
-        _log.warning(
-            "sweep_skipped: the artefacts in %s belong to another database, or to a later state of "
-            "this one; remove %s if nobody needs that any more",
-            artefacts.folder,
-            note,
-        )
+        # The folder belongs to another database, or to a later state of this one; the note may be
+        # removed if nobody needs that any more.
+        _log.warning("sweep_skipped", folder=str(artefacts.folder), note=str(note))
         return
     removed = artefacts.sweep(named) + snapshots.tidy()
     if newest is not None:
         _write(note, f"{newest.index} {newest.hash}")
     if removed:
-        _log.info("orphans_removed files=%d", removed)
+        _log.info("orphans_removed", files=removed)
 
 
 def _write(note: Path, text: str) -> None:
@@ -48,7 +45,7 @@ def _write(note: Path, text: str) -> None:
         partial.write_text(text)
         partial.replace(note)
     except OSError as error:  # the older note will do, and a full disk keeps nobody from starting
-        _log.warning("sweep_not_noted: %s", error)
+        _log.warning("sweep_not_noted", error=str(error))
 
 
 def _is_known(session: Session, note: Path) -> bool:

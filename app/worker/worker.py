@@ -3,19 +3,20 @@
 Without the lease, or while another process has it, the loop follows what that one commits.
 """
 
-import logging
 import threading
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from app.clock import Clock
 from app.database.database import Database
 from app.errors import LeaseLost, Unavailable
 from app.failpoints import Failpoint, failpoint
+from app.observability.logs import get_logger
 from app.operations import repository
 from app.operations import service as operations
-from app.operations.models import Operation
+from app.operations.models import Operation, OperationStatus
 from app.queue.doorbell import Doorbell
 from app.readers import step_back
 from app.worker.execution import Execution
@@ -25,7 +26,7 @@ _MOST_ATTEMPTS = 3  # claims that ended without a verdict, because process or ex
 _FOLLOW_S = 0.2  # pause between two looks at the ledger while another process writes it
 _RETRY_S = 1.0  # pause before work that an outage interrupted is tried again
 _STOP_S = 30.0  # how long a stop waits for the operation in hand
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Worker:
@@ -72,12 +73,15 @@ class Worker:
         self._thread.join(_STOP_S)
         if self._lease is not None:
             self._lease.release()
+        self._execution.metrics.writer.set(0)
 
     def _work(self) -> None:
         step_back()
         while not self._stopping.is_set():
+            clear_contextvars()
             try:
                 lease = self._lease if self._lease and self._lease.acquire() else None
+                self._execution.metrics.writer.set(lease is not None)
                 self._execution.follow()
                 if lease is None:
                     self._stopping.wait(_FOLLOW_S)
@@ -85,9 +89,10 @@ class Worker:
                     self._doorbell.acknowledge()
                     self._doorbell.wait(self._poll_s)
             except LeaseLost as error:
-                _log.warning("lease_lost: %s", error)
+                self._execution.metrics.writer.set(0)
+                _log.warning("lease_lost", error=str(error))
             except (Unavailable, OSError) as error:
-                _log.warning("worker_interrupted: %s", error)
+                _log.warning("worker_interrupted", error=str(error))
                 self._stopping.wait(_RETRY_S)
             # The outermost frame of this thread: nobody may end it, and what was in hand is claimed
             # again, which counts as an attempt, until it is given up and the queue moves on.
@@ -100,13 +105,14 @@ class Worker:
         run = self._claim(lease)
         if not run:
             return False
+        bind_contextvars(operation_id=run[0].id, operations=len(run))
         failpoint(Failpoint.CLAIMED)
         while not self._stopping.is_set():
             try:
                 self._execution.execute(run)
             except (Unavailable, OSError) as error:
                 # Nothing was committed; the same run again keeps the order and is no new attempt.
-                _log.warning("run_interrupted operation=%s: %s", run[0].id, error)
+                _log.warning("run_interrupted", error=str(error))
                 self._stopping.wait(_RETRY_S)
             else:
                 break
@@ -130,4 +136,5 @@ class Worker:
 
     def _give_up(self, session: Session, operation: Operation) -> None:
         operations.give_up(session, operation.id, "crashed", now=self._clock(), actor=self._actor)
-        _log.error("operation_dead operation=%s attempts=%d", operation.id, operation.attempts)
+        _log.error("operation_dead", operation_id=operation.id, attempts=operation.attempts)
+        self._execution.metrics.ended.labels(operation.kind.value, OperationStatus.DEAD.value).inc()

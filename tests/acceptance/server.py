@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import pytest
 
 from app.client import Errata
 from tests.open_gates import open_gates_environment
+from tests.waiting import wait_until
 
+_READY_S = 280.0  # the demo model may have to be converted first
 _STOP_S = 40.0
 _DEMO_MODEL = "smollm2-135m"
 _SAYS_WHERE = "serving at "
@@ -37,13 +40,13 @@ def calibrate_quickly(data_dir: Path) -> None:
 class Server:
     """A server that is ready."""
 
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     url: str
 
     def kill(self) -> None:
         """SIGKILL, as the kernel or a power cut would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -61,31 +64,35 @@ def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
     """
     gates = {} if model == _DEMO_MODEL else open_gates_environment()
     command = [sys.executable, "-m", "app.cli", "serve", "--model", model, "--port", "0"]
-    with subprocess.Popen(
-        command,
-        cwd=data_dir.parent,
-        env=environment(data_dir, **gates | settings),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    # A file: nobody reads on once the server is ready, and a full pipe would stop it.
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(
+            command,
+            cwd=data_dir.parent,
+            env=environment(data_dir, **gates | settings),
+            stderr=log,
+        ) as process,
+    ):
         try:
-            yield Server(process, _address(process))
+            yield Server(process, _address(process, Path(log.name)))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.communicate(timeout=_STOP_S)
-                assert process.returncode == 0
+                assert process.wait(_STOP_S) == 0
 
 
-def _address(process: "subprocess.Popen[str]") -> str:
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if _SAYS_WHERE in line:
-            return line.partition(_SAYS_WHERE)[2].strip()
-    process.wait(_STOP_S)
-    pytest.fail("the server ended before it was ready:\n" + "".join(said))
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    def said() -> list[str]:
+        return log.read_text().split("\n")[:-1]  # whole lines
+
+    def where() -> list[str]:
+        return [line.partition(_SAYS_WHERE)[2] for line in said() if _SAYS_WHERE in line]
+
+    wait_until(lambda: bool(where()) or process.poll() is not None, _READY_S, what="readiness")
+    if not where():
+        pytest.fail("the server ended before it was ready:\n" + "\n".join(said()))
+    return where()[0].strip()
 
 
 def client(server: Server) -> Errata:

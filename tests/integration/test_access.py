@@ -53,6 +53,7 @@ CONTRACT = {
     ("POST", "/v1/bisect"): {"audit"},
     ("GET", "/v1/diff"): {"audit"},
     ("GET", "/v1/drift"): {"audit"},
+    ("GET", "/metrics"): {"audit"},
     ("POST", "/v1/exports"): {"export"},
     ("GET", "/v1/exports"): {"export"},
     ("GET", "/v1/exports/{export_id}"): {"export"},
@@ -176,7 +177,7 @@ def test_a_refusal_never_repeats_the_key(service: Keyed) -> None:
         assert key not in service.client.get("/v1/keys", headers=bearer(key)).text
 
 
-@pytest.mark.parametrize("path", sorted(PUBLIC - {"/", "/metrics"}))
+@pytest.mark.parametrize("path", sorted(PUBLIC))
 def test_what_is_public_needs_no_key(service: Keyed, path: str) -> None:
     assert service.client.get(path).status_code in (200, 503)
 

@@ -128,5 +128,5 @@ def test_a_server_that_hangs_holds_up_one_request_a_minute_and_is_used_again_whe
         os.kill(pid, signal.SIGCONT)
     clock.pass_by(timedelta(minutes=1))
     assert _left(budget) == 10
-    told = [record.getMessage().split(",")[0] for record in caplog.records]
+    told = [record.getMessage().split()[0] for record in caplog.records]
     assert told == ["budgets_not_counted", "budgets_counted_again"]

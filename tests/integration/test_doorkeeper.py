@@ -216,5 +216,5 @@ def test_a_use_that_cannot_be_noted_is_told_in_the_log_and_harms_nobody(
     _take_away(database, tmp_path)
     last_use = LastUse(database)
     last_use.note("kid", clock())
-    wait_until(lambda: "last_use_not_noted key=kid" in caplog.text, _WAIT_S, what="the log")
+    wait_until(lambda: "last_use_not_noted key_id=kid" in caplog.text, _WAIT_S, what="the log")
     last_use.close()

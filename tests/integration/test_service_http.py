@@ -9,6 +9,7 @@ from app.main import Components
 from app.settings import Settings
 from tests.integration.history import History
 from tests.integration.service import FACT, SlowLoading, running
+from tests.waiting import wait_until
 
 
 def test_the_process_is_alive_without_a_model(client: TestClient) -> None:
@@ -16,9 +17,9 @@ def test_the_process_is_alive_without_a_model(client: TestClient) -> None:
 
 
 def test_readiness_says_what_failed(client: TestClient) -> None:
-    response = client.get("/readyz")
-    assert response.status_code == 503
-    assert "was not loaded: this test has none" in response.json()["detail"]
+    said = "was not loaded: this test has none"
+    wait_until(lambda: said in client.get("/readyz").json()["detail"], 10.0)
+    assert client.get("/readyz").status_code == 503
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

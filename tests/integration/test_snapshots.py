@@ -86,7 +86,7 @@ def test_the_nearest_snapshot_is_tried_first_and_others_are_left_alone(
     for digest in edited.files.digests():
         _alter(edited.files.path(digest))
     assert edited.digest(9) == edited.recorded_digest(9)
-    assert [record.message.split(":")[0] for record in caplog.records] == ["snapshot_unusable"]
+    assert [record.message.split()[0] for record in caplog.records] == ["snapshot_unusable"]
     assert _automatic(edited) == [20]
     assert len(edited.files.digests()) == 1
 

@@ -21,6 +21,7 @@ from app.edits.models import Edit as StoredEdit
 from app.edits.models import EditStatus
 from app.edits.report import EditReport, GateReport
 from app.edits.text import EditText, Neighbour
+from app.observability.metrics import Metrics
 from app.operations.models import OperationKind
 from app.operations.service import accept
 from app.queue.embedded import EmbeddedValkey
@@ -84,6 +85,7 @@ class Service:
     history: History
     resident: Resident
     worker: Worker
+    metrics: Metrics
 
     def submit(self, subject: str, **details: Any) -> str:
         with self.database.write() as session:
@@ -187,6 +189,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
     history = History(database, artefacts, base, snapshots)
     resident = Resident(model, history.materialise, revision=0, weights=history.recover())
     lease = Lease(database, silence_s=5.0, process=ProcessId.own())
+    metrics = Metrics()
     execution = Execution(
         database,
         lease,
@@ -199,6 +202,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
         snapshots=snapshots,
         intake=Intake(database, resident, OPEN_LIMITS),
         gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
+        metrics=metrics,
     )
     worker = Worker(
         database,
@@ -211,7 +215,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
         actor="worker",
     )
     worker.start()
-    yield Service(database, doorbell, history, resident, worker)
+    yield Service(database, doorbell, history, resident, worker, metrics)
     worker.stop()
     valkey.stop()
     database.close()

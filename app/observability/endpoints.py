@@ -1,0 +1,19 @@
+"""What Prometheus scrapes."""
+
+from fastapi import APIRouter, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from app.keys.access import require
+from app.keys.scopes import Scope
+from app.problems import common_responses
+from app.services import ServicesDep
+
+router = APIRouter(
+    tags=["service"], dependencies=[require(Scope.AUDIT)], responses=common_responses(503)
+)
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(services: ServicesDep) -> Response:
+    """Every series in Prometheus' text format; answers without database and model, too."""
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,89 @@
+"""Every series there is, by name; each app and each worker has a registry of its own.
+
+Labels take few values, all of them words of this program: never a path, an id or a text.
+"""
+
+from math import nan
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.edits.report import PhaseSeconds
+
+_REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_PHASE_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Metrics:
+    """The series that move when something happens; `app.observability.state` has the others."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "errata_http_requests",
+            "Requests answered, by method, route template and status.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "errata_http_request_seconds",
+            "Time until the last byte of an answer was sent.",
+            ["method", "route"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self.phase_seconds = Histogram(
+            "errata_edit_phase_seconds",
+            "Wall time of one batch of edits, by phase.",
+            ["phase"],
+            buckets=_PHASE_S,
+            registry=registry,
+        )
+        self.ended = Counter(
+            "errata_operations_ended",
+            "Operations that this process brought to an end, by kind and status.",
+            ["kind", "status"],
+            registry=registry,
+        )
+        self.gates_failed = Counter(
+            "errata_gates_failed", "Gates that edits failed, by gate.", ["gate"], registry=registry
+        )
+        self.writer = Gauge(
+            "errata_writer",
+            "1 while this process holds the lease and executes edits.",
+            registry=registry,
+        )
+        self.served_revision = Gauge(
+            "errata_served_revision",
+            "Revision this process serves; NaN without a model.",
+            registry=registry,
+        )
+        self.generation_seconds = Histogram(
+            "errata_generation_seconds",
+            "Time to generate all choices of a request.",
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self.first_token_seconds = Histogram(
+            "errata_first_token_seconds",
+            "Time to the first generated token of a request.",
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self.prompt_tokens = Counter(
+            "errata_prompt_tokens", "Tokens of prompts read.", registry=registry
+        )
+        self.generated_tokens = Counter(
+            "errata_generated_tokens", "Tokens generated.", registry=registry
+        )
+        self.verifications = Counter(
+            "errata_verifications",
+            "Checks of the ledger, by result: ok or failed.",
+            ["result"],
+            registry=registry,
+        )
+        self.served_revision.set(nan)
+
+    def solved(self, seconds: PhaseSeconds) -> None:
+        """A batch was solved and measured; its commit is timed apart."""
+        for phase, taken in seconds.model_dump(exclude={"commit"}).items():
+            self.phase_seconds.labels(phase).observe(taken)

@@ -1,0 +1,67 @@
+"""What the database says of the service's state, in one query."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.database.base import JsonObject
+from app.operations.models import Operation, OperationKind, OperationStatus
+from app.revisions.models import Revision
+from app.worker.models import WriterLease
+
+_ACCEPTED, _RUNNING = OperationStatus.ACCEPTED, OperationStatus.RUNNING
+
+
+@dataclass(frozen=True)
+class State:
+    """The queue, the writer and the head.
+
+    Attributes:
+        waiting: Operations that are accepted.
+        running: Operations in hand.
+        dead: Edits that were given up.
+        oldest: When the oldest accepted operation was accepted; None where there is none.
+        writer: The process that holds the lease; None where nobody does.
+        beat: What grows while that process lives.
+        head: Newest revision; None before the first model.
+        live_edits: How many edits are live in it.
+        measured: What was measured of it; None where that was not recorded.
+        base_measured: The same of revision 0.
+    """
+
+    waiting: int
+    running: int
+    dead: int
+    oldest: datetime | None
+    writer: str | None
+    beat: int
+    head: int | None
+    live_edits: int | None
+    measured: JsonObject | None
+    base_measured: JsonObject | None
+
+
+def state(session: Session) -> State:
+    """The state now; reads through the index on status, so it stays cheap as history grows."""
+    by_status = select(func.count()).select_from(Operation)
+    oldest = select(func.min(Operation.created_at)).where(Operation.status == _ACCEPTED)
+    newest = select(func.max(Revision.number)).scalar_subquery()
+    row = session.execute(
+        select(
+            by_status.where(Operation.status == _ACCEPTED).scalar_subquery(),
+            by_status.where(Operation.status == _RUNNING).scalar_subquery(),
+            by_status.where(
+                Operation.status == OperationStatus.DEAD, Operation.kind == OperationKind.EDIT
+            ).scalar_subquery(),
+            oldest.scalar_subquery(),
+            select(WriterLease.holder).scalar_subquery(),
+            select(WriterLease.beat).scalar_subquery(),
+            newest,
+            select(Revision.live_edits).where(Revision.number == newest).scalar_subquery(),
+            select(Revision.report).where(Revision.number == newest).scalar_subquery(),
+            select(Revision.report).where(Revision.number == 0).scalar_subquery(),
+        )
+    ).one()
+    return State(*row)
