@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)
-    """Longest prompt of a query, in characters."""
+    """Longest prompt of a query, and longest target of a probe, in characters."""
     max_rows: int = Field(default=32, ge=16)
     """Most choices of queries generated at the same time; further ones wait their turn."""
     min_revision_wait_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
