@@ -58,9 +58,10 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
 	@$(BIN)/python -m app.demo
 
-bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
+bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine; posts and pages under load
 	@$(BIN)/python -m benchmarks.core
 	@$(BIN)/python -m benchmarks.queries
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.load
 
 lock: $(EVAL_INSTALLED) ## Write the versions installed now to constraints.txt
 	@head -1 constraints.txt > $(VENV)/constraints.txt

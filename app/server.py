@@ -11,7 +11,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, create_app, start_worker
-from app.memory import keep_few_arenas
+from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -52,10 +52,12 @@ class _Launch:
 
     def start_runtime(self, services: Services) -> Runtime:
         try:
-            return start_worker(services, progress=self._steps)
+            runtime = start_worker(services, progress=self._steps)
         except Exception as error:
             self.error = error
             raise
+        pass_over_what_is_there()
+        return runtime
 
 
 class _Server(uvicorn.Server):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, open_services, start_worker
-from app.memory import keep_few_arenas
+from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.settings import Settings
 
 
@@ -34,5 +34,6 @@ def run_worker(settings: Settings) -> None:
         with StepDisplay(console) as steps:
             runtime = start_worker(open_services(own, Components(), stack), progress=steps)
         stack.callback(runtime.stop)
+        pass_over_what_is_there()
         console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
         ended.wait()
