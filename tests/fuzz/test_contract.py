@@ -19,12 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.fuzz.contract_site import Site
 
-_CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+_CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 _FEW = 5
 # `make contract` asks for many, and for every value at the edge of what a schema allows.
 _EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", _FEW))
@@ -69,9 +64,14 @@ def _ask_for_little(body: Any) -> None:
 
 
 def _ask_as_everybody(case: Case[Any], served: Site) -> None:
+    checks, patience_s = [*_CHECKS, response_schema_conformance], _ANSWER_S
+    if _is_answered_by_events(case):
+        # FastAPI describes a stream as a string, and each event would be held against that; what
+        # events say is tested where they are made.
+        checks, patience_s = _CHECKS, _SILENCE_S
     for key in served.keys.values():
         case.call_and_validate(
-            served.url, headers=key, checks=_CHECKS, timeout=(_CONNECT_S, _patience_s(case))
+            served.url, headers=key, checks=checks, timeout=(_CONNECT_S, patience_s)
         )
 
 
@@ -86,6 +86,6 @@ def _name_what_exists(case: Case[Any], known: Mapping[str, str | int]) -> bool:
     return bool(named)
 
 
-def _patience_s(case: Case[Any]) -> float:
+def _is_answered_by_events(case: Case[Any]) -> bool:
     answer = case.operation.definition.raw["responses"].get("200", {}).get("content", {})
-    return _SILENCE_S if set(answer) == {_EVENTS} else _ANSWER_S
+    return set(answer) == {_EVENTS}
