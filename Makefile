@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak check format demo bench lock clean
+.PHONY: help serve test eval crash soak contract check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -40,6 +40,10 @@ crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both e
 soak: $(INSTALLED) ## 300 edits while server, worker, queue and database are killed in turn
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m soak $(PYTEST_ARGS)
 
+contract: $(INSTALLED) ## 100 requests to every operation for every scope, held against the OpenAPI document
+	@CONTRACT_EXAMPLES=100 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		$(BIN)/python -m pytest tests/fuzz/test_contract.py --timeout 0 $(PYTEST_ARGS)
+
 check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -54,9 +58,10 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
 	@$(BIN)/python -m app.demo
 
-bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
+bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine; posts and pages under load
 	@$(BIN)/python -m benchmarks.core
 	@$(BIN)/python -m benchmarks.queries
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.load
 
 lock: $(EVAL_INSTALLED) ## Write the versions installed now to constraints.txt
 	@head -1 constraints.txt > $(VENV)/constraints.txt

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, create_app, start_worker
-from app.memory import keep_few_arenas
+from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
 from app.services import Services
 from app.serving import Runtime
@@ -74,10 +74,12 @@ class _Launch:
 
     def start_runtime(self, services: Services) -> Runtime:
         try:
-            return start_worker(services, progress=self._steps)
+            runtime = start_worker(services, progress=self._steps)
         except Exception as error:
             self.error = error
             raise
+        pass_over_what_is_there()
+        return runtime
 
 
 class StreamingServer(uvicorn.Server):

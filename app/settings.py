@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)
-    """Longest prompt of a query, in characters."""
+    """Longest prompt of a query, and longest target of a probe, in characters."""
     max_prompt_tokens: int = Field(default=32_768, ge=1)
     """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
     max_target_tokens: int = Field(default=64, ge=1, le=64)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.display import StepDisplay
 from app.main import Components, open_services, start_worker
-from app.memory import keep_few_arenas
+from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
 from app.services import Services
 from app.settings import Settings
@@ -40,6 +40,7 @@ def run_worker(settings: Settings) -> None:
             _expose(services, stack)
             runtime = start_worker(services, progress=steps)
         stack.callback(runtime.stop)
+        pass_over_what_is_there()
         console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
         ended.wait()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -13,6 +13,15 @@ from app.database.engine import LOCK_TIMEOUT_S, open_engines
 from app.errors import DatabaseUnavailable
 
 _OUTAGES = (OperationalError, InterfaceError)
+
+
+class _WritingSession(Session):
+    """Holds what it has read: others forget what nobody holds, read it again, and write before."""
+
+
+@event.listens_for(_WritingSession, "loaded_as_persistent")
+def _hold(session: Session, found: object) -> None:
+    session.info.setdefault("held", []).append(found)
 
 
 class Database:
@@ -41,7 +50,7 @@ class Database:
         with (
             self._my_turn(),
             _outages_named(),
-            Session(self._writing, expire_on_commit=False) as session,
+            _WritingSession(self._writing, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session

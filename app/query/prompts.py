@@ -81,6 +81,17 @@ class PromptEncoder:
         # The template has written the special tokens already.
         return self._encode_text(str(text), "messages", add_special_tokens=False)
 
+    def check_length(self, text: str, field: str) -> None:
+        """Make sure that a text is not too long to be read at all.
+
+        Raises:
+            InvalidField: It is.
+        """
+        if len(text) > self.max_chars:
+            raise InvalidField(
+                field, f"{len(text)} characters are too many; at most {self.max_chars} are accepted"
+            )
+
     def check_room(self, tokens: int, new_tokens: int, field: str) -> None:
         """Make sure that the prompt and all new tokens fit into the model's context.
 
@@ -95,10 +106,7 @@ class PromptEncoder:
         return None if self.context is None else self.context - tokens
 
     def _encode_text(self, text: str, field: str, *, add_special_tokens: bool) -> list[int]:
-        if len(text) > self.max_chars:
-            raise InvalidField(
-                field, f"{len(text)} characters are too many; at most {self.max_chars} are accepted"
-            )
+        self.check_length(text, field)
         ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
         if ids:
             self._check_length(len(ids), field)

@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from app.database.database import Database
+from app.edits import repository as edits
+from app.edits.text import EditText
 from app.errors import Inconsistent
 from app.resident.factors import read_factors
 from app.resident.rebuilding import Rebuilder, Rebuilt, Start, Wanted, by_id
@@ -146,10 +149,20 @@ class History:
         return {layer: torch.stack(keys) for layer, keys in columns.items()}
 
     def advance(self, revision: int, weights: Weights) -> None:
-        """Make a revision that was just committed the head."""
+        """Make the revision that was just committed on top of the head the head."""
         with self._database.read() as session:
-            live = by_id(repository.live_edits(session, revision))
+            gained = repository.gained_edits(session, revision)
+            lost = repository.lost_edits(session, revision)
+        kept = {id: edit for id, edit in self._head.live.items() if id not in lost}
+        live = kept | by_id(gained)
+        live = dict(sorted(live.items(), key=lambda item: item[1].seq))
         self._head = State(revision, weights, live, self._keys(live))
+
+    def words(self, ids: Iterable[str], limit: int) -> list[EditText]:
+        """What the first of these edits say, up to `limit` of those that were not erased."""
+        with self._database.read() as session:
+            found = (edits.text_of(session, id) for id in ids)
+            return list(islice((text for text in found if text is not None), limit))
 
     def _recorded(self, revision: int | None) -> Wanted:
         """A revision as the ledger has it; None means the ledger's head."""

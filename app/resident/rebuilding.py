@@ -1,7 +1,7 @@
 """Building the weights of a revision from wherever the fewest factors differ."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
@@ -149,8 +149,8 @@ class Rebuilder:
 
 
 def by_id(edits: Sequence[LiveEdit]) -> dict[str, LiveEdit]:
-    """Edit id → edit, in the same order."""
-    return {edit.edit_id: edit for edit in edits}
+    """Edit id → edit without its words, which may be erased, in the same order."""
+    return {edit.edit_id: replace(edit, text=None) for edit in edits}
 
 
 def _check_digest(recorded: Revision, matrices: Mapping[int, Tensor]) -> None:

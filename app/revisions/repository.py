@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.edits.models import Edit
@@ -123,7 +123,26 @@ def live_edits(session: Session, number: int) -> list[LiveEdit]:
         .group_by(RevisionChange.edit_id)
         .having(func.sum(RevisionChange.change) == 1)
     )
-    edits = session.scalars(select(Edit).where(Edit.id.in_(live)))
+    return _in_order(session.scalars(select(Edit).where(Edit.id.in_(live))))
+
+
+def gained_edits(session: Session, number: int) -> list[LiveEdit]:
+    """The edits that became live in a revision, in the order they were accepted."""
+    return _in_order(session.scalars(select(Edit).where(Edit.id.in_(_changed(number, 1)))))
+
+
+def lost_edits(session: Session, number: int) -> set[str]:
+    """Ids of the edits that ceased to be live in a revision."""
+    return set(session.scalars(_changed(number, -1)))
+
+
+def _changed(number: int, change: int) -> Select[str]:
+    return select(RevisionChange.edit_id).where(
+        RevisionChange.revision == number, RevisionChange.change == change
+    )
+
+
+def _in_order(edits: Iterable[Edit]) -> list[LiveEdit]:
     return sorted((_live_edit(edit) for edit in edits), key=lambda edit: edit.seq)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
+from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
 from app.errors import BaseMismatch, StaleParent, WrongState
 from app.events import repository as events
@@ -146,6 +147,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     if head is None or head.number != new.parent:
         found = "nothing" if head is None else f"revision {head.number}"
         raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")
+    edits.read_ahead(session, [*new.gained, *new.removed])
     completed = [_running(session, operation_id) for operation_id in new.operations]
     live_edits = head.live_edits + len(new.gained) - len(new.removed)
     entry = ledger.append(

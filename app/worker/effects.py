@@ -129,15 +129,11 @@ class EffectGauge:
     def _earlier(self, removed: Collection[str]) -> list[tuple[str, str]]:
         """Prompts and targets of live edits, drawn anew for each revision, the same each time."""
         head = self._history.head
-        texts = {
-            id: edit.text
-            for id, edit in head.live.items()
-            if id not in removed and edit.text is not None
-        }
-        drawn = sorted(texts, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
+        live = [id for id in head.live if id not in removed]
+        drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
         return [
-            (texts[id].template.replace(SLOT, texts[id].subject), texts[id].target)
-            for id in drawn[: self._earlier_sample]
+            (text.template.replace(SLOT, text.subject), text.target)
+            for text in self._history.words(drawn, self._earlier_sample)
         ]
 
     def _continuations(self, model: PreTrainedModel) -> list[str]:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx2
 from starlette.testclient import TestClient
 from torch import Tensor
 
@@ -68,23 +70,30 @@ class Lived:
 @contextmanager
 def lived(folder: Path, model: Path, database_url: str) -> Iterator[Lived]:
     """The service, after edits, a superseding, a revert, a rollback and an erasure."""
-    settings = Settings(
-        model=str(model),
-        data_dir=folder / "data",
-        database_url=database_url,
-        batch_size=1,
-        gate_perplexity_tokens=32,
-        **{f"gate_{name}": limit for name, limit in OPEN_LIMITS.model_dump().items()},
-    )
-    settings.data_dir.mkdir(parents=True)
-    (settings.data_dir / "calibration.txt").write_text(_SHORT_TEXT)
+    settings = prepared(folder, model, database_url=database_url)
     with TestClient(create_app(settings)) as http:
         wait_until(lambda: http.get("/readyz").is_success, _WAIT_S, what="readiness")
         errata = Errata(http=http)
-        yield Lived(errata, http, tuple(_live(errata, http)))
+        yield Lived(errata, http, tuple(live(errata, http)))
 
 
-def _live(errata: Errata, http: TestClient) -> Iterator[str]:
+def prepared(folder: Path, model: Path, **more: Any) -> Settings:
+    """Settings for a new service on this model that lets every edit pass."""
+    settings = Settings(
+        model=str(model),
+        data_dir=folder / "data",
+        batch_size=1,
+        gate_perplexity_tokens=32,
+        **{f"gate_{name}": limit for name, limit in OPEN_LIMITS.model_dump().items()},
+        **more,
+    )
+    settings.data_dir.mkdir(parents=True)
+    (settings.data_dir / "calibration.txt").write_text(_SHORT_TEXT)
+    return settings
+
+
+def live(errata: Errata, http: httpx2.Client) -> Iterator[str]:
+    """Give a new service its history; the ids of its edits in order."""
     yield _edit(errata, "Place 0", "Rome")
     yield (reverted := _edit(errata, "Place 1", "Rome"))
     yield _edit(errata, "Place 0", "Paris")  # supersedes the first

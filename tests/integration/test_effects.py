@@ -6,7 +6,9 @@ from math import isnan
 import pytest
 from torch import Tensor
 
+from app.clock import utc_now
 from app.edits.models import EditStatus
+from app.edits.service import erase
 from app.worker.effects import Candidate, EffectGauge, Effects
 from editing_core.energy import hyperspherical_energy
 from tests.integration.worker_service import WAIT_S, Service
@@ -88,3 +90,6 @@ def test_an_earlier_edit_that_is_undone_is_not_kept(service: Service, gauge: Eff
     assert gauge.measure(_candidate(service, head)).earlier_kept == 1.0
     assert gauge.measure(_candidate(service, ruined)).earlier_kept == 0.0
     assert gauge.measure(_candidate(service, ruined, removed=[id])).earlier_kept is None
+    with service.database.write() as session:
+        erase(session, id, actor="client", now=utc_now())
+    assert gauge.measure(_candidate(service, ruined)).earlier_kept is None

@@ -1,4 +1,5 @@
 import pytest
+from sqlalchemy import event
 
 from app.database.database import Database
 from app.edits import repository as edits
@@ -117,6 +118,25 @@ def test_a_commit_settles_revision_operations_edits_and_ledger(history: History)
         assert edit.operation.revision == 1
         assert ledger.check(session).ok
     assert _live(history, 1) == ["a", "b"]
+
+
+def test_sixteen_edits_are_claimed_and_committed_in_as_many_statements_as_two(
+    history: History,
+) -> None:
+    sent: list[str] = []
+
+    @event.listens_for(history.database.engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    counts = []
+    for size in (2, 16):
+        ids = [history.accept(f"{size}-{number}") for number in range(size)]
+        sent.clear()
+        history.claim()
+        history.commit_edits(ids)
+        counts.append(len(sent))
+    assert counts[0] == counts[1]
 
 
 def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:

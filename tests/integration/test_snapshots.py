@@ -38,6 +38,18 @@ def _alter(path: Path) -> None:
     path.write_bytes(altered)
 
 
+def test_a_head_that_moved_step_by_step_is_the_one_a_restart_finds(open_edited: Open) -> None:
+    edited, draw = open_edited(), random.Random(1)
+    for _ in range(12):
+        if draw.random() < 0.4:
+            edited.roll_back(draw.randrange(edited.head + 1))
+        else:
+            edited.edit(draw.randrange(1, 4))
+    moved, found = edited.history.head, edited.restarted().history.head
+    assert (moved.revision, list(moved.live.items())) == (found.revision, list(found.live.items()))
+    assert moved.keys.keys() == found.keys.keys() == moved.live.keys()
+
+
 def test_every_revision_has_the_same_bits_with_and_without_snapshots(open_edited: Open) -> None:
     edited, draw = open_edited(every=5, kept=3), random.Random(0)
     for _ in range(30):

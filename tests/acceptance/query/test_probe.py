@@ -48,6 +48,7 @@ def test_long_probes_are_measured_as_they_would_be_alone(api: TestClient) -> Non
         ({"items": []}, 422, "items"),
         ({"items": [ITEM | {"target": ""}]}, 422, "items[0].target"),
         ({"items": [ITEM | {"prompt": "x" * 5001}]}, 422, "items[0].prompt"),
+        ({"items": [ITEM | {"target": "x" * 5001}]}, 422, "items[0].target"),
         ({"items": [ITEM, {"prompt": "a"}]}, 422, "items[1].target"),
         ({"items": [ITEM | {"prompt": "word " * 500}]}, 400, "items[0].prompt"),
         ({"items": [ITEM], "revisions": [99]}, 404, None),
