@@ -44,7 +44,7 @@ def long_history(folder: Path, length: int) -> tuple[Path, Path]:
         calibrate_quickly(data)
         build_tiny_model(model)
         with running(data, str(model)) as server, Errata(server.url) as errata:
-            made = errata.submit("France", "The capital of {} is", "Rome", force=True)
+            made = errata.submit("France", _PROMPT, "Rome", force=True)
             errata.wait(made.id, _WAIT_S)
     _lengthen(Database(f"sqlite:///{data / 'errata.db'}"), length)
     return model, data

@@ -120,14 +120,15 @@ def test_a_commit_settles_revision_operations_edits_and_ledger(history: History)
     assert _live(history, 1) == ["a", "b"]
 
 
-def test_sixteen_edits_are_claimed_and_committed_in_as_many_statements_as_two(
+def test_sixteen_edits_are_read_and_changed_in_as_many_statements_as_two(
     history: History,
 ) -> None:
     sent: list[str] = []
 
     @event.listens_for(history.database.engine, "before_cursor_execute")
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
+        if not statement.startswith("INSERT"):
+            sent.append(statement)
 
     counts = []
     for size in (2, 16):
