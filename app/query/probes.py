@@ -35,7 +35,7 @@ def encode_probes(
     probes = []
     for index, item in enumerate(items):
         prompt = encoder.encode(item.prompt, f"items[{index}].prompt")
-        encoder.check_length(item.target, f"items[{index}].target")
+        encoder.check_characters(item.target, f"items[{index}].target")
         try:
             target = target_tokens(tokenizer, item.target)
         except InvalidEdit as error:

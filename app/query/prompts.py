@@ -50,7 +50,7 @@ class PromptEncoder:
         """
         if isinstance(prompt, str):
             return self._encode_text(prompt, field, add_special_tokens=True)
-        self._check_length(len(prompt), field)
+        self._check_tokens(len(prompt), field)
         for token in prompt:
             if not 0 <= token < self.vocabulary:
                 raise InvalidField(
@@ -81,7 +81,7 @@ class PromptEncoder:
         # The template has written the special tokens already.
         return self._encode_text(str(text), "messages", add_special_tokens=False)
 
-    def check_length(self, text: str, field: str) -> None:
+    def check_characters(self, text: str, field: str) -> None:
         """Make sure that a text is not too long to be read at all.
 
         Raises:
@@ -106,16 +106,16 @@ class PromptEncoder:
         return None if self.context is None else self.context - tokens
 
     def _encode_text(self, text: str, field: str, *, add_special_tokens: bool) -> list[int]:
-        self.check_length(text, field)
+        self.check_characters(text, field)
         ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
         if ids:
-            self._check_length(len(ids), field)
+            self._check_tokens(len(ids), field)
             return ids
         if self.tokenizer.bos_token_id is None:
             raise InvalidField(field, "an empty prompt gives this model nothing to continue")
         return [int(self.tokenizer.bos_token_id)]
 
-    def _check_length(self, tokens: int, field: str) -> None:
+    def _check_tokens(self, tokens: int, field: str) -> None:
         if tokens > self.max_tokens:
             raise InvalidField(
                 field, f"{field} has {tokens} tokens; at most {self.max_tokens} are accepted"

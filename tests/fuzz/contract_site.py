@@ -87,6 +87,7 @@ def _known(http: httpx2.Client) -> Iterator[tuple[str, str | int]]:
     yield "X-Min-Revision", str(_REVISION)
     yield "label", _LABEL
     errata.snapshot(_LABEL)
+    yield "export_id", errata.exports.wait(errata.exports.start("delta").id).id
     # The last: from the first key on, nobody is let in without one.
     made = http.post("/v1/keys", json={"scopes": [Scope.ADMIN]}).raise_for_status().json()
     http.headers["Authorization"] = f"Bearer {made['key']}"
