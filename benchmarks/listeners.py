@@ -113,9 +113,11 @@ def serving() -> Iterator[tuple[str, psutil.Process]]:
         process.start()
         if not ours.poll(_START_S):
             raise TimeoutError(f"the server did not start within {_START_S:g} s")
-        yield ours.recv(), psutil.Process(process.pid)
-        ours.send("stop")
-        process.join()
+        try:
+            yield ours.recv(), psutil.Process(process.pid)
+        finally:
+            ours.send("stop")
+            process.join()
 
 
 def _serve(folder: Path, told: Connection) -> None:
@@ -123,7 +125,8 @@ def _serve(folder: Path, told: Connection) -> None:
         threading.Event().wait()
         raise AssertionError
 
-    app = create_app(Settings(data_dir=folder), components=Components(start_runtime=wait_for_ever))
+    settings = Settings(data_dir=folder, edits_per_minute=0)  # this caller alone is many
+    app = create_app(settings, components=Components(start_runtime=wait_for_ever))
     server = StreamingServer(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
