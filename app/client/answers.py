@@ -341,3 +341,32 @@ class ExportPage(Answer):
 
     items: list[Export]
     next: int | None
+
+
+class Key(Answer):
+    """An API key, without its secret."""
+
+    id: str
+    name: str | None
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class CreatedKey(Key):
+    """A key that was just made.
+
+    Attributes:
+        key: What to send; it is never told again.
+    """
+
+    key: str
+
+
+class KeyPage(Answer):
+    """Some keys, oldest first."""
+
+    items: list[Key]
+    next: int | None

@@ -32,6 +32,7 @@ from app.client.answers import (
 from app.client.connection import PAGE, Connection
 from app.client.events import EditEvent, follow
 from app.client.exports import Exports
+from app.client.keys import Keys
 
 
 class Errata(Connection):
@@ -50,6 +51,11 @@ class Errata(Connection):
     def exports(self) -> Exports:
         """Revisions as files."""
         return Exports(self)
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask for what."""
+        return Keys(self)
 
     def submit(
         self,
@@ -106,6 +112,14 @@ class Errata(Connection):
         """Queue a dead edit again, behind everything that waits."""
         return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
 
+    def cancel(self, edit_id: str) -> Edit:
+        """Withdraw an edit that nobody has begun; one of an atomic batch takes all of it along."""
+        return self._withdraw(f"/v1/edits/{edit_id}", Edit)
+
+    def erase(self, edit_id: str) -> Edit:
+        """Remove the words of an edit that has ended, for ever."""
+        return self._post(f"/v1/edits/{edit_id}/erase", None, Edit)
+
     def edit(self, edit_id: str) -> Edit:
         """One edit as it stands now."""
         return self._get(f"/v1/edits/{edit_id}", Edit)
@@ -149,6 +163,10 @@ class Errata(Connection):
         """All snapshots in the order they were taken, read page by page."""
         for page in self._pages("/v1/snapshots", SnapshotPage):
             yield from page.items
+
+    def forget(self, label: str) -> None:
+        """Remove a label; its revision stays."""
+        self._delete(f"/v1/snapshots/{label}")
 
     def rollback(self, to: int | str, reason: str | None = None) -> Operation:
         """Ask for a new revision that equals an old one, named by its number or a label."""

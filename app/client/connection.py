@@ -18,6 +18,7 @@ from app.client.answers import (
     EditPage,
     Export,
     ExportPage,
+    KeyPage,
     LedgerPage,
     Operation,
     RevisionPage,
@@ -29,7 +30,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 A = TypeVar("A", bound=Answer)
 Job = TypeVar("Job", Edit, Operation, Export)
-Page = TypeVar("Page", EditPage, RevisionPage, SnapshotPage, LedgerPage, ExportPage)
+Page = TypeVar("Page", EditPage, RevisionPage, SnapshotPage, LedgerPage, ExportPage, KeyPage)
 
 #: how many items are asked for at a time
 PAGE = 500
@@ -107,6 +108,9 @@ class Connection:
         self, path: str, body: object, kind: type[A], headers: dict[str, str] | None = None
     ) -> A:
         return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
+
+    def _withdraw(self, path: str, kind: type[A]) -> A:
+        return self._ask(self._http.build_request("DELETE", path), kind)
 
     def _delete(self, path: str) -> None:
         request = self._http.build_request("DELETE", path)

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -40,3 +42,26 @@ def test_the_client_queues_a_dead_edit_again(errata: Errata, worked: History) ->
         give_up(session, edit.id, "crashed", now=worked.clock(), actor="worker")
     again = errata.requeue(edit.id)
     assert (again.id, again.seq, again.status) == (edit.id, 2, "accepted")
+
+
+def test_the_client_withdraws_an_edit_and_erases_its_words(errata: Errata) -> None:
+    edit = errata.submit(*_FACT)
+    with pytest.raises(Refused, match="cancel it first"):
+        errata.erase(edit.id)
+    assert errata.cancel(edit.id).status == "cancelled"
+    assert errata.erase(edit.id).subject is None
+    assert errata.edit(edit.id).subject is None
+
+
+def test_the_client_makes_and_revokes_keys(errata: Errata, client: TestClient) -> None:
+    admin = errata.keys.create(["admin"], name="ours")
+    client.headers["Authorization"] = f"Bearer {admin.key}"
+    made = errata.keys.create(["query", "edit"], expires_at=datetime(2099, 1, 1, tzinfo=UTC))
+    assert (made.scopes, made.expires_at) == (["query", "edit"], "2099-01-01T00:00:00Z")
+    assert errata.keys.revoke(made.id).revoked_at is not None
+    assert [(key.id, key.revoked_at is None) for key in errata.keys.all()] == [
+        (admin.id, True),
+        (made.id, False),
+    ]
+    with pytest.raises(Refused, match="no snapshot is labelled"):
+        errata.forget("absent")

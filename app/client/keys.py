@@ -1,0 +1,35 @@
+"""API keys over HTTP, for whoever has the scope ``admin``."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from app.client.answers import CreatedKey, Key, KeyPage
+from app.client.connection import Connection
+
+
+class Keys:
+    """The API keys of one server; its methods raise what those of `Errata` do."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(
+        self,
+        scopes: Sequence[str],
+        *,
+        name: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> CreatedKey:
+        """Make a key; its secret is in what this returns and nowhere else."""
+        moment = None if expires_at is None else expires_at.isoformat()
+        body = {"scopes": list(scopes), "name": name, "expires_at": moment}
+        return self._connection._post("/v1/keys", body, CreatedKey)
+
+    def all(self) -> Iterator[Key]:
+        """All keys, oldest first, those that no longer count among them."""
+        for page in self._connection._pages("/v1/keys", KeyPage):
+            yield from page.items
+
+    def revoke(self, key_id: str) -> Key:
+        """Have a key count no longer, from the next request on."""
+        return self._connection._withdraw(f"/v1/keys/{key_id}", Key)
