@@ -87,6 +87,8 @@ class Ear:
     url: str
     enough: int
     heard: list[Told] = field(default_factory=list)
+    opened: threading.Event = field(default_factory=threading.Event)
+    """Set once the server has said from where on it tells."""
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -94,6 +96,7 @@ class Ear:
 
     def _listen(self) -> None:
         with listening(self.url) as stream:
+            self.opened.set()
             for event in stream:
                 self.heard.append(event)
                 if len(self.heard) == self.enough:
