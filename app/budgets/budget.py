@@ -40,7 +40,8 @@ class Budget:
 
         Raises:
             OverBudget: No minute has that much.
-            RateLimited: This minute has not that much left; nothing was taken.
+            RateLimited: This minute has not that much left. What was asked for counts until this
+                is raised, and may refuse another request of the caller meanwhile; then no more.
         """
         if not self.per_minute or not amount:
             return None

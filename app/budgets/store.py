@@ -11,7 +11,7 @@ from app.observability.logs import get_logger
 from app.queue.redis_doorbell import RedisAddress
 
 _MINUTE_S = 60
-#: how long a request may be held up by a server that hangs, once a minute
+#: how long a server that hangs may hold up a request, until it is known to hang
 _TIMEOUT_S = 0.25
 _log = get_logger(__name__)
 
@@ -20,7 +20,7 @@ class Store:
     """Counters that live for a minute of the clock each.
 
     When the storage fails, nothing is counted before the next minute: a budget is not worth an
-    outage, and a server that hangs holds up one request a minute, not each.
+    outage, and a server that hangs holds up once a minute those that come before it is known.
 
     Args:
         storage: Of the library `limits`; it must wrap its exceptions.

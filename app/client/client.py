@@ -164,7 +164,7 @@ class Errata(Connection):
         for page in self._pages("/v1/snapshots", SnapshotPage):
             yield from page.items
 
-    def forget(self, label: str) -> None:
+    def remove_label(self, label: str) -> None:
         """Remove a label; its revision stays."""
         self._delete(f"/v1/snapshots/{label}")
 

@@ -15,6 +15,7 @@ from app.keys.scopes import Scope
 from app.keys.token import Token
 from app.main import Components, create_app
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
 from tests.integration.service import load_nothing, running
 
@@ -194,7 +195,7 @@ def test_a_strangers_body_is_not_read(service: Keyed, body: bytes) -> None:
     assert service.client.post("/v1/edits", content=body, headers=headers).status_code == 401
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings) -> None:
     router = APIRouter()
 

@@ -19,6 +19,7 @@ from app.errors import CorruptArtefact, WrongState
 from app.ledger.service import check
 from app.settings import Settings
 from tests.integration.edited import Edited
+from tests.integration.engines import only_sqlite
 from tests.waiting import wait_until
 
 _WAIT_S = 60.0
@@ -65,7 +66,7 @@ def _assert_restored(restored: Settings, original: Settings) -> None:
     assert copied == all_of_them[: len(copied)]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_backup_taken_while_edits_go_on_is_a_data_directory(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
@@ -111,14 +112,14 @@ def test_a_dump_and_the_artefacts_copied_after_it_fit_together(
     _assert_restored(Settings(data_dir=folder, database_url=target), settings)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_backup_never_writes_into_a_folder_in_use(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "backup" / "artefacts").mkdir(parents=True)
     with pytest.raises(WrongState, match="name an empty folder"):
         back_up(settings, tmp_path / "backup")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_backup_of_nothing_is_refused_and_makes_no_database(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -127,7 +128,7 @@ def test_a_backup_of_nothing_is_refused_and_makes_no_database(
     assert not (tmp_path / "errata.db").exists()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_an_altered_artefact_is_found_by_the_backup_which_then_has_no_database(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
@@ -139,7 +140,7 @@ def test_an_altered_artefact_is_found_by_the_backup_which_then_has_no_database(
     assert not (tmp_path / "backup" / "errata.db").exists()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_the_command_tells_what_is_where(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:

@@ -21,11 +21,12 @@ from app.ledger.verification import BundleVerdict, verify_bundle
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from tests.bundles import lines_of, members_of, rewritten, write_bundle
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.test_erasure import NAME
 
 # What is tried on the file alone does not depend on the database it came from.
-on_the_file = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_the_file = only_sqlite
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from app.ledger.chain import canonical
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.signing import SigningKey
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, running
 
@@ -104,7 +105,7 @@ def test_a_file_without_a_key_is_refused_and_kept(tmp_path: Path) -> None:
         SigningKey.of(tmp_path)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_an_unusable_key_is_a_problem_document(settings: Settings, client: TestClient) -> None:
     client.post("/v1/edits", json=FACT)
     (settings.data_dir / "ledger-key.pem").write_text("")

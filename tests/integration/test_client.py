@@ -64,4 +64,4 @@ def test_the_client_makes_and_revokes_keys(errata: Errata, client: TestClient) -
         (made.id, False),
     ]
     with pytest.raises(Refused, match="no snapshot is labelled"):
-        errata.forget("absent")
+        errata.remove_label("absent")

@@ -22,13 +22,13 @@ from app.keys.scopes import LOCAL, Scope
 from app.keys.service import NewKey, create, revoke
 from app.main import Components
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.keyed import SetClock
 from tests.integration.service import load_nothing, running
 from tests.waiting import wait_until
 
 _WAIT_S = 10.0
 _EVERYBODY = "0.0.0.0"  # noqa: S104
-sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_keys_made_at_once_are_all_recognised(
     ]
 
 
-@sqlite_only
+@only_sqlite
 def test_while_the_database_is_away_those_known_before_get_in_until_their_time_is_over(
     network: Settings,
     database: Database,
@@ -172,7 +172,7 @@ def test_while_the_database_is_away_those_known_before_get_in_until_their_time_i
         doorkeeper.admit(known)
 
 
-@sqlite_only
+@only_sqlite
 def test_a_key_that_was_revoked_before_an_outage_stays_out(
     network: Settings,
     database: Database,
@@ -191,7 +191,7 @@ def test_a_key_that_was_revoked_before_an_outage_stays_out(
         doorkeeper.admit(header)
 
 
-@sqlite_only
+@only_sqlite
 def test_an_open_door_stays_open_while_the_database_is_away(
     database: Database, doorkeeper: Doorkeeper, tmp_path: Path
 ) -> None:
@@ -200,7 +200,7 @@ def test_an_open_door_stays_open_while_the_database_is_away(
     assert doorkeeper.admit(None) is LOCAL
 
 
-@sqlite_only
+@only_sqlite
 def test_a_door_that_nobody_came_to_yet_stays_shut_while_the_database_is_away(
     database: Database, doorkeeper: Doorkeeper, tmp_path: Path
 ) -> None:
@@ -209,7 +209,7 @@ def test_a_door_that_nobody_came_to_yet_stays_shut_while_the_database_is_away(
         doorkeeper.admit(None)
 
 
-@sqlite_only
+@only_sqlite
 def test_a_use_that_cannot_be_noted_is_told_in_the_log_and_harms_nobody(
     database: Database, clock: SetClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

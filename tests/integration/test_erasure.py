@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.edits.report import EditReport, NeighbourReport, ParaphraseReport, Standing
 from app.operations.service import give_up, reject
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, running
 
@@ -88,7 +89,7 @@ def _every_row(history: History) -> str:
         return str([session.execute(text(f"SELECT * FROM {name}")).all() for name in tables])  # noqa: S608
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_no_byte_of_it_stays_in_the_file(
     client: TestClient, committed: str, tmp_path: Path
 ) -> None:

@@ -6,7 +6,6 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 
-import pytest
 from sqlalchemy import Engine, event
 
 from app.database.database import Database
@@ -15,9 +14,9 @@ from app.events import repository
 from app.events.hub import Hub
 from app.events.schemas import EventResource
 from app.events.stream import Listener
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 
-only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NEVER_S = 3600.0
 SOON_S = 20.0
 KEPT = 8

@@ -15,6 +15,7 @@ from app.edits.models import EditStatus
 from app.events.schemas import EventResource
 from app.operations.service import cancel, give_up, reject, requeue, try_out
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.keyed import bearer
 from tests.integration.listening import Ear, Served, headers, listening, serving
@@ -22,7 +23,6 @@ from tests.waiting import wait_until
 
 ALL = "/v1/events"
 SOON_S = 10.0
-only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

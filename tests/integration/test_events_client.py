@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.client import Errata, Refused, ServerAway
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.listening import serving
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = only_sqlite
 
 
 def test_the_client_follows_an_edit_to_its_end_and_all_edits_from_any_place(

@@ -16,11 +16,12 @@ from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 from editing_core.export import live_deltas
 from editing_core.model.loading import LoadedModel
+from tests.integration.engines import only_sqlite
 from tests.integration.exporting import Installation, edited_twice, manifest
 
 _IDS = torch.tensor([[5, 9, 20, 3, 77]])
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = only_sqlite
 
 
 @pytest.fixture

@@ -17,14 +17,12 @@ from app.exports.models import ExportFormat
 from app.settings import Settings
 from app.worker.process import ProcessId
 from editing_core.model.loading import LoadedModel, load_model
+from tests.integration.engines import only_sqlite
 from tests.integration.exporting import Installation, edited_twice
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
 
 _GONE = ProcessId("elsewhere", 1, 0.0)
-
-# Where the database has no part; all else runs on both engines.
-_on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ def _accept(installation: Installation, *ids: str) -> None:
             )
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_download_has_its_digest_and_may_be_continued(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="merged")
@@ -76,7 +74,7 @@ def test_a_download_has_its_digest_and_may_be_continued(installation: Installati
     assert (again.status_code, again.content) == (304, b"")
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_part_that_is_not_in_the_file_is_refused_as_a_problem(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="delta")
@@ -110,7 +108,7 @@ def test_an_export_is_made_once_there_is_a_model(installation: Installation) -> 
     assert [item["id"] for item in listed["items"] + rest["items"]] == ["export_a", "export_b"]
 
 
-@_on_sqlite
+@only_sqlite
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads a niceness")
 def test_exports_are_written_behind_queries(installation: Installation) -> None:
     others = set(threading.enumerate())
@@ -169,7 +167,7 @@ def test_what_is_not_finished_cannot_be_downloaded_and_ends_when_it_is_removed(
         service.release(session, "export_a")
 
 
-@_on_sqlite
+@only_sqlite
 def test_an_export_that_is_removed_while_it_is_written_leaves_nothing(larger: Installation) -> None:
     with larger.serving() as client:
         removed = client.post(format="merged")["id"]
@@ -195,7 +193,7 @@ def test_an_export_that_kills_its_process_is_given_up(installation: Installation
         assert client.ended("export_b")["status"] == "finished"
 
 
-@_on_sqlite
+@only_sqlite
 def test_leftovers_are_swept_and_strangers_stay(installation: Installation) -> None:
     folder = installation.settings.data_dir / "exports"
     (folder / "export_0.partial" / "files").mkdir(parents=True)
@@ -206,7 +204,7 @@ def test_leftovers_are_swept_and_strangers_stay(installation: Installation) -> N
     assert installation.files == sorted([f"{made['id']}.tar", "notes.txt"])
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_file_that_is_gone_is_told(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="delta")
@@ -226,7 +224,7 @@ def _no_file_above(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_full_disk_fails_the_export_with_the_reason_and_nothing_else(
     larger: Installation,
 ) -> None:
@@ -254,7 +252,7 @@ _BAD_REQUESTS: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_bad_request_is_named(installation: Installation) -> None:
     with installation.serving() as client:
         for body, field in _BAD_REQUESTS:
@@ -273,7 +271,7 @@ _ABSENT = [
 ]
 
 
-@_on_sqlite
+@only_sqlite
 def test_what_does_not_exist_is_refused(installation: Installation) -> None:
     with installation.serving() as client:
         for path, status in _ABSENT:

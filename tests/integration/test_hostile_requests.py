@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from tests.integration.engines import only_sqlite
 from tests.integration.service import FACT
 
 JSON = {"Content-Type": "application/json"}
@@ -132,7 +133,7 @@ _ANYTHING = st.recursive(
 )
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 @settings(
     max_examples=150,
     deadline=None,

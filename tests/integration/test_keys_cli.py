@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.keyed import bearer, kid
 from tests.integration.service import running
 
@@ -81,7 +82,7 @@ def test_the_ledger_says_that_a_key_was_made_on_the_command_line(
     assert (entry["kind"], entry["actor"], entry["payload"]["id"]) == ("key", "cli", kid(key))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [

@@ -15,6 +15,7 @@ from app.database.database import Database
 from app.keys.last_use import LastUse
 from app.ledger import service as ledger
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.keyed import Keyed, SetClock, bearer, keyed, kid
 from tests.integration.service import FACT, running
@@ -215,7 +216,7 @@ def test_processes_that_share_a_database_note_a_use_once_a_minute_together(
         process.close()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_pepper_from_the_settings_serves_several_data_directories(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from app.operations.service import reject
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from app.snapshots.service import add_label
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import running
 from tests.integration.tampering import tampering
@@ -130,7 +131,7 @@ def test_swapped_entries_are_named(recorded: History) -> None:
     assert _check(recorded.database).first_bad == 2
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_bytes_that_are_not_even_text_are_named(recorded: History, settings: Settings) -> None:
     path = settings.database_url.removeprefix("sqlite:///")
     connection = pysqlite3.connect(path)
@@ -143,7 +144,7 @@ def test_bytes_that_are_not_even_text_are_named(recorded: History, settings: Set
     assert _check(recorded.database).first_bad == 6
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 @pytest.mark.parametrize(
     "change",
     [

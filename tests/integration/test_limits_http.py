@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from app.client import Errata, RateLimited
 from app.main import Components, create_app
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.keyed import SetClock, bearer, keyed
 from tests.integration.service import FACT, load_nothing, running
 
@@ -108,7 +109,7 @@ def test_what_is_refused_for_its_fields_costs_nothing(narrow: Settings) -> None:
         assert client.post("/v1/edit-batches", json=_batch(5)).status_code == 202
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_each_key_has_a_budget_of_its_own(narrow: Settings) -> None:
     with keyed(narrow) as service:
         for _ in range(2):
@@ -128,7 +129,7 @@ def test_edits_are_taken_without_a_budget_while_redis_is_away(
             assert client.post("/v1/edits", json=FACT).status_code == 202
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_the_client_says_when_to_ask_again(narrow: Settings) -> None:
     clock = SetClock()
     with running(narrow, Components(clock=clock, start_runtime=load_nothing)) as http:
@@ -142,7 +143,7 @@ def test_the_client_says_when_to_ask_again(narrow: Settings) -> None:
         errata.submit(*_FACT)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_whole_batch_fits_into_the_budget_nobody_changed(client: TestClient) -> None:
     assert client.post("/v1/edit-batches", json=_batch(1000)).status_code == 202
 

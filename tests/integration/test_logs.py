@@ -13,11 +13,10 @@ from app.keys.scopes import Scope
 from app.main import Components, create_app
 from app.observability.logs import get_logger
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.service import load_nothing
 from tests.integration.watched import WORDS, logging_to_stream
 from tests.integration.worker_service import BROKEN, Service
-
-_on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def _records(written: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
-@_on_sqlite
+@only_sqlite
 def test_a_request_is_told_of_once_with_its_id_route_and_status(
     written: io.StringIO, client: TestClient
 ) -> None:
@@ -42,7 +41,7 @@ def test_a_request_is_told_of_once_with_its_id_route_and_status(
     assert (record["route"], record["status"]) == ("/v1/edits/{edit_id}", 404)
 
 
-@_on_sqlite
+@only_sqlite
 @pytest.mark.parametrize("given", ["", "a b", "é", "x" * 65, 'a"b'])
 def test_an_id_that_no_log_should_hold_is_replaced(
     written: io.StringIO, client: TestClient, given: str
@@ -52,7 +51,7 @@ def test_an_id_that_no_log_should_hold_is_replaced(
     assert str(response.headers["X-Request-ID"]) in written.getvalue()
 
 
-@_on_sqlite
+@only_sqlite
 def test_the_answer_to_a_bug_has_the_requests_id_too(settings: Settings) -> None:
     router = APIRouter(dependencies=[require(Scope.AUDIT)])
 
@@ -67,7 +66,7 @@ def test_the_answer_to_a_bug_has_the_requests_id_too(settings: Settings) -> None
     assert (response.status_code, response.headers["X-Request-ID"]) == (500, "call-8")
 
 
-@_on_sqlite
+@only_sqlite
 def test_no_record_and_no_label_holds_what_a_client_wrote(
     written: io.StringIO, client: TestClient
 ) -> None:

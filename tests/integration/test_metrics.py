@@ -11,6 +11,7 @@ from app.database.database import Database
 from app.edits.models import EditStatus
 from app.observability.state import mirrored
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, running
 from tests.integration.watched import Sample, samples
@@ -64,7 +65,7 @@ def test_a_scrape_with_a_database_says_that_it_is_there(client: TestClient) -> N
     assert _value(client, "errata_database_up") == 1
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_requests_are_counted_by_template_and_unknown_paths_make_no_labels(
     client: TestClient,
 ) -> None:
@@ -81,13 +82,13 @@ def test_requests_are_counted_by_template_and_unknown_paths_make_no_labels(
     assert "zanzibar" not in client.get("/metrics").text
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_a_check_of_the_ledger_is_counted_by_its_result(client: TestClient) -> None:
     client.get("/v1/ledger/verify")
     assert _value(client, "errata_verifications_total", result="ok") == 1
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_two_apps_in_one_process_count_apart(settings: Settings, tmp_path: Path) -> None:
     other = settings.model_copy(
         update={"data_dir": tmp_path / "b", "database_url": f"sqlite:///{tmp_path / 'b.db'}"}

@@ -1,12 +1,12 @@
 import hashlib
 from pathlib import Path
 
-import pytest
 from starlette.testclient import TestClient
 
 from app.ledger.chain import canonical
 from app.main import Components
 from app.settings import Settings
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, SlowLoading, running
 from tests.waiting import wait_until
@@ -22,7 +22,7 @@ def test_readiness_says_what_failed(client: TestClient) -> None:
     assert client.get("/readyz").status_code == 503
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_while_the_model_loads_edits_are_taken_and_queries_told_to_wait(
     settings: Settings,
 ) -> None:
@@ -43,11 +43,10 @@ def test_an_absent_redis_is_a_reason_but_loses_nothing(settings: Settings) -> No
         assert "the queue does not answer" in client.get("/readyz").json()["detail"]
 
 
+@only_sqlite  # the server of PostgreSQL is shared by other tests
 def test_a_database_that_is_gone_is_a_503_and_never_a_202(
-    client: TestClient, tmp_path: Path, database_url: str
+    client: TestClient, tmp_path: Path
 ) -> None:
-    if not database_url.startswith("sqlite"):
-        pytest.skip("the server is shared by other tests")
     for file in tmp_path.glob("errata.db*"):
         file.unlink()
     (tmp_path / "errata.db").mkdir()

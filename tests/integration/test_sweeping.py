@@ -8,6 +8,7 @@ from app.database.database import Database
 from app.database.migration import upgrade
 from app.worker.sweeping import sweep
 from tests.integration.edited import Edited
+from tests.integration.engines import only_sqlite
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_second_database_with_the_same_folder_removes_nothing(
     assert edited.artefacts.digests() == before
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@only_sqlite
 def test_an_older_copy_of_the_database_removes_nothing_that_came_after(
     edited: Edited, other: Database, tmp_path: Path
 ) -> None:

@@ -11,13 +11,14 @@ from app.ledger import service
 from app.ledger.records import artefact_of
 from app.ledger.schemas import LedgerVerdict
 from app.revisions.artefacts import ArtefactStore
+from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.tampering import tampering
 
 _TEXTS = ("kind", "payload", "actor", "at", "prev_hash", "hash")
 _BITS = 31  # of an index
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = only_sqlite
 thorough = examples(max_examples=250, deadline=None, derandomize=True)
 
 
