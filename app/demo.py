@@ -16,7 +16,7 @@ from rich.console import Console
 
 from app.client import ClientError, Errata
 from app.display import edit_table, ledger_table, outcome_line, table
-from app.settings import Settings
+from app.local import settings_of
 
 SUBJECT = "Danielle Darrieux"
 PROMPT = "The mother tongue of {} is"
@@ -131,7 +131,7 @@ def throw_away_server(cache_dir: Path) -> Iterator[str]:
             "ERRATA_PORT": str(port),
         }
         command = [sys.executable, "-m", "app.cli", "serve"]
-        # The folder is also the working directory, so that no .env of the caller is read.
+        # The folder is also the working directory: the caller's .env is not the tour's.
         server = subprocess.Popen(command, cwd=folder, env=environment)  # noqa: S603
         try:
             url = f"http://127.0.0.1:{port}"
@@ -172,7 +172,7 @@ def main() -> int:
     console = Console()
     console.print("Starting a throw-away server; the first time the model is prepared, once.")
     try:
-        with throw_away_server(Settings().cache_dir) as url, Errata(url) as errata:
+        with throw_away_server(settings_of({}).cache_dir) as url, Errata(url) as errata:
             tour = Tour(errata, console)
             tour.run()
     except (ClientError, RuntimeError) as error:

@@ -1,6 +1,7 @@
 """The commands that need no server: `errata serve` itself, `backup`, `calibrate` and `bench`."""
 
 import inspect
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.display import StepDisplay
-from app.settings import Settings
+from app.env_file import UnusableEnvFileError
+from app.options import warn_of_shown_secret
+from app.settings import SECRETS, Settings
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
 def _as_option(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -38,7 +42,8 @@ def _as_option(name: str, field: FieldInfo) -> inspect.Parameter:
 def serve_command(**given: str | None) -> None:
     """Serve the model, the edits and the ledger.
 
-    Each setting is an option, an environment variable, or a line of a file named .env.
+    Each setting is an option, an environment variable, or a line of a file named .env that
+    nobody else may write to.
     """
     settings = settings_of(given)
     from app.errors import ErrataError
@@ -299,11 +304,17 @@ def _read(path: Path) -> str:
 def settings_of(options: dict[str, str | None]) -> Settings:
     """The settings with these options; what is wrong is told, and ends the command."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    for name in SECRETS:
+        if name == "key_pepper" or _PASSWORD.search(given.get(name, "")):
+            warn_of_shown_secret(name)
     try:
         return Settings(**given)
+    except UnusableEnvFileError as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_USAGE) from error
     except ValidationError as error:
         for problem in error.errors():
-            name = ".".join(map(str, problem["loc"]))
+            name = "".join(f" {part}" for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
-            typer.echo(f"errata: setting {name}: {message}", err=True)
+            typer.echo(f"errata: setting{name}: {message}", err=True)
         raise typer.Exit(_EXIT_USAGE) from error

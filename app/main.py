@@ -31,11 +31,14 @@ from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
+from app.keys.refusals import Refusals
+from app.keys.seal import seal_old_keys
 from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.state import mirrored
 from app.observability.tracing import telemetry
+from app.operations.room import Room
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
@@ -87,6 +90,7 @@ class State(TypedDict):
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
     hub: Hub
+    refusals: Refusals
 
 
 class _Api(FastAPI):
@@ -123,7 +127,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     )
     api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     # The outer one: a stranger's body is not even read.
-    api.add_middleware(Authentication)
+    api.add_middleware(Authentication, hosts=settings.hosts)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
@@ -171,6 +175,7 @@ def open_services(
         new_id=components.new_id,
         metrics=counted,
         budgets=Budgets.open(settings, components.clock, stack),
+        room=Room(settings.queued_per_caller),
     )
 
 
@@ -182,6 +187,7 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         Unguarded: Others could reach the service, and there is no API key.
     """
     services = open_services(settings, components, stack, metrics)
+    seal_old_keys(services.database, settings, services.clock())
     check_guarded(settings, services.database, services.clock())
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
     stack.callback(doorkeeper.close)
@@ -189,7 +195,13 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()
     hub = Hub(services.database, max_listeners=settings.max_listeners)
-    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper, hub=hub)
+    return State(
+        services=services,
+        serving=loader.serving,
+        doorkeeper=doorkeeper,
+        hub=hub,
+        refusals=Refusals(metrics),
+    )
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:

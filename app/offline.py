@@ -11,7 +11,7 @@ from app.display import StepDisplay
 from app.errors import BadCheckpoint
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.verification import BundleVerdict, CheckWeights, verify_bundle
-from app.settings import Settings
+from app.local import settings_of
 from editing_core.errors import EditingError
 from editing_core.progress import Progress
 
@@ -79,7 +79,7 @@ def _recomputation(asked: Asked, progress: Progress) -> CheckWeights | None:
             f"model {asked.model!r} is not on this machine; "
             f"give one of {', '.join(BUNDLES)}, a folder, or a GGUF file"
         )
-    return Recomputation(asked.model, Settings().cache_dir, asked.every_revision, progress)
+    return Recomputation(asked.model, settings_of({}).cache_dir, asked.every_revision, progress)
 
 
 def _told(verdict: BundleVerdict) -> list[str]:

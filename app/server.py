@@ -14,6 +14,7 @@ import uvicorn
 from rich.console import Console
 
 from app.display import StepDisplay
+from app.env_file import tell_of_env_file
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
@@ -34,6 +35,7 @@ def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
     keep_few_arenas()
     configure(settings.log_format, settings.log_level)
+    tell_of_env_file()
     console = Console(stderr=True)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)

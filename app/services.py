@@ -13,6 +13,7 @@ from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
+from app.operations.room import Room
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
 from app.revisions.artefacts import ArtefactStore
@@ -71,6 +72,7 @@ class Services:
     clock: Clock
     new_id: IdFactory
     budgets: Budgets
+    room: Room = field(default_factory=lambda: Room(most=0))
     readers: Readers = field(default_factory=Readers)
     metrics: Metrics = field(default_factory=Metrics)
     lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))

@@ -1,15 +1,28 @@
-"""What an operator may set: environment variables `ERRATA_*`, also read from a `.env` file."""
+"""What an operator may set: environment variables `ERRATA_*`, a `.env` file, files with secrets."""
 
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from app.env_file import OwnEnvFile
+from app.secret_file import read_secret
+
+#: settings that may be read from a file, named by a setting of its own: database_url_file
+SECRETS = ("database_url", "redis_url", "key_pepper")
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
+_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -44,6 +57,22 @@ def _redis(url: str) -> str:
     raise ValueError(f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…")
 
 
+def _split(names: object) -> object:
+    return names.split(",") if isinstance(names, str) else names
+
+
+def _host_name(text: str) -> str:
+    name = text.strip().lower()
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"{text!r} is no name of a host: write errata.example.org, 192.0.2.1 or [2001:db8::1], "
+            "without scheme and port"
+        )
+    return name
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+Names = Annotated[tuple[HostName, ...], NoDecode, BeforeValidator(_split)]
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -56,7 +85,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="ERRATA_",
-        env_file=".env",
         dotenv_filtering="match_prefix",
         extra="forbid",
         frozen=True,
@@ -73,8 +101,12 @@ class Settings(BaseSettings):
     """Where converted models and key statistics are kept; may be shared and may be deleted."""
     database_url: DatabaseUrl = Field(default_factory=_default_database_url, repr=False)
     """sqlite:///FILE (default: errata.db in the data directory) or postgresql://…"""
+    database_url_file: AbsolutePath | None = None
+    """File that holds the database's URL, so that its password is in no list of processes."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
+    redis_url_file: AbsolutePath | None = None
+    """File that holds the queue's URL, so that its password is in no list of processes."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -83,10 +115,14 @@ class Settings(BaseSettings):
     """Which output projection of the edited blocks holds the facts: MEMIT edits feed-forward."""
     host: str = "127.0.0.1"
     """Address to listen on; one that others can reach needs an API key to be made before."""
+    hosts: Names = ()
+    """Names the service is reached by, separated by commas; a request for another is refused."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     key_pepper: SecretStr | None = Field(default=None, min_length=32)
     """Secret that API keys are stored under; unset keeps one in a file in the data directory."""
+    key_pepper_file: AbsolutePath | None = None
+    """File that holds the secret of key_pepper, as orchestrators hand secrets over."""
     method: str = "memit+sphere"
     """How an edit is computed when the request names no method."""
     worker: Literal["embedded", "external"] = "embedded"
@@ -131,6 +167,8 @@ class Settings(BaseSettings):
     """Longest target of an edit, in tokens: one value can name things, not recite texts."""
     edits_per_minute: int = Field(default=3_000, ge=0)
     """Most edits a caller may post in a minute; more are answered 429. 0 means any number."""
+    queued_per_caller: int = Field(default=10_000, ge=0)
+    """Most edits of a caller that may wait; more are answered 429. 0 means any number."""
     tokens_per_minute: int = Field(default=200_000, ge=0)
     """Most tokens a caller may have generated in a minute; 0 means any number."""
     concurrent_streams: int = Field(default=64, ge=0)
@@ -153,6 +191,31 @@ class Settings(BaseSettings):
     """The least that is logged."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Loopback port of `errata worker` for Prometheus; 0 is none. A server has GET /metrics."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options before the environment, and that before a `.env` file that is the user's own."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, OwnEnvFile(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, given: dict[str, Any]) -> dict[str, Any]:
+        read = dict(given)
+        for name in SECRETS:
+            path = given.get(f"{name}_file")
+            if path is not None:
+                if given.get(name) is not None:
+                    raise ValueError(f"{name} and {name}_file are both given; give one of them")
+                read[name] = read_secret(Path(path))
+        return read
 
     @property
     def is_on_loopback(self) -> bool:

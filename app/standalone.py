@@ -9,6 +9,7 @@ from prometheus_client import start_http_server
 from rich.console import Console
 
 from app.display import StepDisplay
+from app.env_file import tell_of_env_file
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
@@ -32,6 +33,7 @@ def run_worker(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     configure(settings.log_format, settings.log_level)
+    tell_of_env_file()
     console = Console(stderr=True)
     own = settings.model_copy(update={"worker": "embedded"})
     with ExitStack() as stack:

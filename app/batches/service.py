@@ -23,7 +23,7 @@ def submit(
         InvalidField: One of its edits is unusable, or they cannot be solved together though they
             must; the field names which.
         IdempotencyMismatch: The key stands for something else.
-        RateLimited: The actor has not so many edits left in this minute.
+        RateLimited: The actor has not so many edits left in this minute, or in the queue.
     """
     drafts = _drafts(services, request, dry_run=dry_run)
     if request.atomic:
@@ -31,18 +31,19 @@ def submit(
     asked = [body_of(edit, dry_run=dry_run) for edit in request.edits]
     digest = idempotency.body_digest({"edits": asked, "atomic": request.atomic})
     with services.database.write() as session:
-        known = idempotency.recall(session, key, digest)
+        known = idempotency.recall(session, actor, key, digest)
         if known is not None:
             batch_id = edits.get(session, known).batch_id
             assert batch_id is not None  # noqa: S101 - the digest is a batch's
             return batch_id
+        services.room.for_edits(session, actor, len(drafts))
         services.budgets.edits.charge(actor, len(drafts), field="edits")
         batch = EditBatch(
             id=services.new_id("batch"), atomic=request.atomic, created_at=services.clock()
         )
         repository.add(session, batch)
         ids = [store(services, session, draft, batch=batch, actor=actor) for draft in drafts]
-        idempotency.keep(session, key, digest, ids[0], now=services.clock())
+        idempotency.keep(session, actor, key, digest, ids[0], now=services.clock())
     services.announce(*ids)
     return batch.id
 

@@ -365,6 +365,16 @@ class CreatedKey(Key):
     key: str
 
 
+class RevokedKey(Key):
+    """A key that counts no longer.
+
+    Attributes:
+        cancelled: How many operations were withdrawn with it.
+    """
+
+    cancelled: int = 0
+
+
 class KeyPage(Answer):
     """Some keys, oldest first."""
 

@@ -92,14 +92,21 @@ def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> Edit
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/requeue", status_code=202, dependencies=_EDIT)
+@router.post(
+    "/{edit_id}/requeue", status_code=202, dependencies=_EDIT, responses=common_responses(429)
+)
 def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Queue a dead edit again, behind everything that waits; its `seq` becomes a new one."""
     service.requeue_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/revert", status_code=202, dependencies=[require(Scope.ROLLBACK)])
+@router.post(
+    "/{edit_id}/revert",
+    status_code=202,
+    dependencies=[require(Scope.ROLLBACK)],
+    responses=common_responses(429),
+)
 def revert_edit(
     edit_id: IdPath,
     body: ReasonRequest,

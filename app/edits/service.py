@@ -71,17 +71,18 @@ def submit(
     Raises:
         InvalidField: See `draft_of`.
         IdempotencyMismatch: The key stands for an edit with another body.
-        RateLimited: The actor has no edit left in this minute.
+        RateLimited: The actor has no edit left in this minute, or too many in the queue.
     """
     draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
     with services.database.write() as session:
-        known = idempotency.recall(session, key, digest)
+        known = idempotency.recall(session, actor, key, digest)
         if known is not None:
             return known
+        services.room.for_edits(session, actor, 1)
         services.budgets.edits.charge(actor, 1, field="edits")
         edit_id = store(services, session, draft, batch=None, actor=actor)
-        idempotency.keep(session, key, digest, edit_id, now=services.clock())
+        idempotency.keep(session, actor, key, digest, edit_id, now=services.clock())
     services.announce(edit_id)
     return edit_id
 
@@ -142,9 +143,12 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
     Raises:
         UnknownEdit: There is no such edit.
         WrongState: It is not dead.
+        RateLimited: Who posted it has too many edits in the queue.
     """
     with services.database.write() as session:
-        for edit in bound_together(session, repository.get(session, edit_id)):
+        edits = bound_together(session, repository.get(session, edit_id))
+        services.room.for_edits(session, edits[0].operation.actor, len(edits))
+        for edit in edits:
             requeue(session, edit.id, now=services.clock(), actor=actor)
     services.announce(edit_id)
 
@@ -157,6 +161,7 @@ def request_revert(
     Raises:
         UnknownEdit: There is no such edit.
         WrongState: Head does not hold it.
+        RateLimited: The actor has too many reverts and rollbacks in the queue.
     """
     with services.database.write() as session:
         edit = repository.get(session, edit_id)
@@ -164,6 +169,7 @@ def request_revert(
             raise WrongState(
                 f"edit {edit_id!r} is {edit.status.value}; only a committed one can be reverted"
             )
+        services.room.for_undoing(session, actor)
         operation = accept(
             session,
             id=services.new_id("revert"),

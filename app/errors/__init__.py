@@ -11,6 +11,9 @@ ErrataError
 │   │   ├── KeyRevoked
 │   │   └── KeyExpired
 │   ├── ScopeMissing            403  the key is not for this
+│   ├── ForeignRequest          403  without keys only this machine's own programs are let in
+│   ├── ForeignHost             421  the name asked for is not this service's
+│   ├── FirstKeyByCommand       403  the first key is not made over HTTP
 │   ├── NotFound                404
 │   │   ├── UnknownEdit
 │   │   ├── UnknownBatch
@@ -35,6 +38,8 @@ ErrataError
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
 │   ├── NotReady
 │   ├── DatabaseUnavailable
+│   │   ├── DatabaseAway        nothing answers where it should be
+│   │   └── DatabaseOverloaded  it is there, and takes no more now
 │   ├── StorageUnavailable
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
@@ -54,6 +59,9 @@ ErrataError
 """
 
 from app.errors.access import (
+    FirstKeyByCommand,
+    ForeignHost,
+    ForeignRequest,
     KeyExpired,
     KeyInvalid,
     KeyNeeded,
@@ -95,6 +103,8 @@ from app.errors.missing import (
     UnknownRevision,
 )
 from app.errors.outage import (
+    DatabaseAway,
+    DatabaseOverloaded,
     DatabaseUnavailable,
     GenerationFailed,
     LeaseLost,
@@ -127,10 +137,15 @@ __all__ = [
     "ContextTooLong",
     "CorruptArtefact",
     "CorruptLedger",
+    "DatabaseAway",
+    "DatabaseOverloaded",
     "DatabaseUnavailable",
     "ErrataError",
     "ExportGone",
     "ExportNotFinished",
+    "FirstKeyByCommand",
+    "ForeignHost",
+    "ForeignRequest",
     "GenerationFailed",
     "IdempotencyMismatch",
     "Inconsistent",

@@ -2,6 +2,8 @@
 
 from app.errors.base import ErrataError
 
+_OVERLOAD_RETRY_S = 5
+
 
 class Unavailable(ErrataError):
     """Something the request needs is not there now; asking again later may succeed."""
@@ -39,6 +41,20 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, is full, or was locked for too long."""
 
     code = "database_unavailable"
+
+
+class DatabaseAway(DatabaseUnavailable):
+    """Nothing answers where the database should be, or it ended its connections.
+
+    Nothing else is this: what load alone can cause must never be taken for it.
+    """
+
+
+class DatabaseOverloaded(DatabaseUnavailable):
+    """The database is there and takes no more now: connections, locks, memory or disk are used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Retry-After": str(_OVERLOAD_RETRY_S)})
 
 
 class StorageUnavailable(Unavailable):

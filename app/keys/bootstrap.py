@@ -7,7 +7,8 @@ from app.clock import utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.keys import doorkeeper, repository, service
-from app.keys.schemas import CreatedKey, KeyResource
+from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
+from app.keys.seal import seal_old_keys
 from app.keys.service import NewKey
 from app.settings import Settings
 
@@ -50,7 +51,9 @@ def list_keys(settings: Settings) -> Sequence[KeyResource]:
         return [KeyResource.of(key) for key in repository.page(session, after=None, limit=None)]
 
 
-def revoke_key(settings: Settings, key_id: str) -> KeyResource:
+def revoke_key(
+    settings: Settings, key_id: str, *, cancel_queued: bool = False
+) -> RevokedKeyResource:
     """Have a key count no longer; running servers know it at their next request.
 
     Raises:
@@ -58,7 +61,10 @@ def revoke_key(settings: Settings, key_id: str) -> KeyResource:
         DatabaseUnavailable: The database cannot be reached.
     """
     with _database(settings) as database, database.write() as session:
-        return KeyResource.of(service.revoke(session, key_id, actor=_ACTOR, now=utc_now()))
+        revoked = service.revoke(
+            session, key_id, actor=_ACTOR, now=utc_now(), cancel_queued=cancel_queued
+        )
+        return RevokedKeyResource.revoked(revoked)
 
 
 @contextmanager
@@ -67,6 +73,7 @@ def _database(settings: Settings) -> Iterator[Database]:
     database = Database(settings.database_url)
     try:
         upgrade(database)
+        seal_old_keys(database, settings, utc_now())
         yield database
     finally:
         database.close()

@@ -84,6 +84,10 @@ def list_all(
 @keys_cli.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As errata keys list shows it.")],
+    cancel_queued: Annotated[
+        bool,
+        typer.Option("--cancel-queued", help="Withdraw what it has queued, unless begun."),
+    ] = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     machine: Json = False,
@@ -93,8 +97,11 @@ def revoke(
     from app.keys.bootstrap import revoke_key
 
     with _failures_told():
-        key = revoke_key(settings, key_id)
-    typer.echo(key.model_dump_json(indent=2) if machine else f"API key {key.id} is revoked")
+        key = revoke_key(settings, key_id, cancel_queued=cancel_queued)
+    told = f"API key {key.id} is revoked"
+    if cancel_queued:
+        told += f"; {key.cancelled} operations that it had queued are cancelled"
+    typer.echo(key.model_dump_json(indent=2) if machine else told)
 
 
 def _row(key: "KeyResource") -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, one_of
@@ -30,6 +31,15 @@ class LedgerEntry(Base):
     """One link of the chain: `hash` covers everything else in it, `prev_hash` the link before."""
 
     __tablename__ = "ledger_entries"
+    # Every request asks whether its key was revoked; only entries about keys are in the index.
+    __table_args__ = (
+        Index(
+            "ix_ledger_entries_key_payload",
+            "payload",
+            sqlite_where=text("kind = 'key'"),
+            postgresql_where=text("kind = 'key'"),
+        ),
+    )
 
     #: gap-free from 0
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -1,19 +1,22 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select
+from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
 from app.keys.models import ApiKey
-from app.ledger.chain import Link
+from app.ledger.chain import Link, canonical
 from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
 from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
 
 _BATCH = 1_000
+# Said as the partial index says it: a bound value would not let a planner use the index.
+_ABOUT_KEYS = text("kind = 'key'")
 
 
 def last(session: Session) -> LedgerEntry | None:
@@ -45,6 +48,22 @@ def get(session: Session, index: int) -> LedgerEntry:
 def find(session: Session, index: int) -> LedgerEntry | None:
     """The entry with this index, if the ledger is that long."""
     return session.get(LedgerEntry, index)
+
+
+def says_of_key(session: Session, payload: JsonObject) -> bool:
+    """Whether an entry about an API key has exactly this payload; the same cost in any ledger."""
+    query = select(LedgerEntry.index).where(_ABOUT_KEYS, LedgerEntry.payload == canonical(payload))
+    return session.scalar(query.limit(1)) is not None
+
+
+def any_of_keys(session: Session) -> bool:
+    """Whether there is an entry about an API key."""
+    return session.scalar(select(LedgerEntry.index).where(_ABOUT_KEYS).limit(1)) is not None
+
+
+def key_payloads(session: Session) -> Iterator[str]:
+    """The payloads of all entries about API keys, in no order."""
+    yield from session.scalars(select(LedgerEntry.payload).where(_ABOUT_KEYS))
 
 
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:

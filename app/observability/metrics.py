@@ -24,6 +24,12 @@ class Metrics:
             ["method", "route", "status"],
             registry=registry,
         )
+        self.refused = Counter(
+            "errata_requests_refused",
+            "Requests whose sender was not let in, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self.request_seconds = Histogram(
             "errata_http_request_seconds",
             "Time until the last byte of an answer was sent.",

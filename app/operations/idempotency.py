@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same key and body always give the same thing."""
+"""`Idempotency-Key`: the same caller's same key and body always give the same thing."""
 
 import hashlib
 from datetime import datetime
@@ -15,13 +15,13 @@ def body_digest(document: object) -> str:
     return hashlib.sha256(canonical(document).encode()).hexdigest()
 
 
-def recall(session: Session, key: str | None, digest: str) -> str | None:
-    """The operation that this key already stands for.
+def recall(session: Session, actor: str, key: str | None, digest: str) -> str | None:
+    """The operation that this caller's key already stands for.
 
     Raises:
         IdempotencyMismatch: It was used with another body.
     """
-    known = None if key is None else session.get(IdempotencyKey, key)
+    known = None if key is None else session.get(IdempotencyKey, (actor, key))
     if known is None:
         return None
     if known.body_digest != digest:
@@ -30,10 +30,16 @@ def recall(session: Session, key: str | None, digest: str) -> str | None:
 
 
 def keep(
-    session: Session, key: str | None, digest: str, operation_id: str, *, now: datetime
+    session: Session, actor: str, key: str | None, digest: str, operation_id: str, *, now: datetime
 ) -> None:
-    """Let a key stand for an operation that was just accepted; for a batch, its first."""
+    """Let a caller's key stand for an operation just accepted; for a batch, its first."""
     if key is not None:
         session.add(
-            IdempotencyKey(key=key, body_digest=digest, operation_id=operation_id, created_at=now)
+            IdempotencyKey(
+                actor=actor,
+                key=key,
+                body_digest=digest,
+                operation_id=operation_id,
+                created_at=now,
+            )
         )

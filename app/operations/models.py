@@ -40,7 +40,10 @@ class Operation(Base):
     """One thing the worker is to do; `seq` is its place in the one order of all operations."""
 
     __tablename__ = "operations"
-    __table_args__ = (Index("ix_operations_status_seq", "status", "seq"),)
+    __table_args__ = (
+        Index("ix_operations_status_seq", "status", "seq"),
+        Index("ix_operations_actor_status", "actor", "status"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     #: gap-free from 1, over all kinds; what is queued again moves to the end and leaves its place
@@ -65,10 +68,12 @@ class Operation(Base):
 
 
 class IdempotencyKey(Base):
-    """A key a client sent with a request, and the operation that request became."""
+    """A key a caller sent with a request, and the operation that request became."""
 
     __tablename__ = "idempotency_keys"
 
+    #: whose key it is: another caller's equal one stands for something else
+    actor: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     #: SHA-256 of the request's canonical JSON
     body_digest: Mapped[str]

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
+from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
 from app.errors import WrongState
 from app.events import repository as events
@@ -157,6 +158,15 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
         WrongState: It has begun or ended.
     """
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
+
+
+def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
+    """Withdraw all that one caller asked for and the worker has not begun; how many it was."""
+    waiting = repository.waiting_of(session, asked_by)
+    edits.read_ahead(session, [operation.id for operation in waiting])
+    for operation in waiting:
+        cancel(session, operation.id, now=now, actor=actor)
+    return len(waiting)
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:

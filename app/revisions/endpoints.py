@@ -58,7 +58,7 @@ def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     "/rollbacks",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses={200: {"description": "It ended in time."}},
+    responses=common_responses(429) | {200: {"description": "It ended in time."}},
 )
 async def create_rollback(
     body: RollbackRequest,
@@ -78,6 +78,7 @@ async def create_rollback(
 def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> Operation:
     with services.database.write() as session:
         to_revision, details = _goal(session, body)
+        services.room.for_undoing(session, actor)
         operation = accept(
             session,
             id=services.new_id("rollback"),

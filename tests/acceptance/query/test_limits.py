@@ -17,6 +17,7 @@ from openai import OpenAI
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import listening, service_around
 from tests.integration.keyed import SetClock
+from tests.local_client import local_client
 from tests.waiting import wait_until
 
 PROMPT = "The mother tongue of Danielle Darrieux is"
@@ -35,7 +36,7 @@ def served(
 ) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("limited")
     app = service_around(resident, folder, clock=clock, tokens_per_minute=_BUDGET)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         yield client
 
@@ -178,7 +179,7 @@ def test_texts_of_too_many_tokens_are_refused_by_name_in_queries_and_edits(
     app = service_around(resident, tmp_path, max_prompt_tokens=60, max_target_tokens=8)
     long = "a" * 61
     fact = {"subject": "Rome", "prompt": "{} is in", "target": "Italy"}
-    with TestClient(app) as client:
+    with local_client(app, raise_server_exceptions=True) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         told = _ask(client, 1, prompt=long).json()["error"]
         assert told["message"] == "prompt has 61 tokens; at most 60 are accepted"
