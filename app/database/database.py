@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
+from typing import Protocol
 
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -24,11 +25,27 @@ def _hold(session: Session, found: object) -> None:
     session.info.setdefault("held", []).append(found)
 
 
-class Database:
-    """Sessions on one database; objects stay readable after their session has ended."""
+class Guard(Protocol):
+    """What has a say in each commit."""
 
-    def __init__(self, url: str) -> None:
+    def check(self, session: Session) -> None:
+        """Raise where this transaction must not be committed."""
+
+    def committed(self, session: Session) -> None:
+        """Note that it was; the session has ended, and only its `info` is there."""
+
+
+class Database:
+    """Sessions on one database; objects stay readable after their session has ended.
+
+    Args:
+        url: Which one.
+        guard: Asked before every commit, and told after it.
+    """
+
+    def __init__(self, url: str, guard: Guard | None = None) -> None:
         self._writing, self._reading = open_engines(url)
+        self._guard = guard
         # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
         self._turn = Lock()
         self._told: tuple[Callable[[], object], ...] = ()
@@ -54,6 +71,10 @@ class Database:
             session.begin(),
         ):
             yield session
+            if self._guard is not None:
+                self._guard.check(session)
+        if self._guard is not None:
+            self._guard.committed(session)
         for call in self._told:
             call()
 
