@@ -90,24 +90,64 @@ def ledger_table(entries: Iterable[LedgerEntry], title: str = "") -> Table:
 
 def ledger_summary(entry: LedgerEntry) -> str:
     """The gist of one entry's payload."""
-    told = entry.payload
-    if entry.kind == "revision":
-        made_by = ", ".join(map(str, told.get("operations", ()))) or "nothing"
-        return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
-    if entry.kind == "base":
-        return f"revision 0, the base model {told.get('model')}"
-    if entry.kind == "erasure":
-        return f"erased the words of {told.get('id')}"
-    if entry.kind == "key":
-        made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
-        return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
-    if entry.kind == "snapshot":
-        change = "loses" if told.get("removed") else "gets"
-        return f"revision {told.get('revision')} {change} the label {told.get('label')}"
+    return _GISTS.get(entry.kind, _operation_gist)(entry.payload)
+
+
+_Told = Mapping[str, Any]
+
+
+def _base_gist(told: _Told) -> str:
+    return f"revision 0, the base model {told.get('model')}"
+
+
+def _revision_gist(told: _Told) -> str:
+    made_by = ", ".join(map(str, told.get("operations", ()))) or "nothing"
+    return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
+
+
+def _erasure_gist(told: _Told) -> str:
+    return f"erased the words of {told.get('id')}"
+
+
+def _key_gist(told: _Told) -> str:
+    made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
+    return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
+
+
+def _snapshot_gist(told: _Told) -> str:
+    change = "loses" if told.get("removed") else "gets"
+    return f"revision {told.get('revision')} {change} the label {told.get('label')}"
+
+
+def _export_gist(told: _Told) -> str:
+    if told.get("removed"):
+        return f"removed {told.get('id')}"
+    if "digest" in told:
+        return f"{told.get('id')} has SHA-256 {told['digest']}"
+    return f"accepted {told.get('id')}: revision {told.get('revision')} as {told.get('format')}"
+
+
+def _setback_gist(told: _Told) -> str:
+    lost: _Told = told.get("lost", {})
+    return f"an older database was accepted; what was lost ended with entry {lost.get('hash')}"
+
+
+def _operation_gist(told: _Told) -> str:
     what = told.get("status", "accepted again" if "former_seq" in told else "accepted")
     goal = f" to revision {told['to_revision']}" if "to_revision" in told else ""
     reason = f": {told['reason']}" if told.get("reason") else ""
     return f"{what} {told.get('id')}{goal}{reason}"
+
+
+_GISTS = {
+    "base": _base_gist,
+    "revision": _revision_gist,
+    "erasure": _erasure_gist,
+    "key": _key_gist,
+    "snapshot": _snapshot_gist,
+    "export": _export_gist,
+    "setback": _setback_gist,
+}
 
 
 class StepDisplay:

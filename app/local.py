@@ -47,10 +47,10 @@ def serve_command(**given: str | None) -> None:
     """
     settings = settings_of(given)
     from app.errors import ErrataError
-    from app.keys.bootstrap import check_guarded
+    from app.keys.bootstrap import check_start
 
     try:
-        check_guarded(settings)
+        check_start(settings)
     except ErrataError as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error

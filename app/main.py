@@ -25,14 +25,13 @@ from app import health, problems
 from app.body_limit import BodyLimit
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
-from app.database.database import Database
-from app.database.migration import upgrade
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.keys.refusals import Refusals
 from app.keys.seal import seal_old_keys
+from app.ledger.opening import open_database
 from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
@@ -158,11 +157,10 @@ def open_services(
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
+        SetBack: It lacks what was committed here.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+    database = open_database(settings, components.clock)
     stack.callback(database.close)
-    upgrade(database)
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))

@@ -77,6 +77,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+HashPrefix = Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -103,6 +104,10 @@ class Settings(BaseSettings):
     """sqlite:///FILE (default: errata.db in the data directory) or postgresql://…"""
     database_url_file: AbsolutePath | None = None
     """File that holds the database's URL, so that its password is in no list of processes."""
+    accept_older_database: HashPrefix | None = None
+    """Go on with a database that lacks committed entries: the hash of the newest it has."""
+    checkpoint_file: AbsolutePath | None = None
+    """File outside of the data directory that signed checkpoints are appended to, a line each."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
     """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
     redis_url_file: AbsolutePath | None = None

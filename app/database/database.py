@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Lock
+from typing import Protocol
 
 from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.orm import Session
@@ -45,13 +46,29 @@ class Reader:
         self._engine.dispose()
 
 
-class Database:
-    """Sessions on one database; objects stay readable after their session has ended."""
+class Guard(Protocol):
+    """What has a say in each commit."""
 
-    def __init__(self, url: str) -> None:
+    def check(self, session: Session) -> None:
+        """Raise where this transaction must not be committed."""
+
+    def committed(self, session: Session) -> None:
+        """Note that it was; the session has ended, and only its `info` is there."""
+
+
+class Database:
+    """Sessions on one database; objects stay readable after their session has ended.
+
+    Args:
+        url: Which one.
+        guard: Asked before every commit, and told after it.
+    """
+
+    def __init__(self, url: str, guard: Guard | None = None) -> None:
         self._url = make_url(url)
         self._writing, reading = open_engines(url)
         self._readers = [Reader(reading)]
+        self._guard = guard
         # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
         self._turn = Lock()
         self._told: tuple[Callable[[], object], ...] = ()
@@ -77,6 +94,10 @@ class Database:
             session.begin(),
         ):
             yield session
+            if self._guard is not None:
+                self._guard.check(session)
+        if self._guard is not None:
+            self._guard.committed(session)
         for call in self._told:
             call()
 

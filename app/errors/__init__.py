@@ -49,6 +49,8 @@ ErrataError
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
+│   ├── SetBack                 the database lacks entries that were committed here
+│   ├── UnusableMark            the file that says how far the ledger was says something else
 │   ├── UnusableKey             the file with the ledger's private key holds none
 │   └── UnusablePepper          the secret that API keys were made with is not there
 ├── Unguarded                   others could reach the service without a key; only at start
@@ -80,8 +82,10 @@ from app.errors.integrity import (
     CorruptArtefact,
     CorruptLedger,
     Inconsistent,
+    SetBack,
     StaleParent,
     UnusableKey,
+    UnusableMark,
     UnusablePepper,
 )
 from app.errors.limits import (
@@ -168,6 +172,7 @@ __all__ = [
     "Refusal",
     "RevisionNotServed",
     "ScopeMissing",
+    "SetBack",
     "StaleParent",
     "StorageUnavailable",
     "TooManyListeners",
@@ -182,6 +187,7 @@ __all__ = [
     "UnknownOperation",
     "UnknownRevision",
     "UnusableKey",
+    "UnusableMark",
     "UnusablePepper",
     "WrongState",
 ]

@@ -125,10 +125,10 @@ def download_export(
 
 
 @router.delete("/exports/{export_id}", status_code=204)
-def delete_export(export_id: IdPath, services: ServicesDep) -> None:
+def delete_export(export_id: IdPath, services: ServicesDep, actor: ActorDep) -> None:
     """Remove an export and its file; one that is not finished never will be."""
     with services.database.write() as session:
-        service.remove(session, export_id)
+        service.remove(session, export_id, actor=actor, now=services.clock())
     ExportStore(services.settings.data_dir).remove(export_id)
 
 

@@ -144,7 +144,7 @@ class Exporter:
         with self._database.write() as session:
             wanted = service.finish(session, export.id, written, now=self._clock())
             session.flush()
-            retired = service.retire(session, kept=self._kept)
+            retired = service.retire(session, kept=self._kept, now=self._clock())
         for old in retired if wanted else [*retired, export.id]:
             self._store.remove(old)
         _log.info("export_ended", export_id=export.id, revision=export.revision, kept=wanted)

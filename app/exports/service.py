@@ -1,16 +1,25 @@
-"""What may happen to an export, as rows; knows no files and no model."""
+"""What may happen to an export, as rows and ledger entries; knows no files and no model.
+
+An export hands out weights. So the ledger tells who asked for it, which file came of it, and who
+removed it; the row goes with the file, the entries stay.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
 from app.errors import InvalidField
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind, LedgerEntry
 from app.worker.process import ProcessId
 
 _MAX_ATTEMPTS = 3
+#: whom the ledger names for what the service does by itself
+_ACTOR = "exporter"
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,10 @@ def accept(
     """
     if max_rank is not None and format is not ExportFormat.LORA:
         raise InvalidField("max_rank", f"only format lora has a rank; {format} takes none")
+    asked: JsonObject = {"format": format.value, "revision": revision}
+    if max_rank is not None:
+        asked["max_rank"] = max_rank
+    entry = _tell(session, id, asked, actor, now)
     export = Export(
         id=id,
         format=format,
@@ -53,6 +66,7 @@ def accept(
         status=ExportStatus.ACCEPTED,
         actor=actor,
         created_at=now,
+        ledger_index=entry.index,
     )
     repository.add(session, export)
     return export
@@ -90,6 +104,7 @@ def finish(session: Session, export_id: str, written: Written, *, now: datetime)
     export = repository.find(session, export_id)
     if export is None:
         return False
+    _tell(session, export_id, {"digest": written.digest, "bytes": written.size}, _ACTOR, now)
     export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
     export.size, export.digest = written.size, written.digest
     export.warnings, export.process = list(written.warnings), None
@@ -111,21 +126,32 @@ def release(session: Session, export_id: str) -> None:
         export.attempts -= 1
 
 
-def remove(session: Session, export_id: str) -> None:
+def remove(session: Session, export_id: str, *, actor: str, now: datetime) -> None:
     """Remove an export; who is writing it finds out, and ends.
 
     Raises:
         UnknownExport: There is none.
     """
-    repository.remove(session, repository.get(session, export_id))
+    _remove(session, repository.get(session, export_id), actor, now)
 
 
-def retire(session: Session, *, kept: int) -> list[str]:
+def retire(session: Session, *, kept: int, now: datetime) -> list[str]:
     """Remove all but the newest finished ones; ids of those removed."""
     retired = repository.finished(session)[kept:]
     for export in retired:
-        repository.remove(session, export)
+        _remove(session, export, _ACTOR, now)
     return [export.id for export in retired]
+
+
+def _remove(session: Session, export: Export, actor: str, now: datetime) -> None:
+    _tell(session, export.id, {"removed": True}, actor, now)
+    repository.remove(session, export)
+
+
+def _tell(
+    session: Session, export_id: str, told: JsonObject, actor: str, now: datetime
+) -> LedgerEntry:
+    return ledger.append(session, EntryKind.EXPORT, {"id": export_id, **told}, actor=actor, now=now)
 
 
 def _take_back(export: Export, now: datetime) -> None:

@@ -5,27 +5,27 @@ from contextlib import contextmanager
 
 from app.clock import utc_now
 from app.database.database import Database
-from app.database.migration import upgrade
 from app.keys import doorkeeper, repository, service
 from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
 from app.keys.seal import seal_old_keys
 from app.keys.service import NewKey
+from app.ledger.opening import open_database
 from app.settings import Settings
 
 # Whoever may run a command on the data directory; the ledger knows no more of them.
 _ACTOR = "cli"
 
 
-def check_guarded(settings: Settings) -> None:
+def check_start(settings: Settings) -> None:
     """Let a server with these settings start, before anything slow is begun.
 
     Raises:
+        SetBack: The database lacks what was committed here.
         Unguarded: Others could reach it, and there is no live key.
         DatabaseUnavailable: The database cannot be reached.
     """
-    if not settings.is_on_loopback:
-        with _database(settings) as database:
-            doorkeeper.check_guarded(settings, database, utc_now())
+    with _database(settings) as database:
+        doorkeeper.check_guarded(settings, database, utc_now())
 
 
 def create_key(settings: Settings, new: NewKey) -> CreatedKey:
@@ -69,10 +69,8 @@ def revoke_key(
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Database]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+    database = open_database(settings, utc_now)
     try:
-        upgrade(database)
         seal_old_keys(database, settings, utc_now())
         yield database
     finally:

@@ -9,6 +9,7 @@ from app.keys.access import require
 from app.keys.scopes import Scope
 from app.ledger import repository, service
 from app.ledger.checkpoint import Checkpoint
+from app.ledger.mark import Marks
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
 from app.ledger.signing import SigningKey
 from app.problems import common_responses
@@ -80,5 +81,6 @@ def get_bundle(services: ServicesDep) -> StreamingResponse:
 
 
 def _checkpoint(services: Services) -> Checkpoint:
-    key = SigningKey.of(services.settings.data_dir)
-    return service.checkpoint(services.database, key, services.clock())
+    folder = services.settings.data_dir
+    key, marks = SigningKey.of(folder), Marks(folder)
+    return service.checkpoint(services.database, marks, key, services.clock())

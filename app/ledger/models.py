@@ -25,6 +25,10 @@ class EntryKind(StrEnum):
     ERASURE = "erasure"
     #: an API key was made or revoked
     KEY = "key"
+    #: a revision was asked for as files, was made into them, or they were removed
+    EXPORT = "export"
+    #: an older state of the database was accepted in the place of a newer one
+    SETBACK = "setback"
 
 
 class LedgerEntry(Base):

@@ -7,6 +7,7 @@ from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, tex
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
+from app.exports.models import Export
 from app.keys.models import ApiKey
 from app.ledger.chain import Link, canonical
 from app.ledger.models import EntryKind, LedgerEntry
@@ -17,6 +18,7 @@ from app.snapshots.models import Snapshot
 _BATCH = 1_000
 # Said as the partial index says it: a bound value would not let a planner use the index.
 _ABOUT_KEYS = text("kind = 'key'")
+_APPENDED = "ledger_entries_appended"
 
 
 def last(session: Session) -> LedgerEntry | None:
@@ -37,7 +39,14 @@ def add(session: Session, link: Link) -> LedgerEntry:
     )
     session.add(entry)
     session.flush()
+    session.info.setdefault(_APPENDED, []).append(link)
     return entry
+
+
+def appended(session: Session) -> Sequence[Link]:
+    """The entries that this transaction adds, oldest first."""
+    found: list[Link] = session.info.get(_APPENDED, [])
+    return found
 
 
 def get(session: Session, index: int) -> LedgerEntry:
@@ -64,6 +73,18 @@ def any_of_keys(session: Session) -> bool:
 def key_payloads(session: Session) -> Iterator[str]:
     """The payloads of all entries about API keys, in no order."""
     yield from session.scalars(select(LedgerEntry.payload).where(_ABOUT_KEYS))
+def hash_at(session: Session, index: int) -> str | None:
+    """The hash of the entry with this index, if the ledger is that long."""
+    table = LedgerEntry.__table__.c
+    query = select(cast(table.hash, _kept_as(session))).where(table.index == index)
+    found = session.execute(query).first()
+    return None if found is None else _as_text(found[0])
+
+
+def of_kind(session: Session, kind: EntryKind) -> Sequence[LedgerEntry]:
+    """Every entry of a kind, oldest first; for kinds that are rare."""
+    query = select(LedgerEntry).where(LedgerEntry.kind == kind).order_by(LedgerEntry.index)
+    return session.scalars(query).all()
 
 
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
@@ -100,13 +121,14 @@ def ends(session: Session) -> tuple[Link, Link] | None:
 
 
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation, revision, label or key refers to, or -1."""
+    """The highest index that an operation, revision, label, key or export refers to, or -1."""
     columns = (
         Operation.ledger_index,
         Revision.ledger_index,
         Snapshot.ledger_index,
         ApiKey.ledger_index,
         ApiKey.revocation_index,
+        Export.ledger_index,
     )
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)
@@ -115,9 +137,13 @@ def newest_reference(session: Session) -> int:
 def _as_stored(session: Session) -> Select[Any]:
     table = LedgerEntry.__table__.c
     texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
-    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
-    kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
+    kept_as = _kept_as(session)
     return select(table.index, *(cast(text, kept_as) for text in texts))
+
+
+def _kept_as(session: Session) -> type[LargeBinary | String]:
+    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
+    return LargeBinary if session.get_bind().dialect.name == "sqlite" else String
 
 
 def _link(row: Row[Any]) -> Link:

@@ -16,6 +16,8 @@ from app.ledger import repository
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
 from app.ledger.checkpoint import Checkpoint, sign
+from app.ledger.containment import require_contained
+from app.ledger.mark import Mark, Marks
 from app.ledger.models import EntryKind, LedgerEntry
 from app.ledger.records import ArtefactFlaw, artefact_of
 from app.ledger.schemas import EntryResource, LedgerVerdict
@@ -94,18 +96,22 @@ def entries(database: Database, *, size: int | None = None) -> Iterator[Link]:
         after = page[-1].index
 
 
-def checkpoint(database: Database, key: SigningKey, now: datetime) -> Checkpoint:
-    """The head of the chain, signed.
+def checkpoint(database: Database, marks: Marks, key: SigningKey, now: datetime) -> Checkpoint:
+    """The head of the chain, signed; from then on the mark is not before it.
 
     Raises:
         NoEntryYet: The ledger is empty.
         CorruptLedger: Its ends were altered so that they cannot be signed.
+        SetBack: It lacks what was committed here.
     """
     with database.read() as session:
-        ends = repository.ends(session)
+        known, ends = marks.newest(), repository.ends(session)
+        require_contained(session, known)
     if ends is None:
         raise NoEntryYet
-    return sign(*ends, key, now)
+    signed = sign(*ends, key, now)
+    marks.move(Mark(signed.size, signed.hash, signed.origin), durably=True)
+    return signed
 
 
 def export(database: Database) -> Iterator[str]:
@@ -126,7 +132,7 @@ def pack(database: Database, artefacts: ArtefactStore, signed: Checkpoint) -> Pa
             ledger.write(EntryResource.of(entry).to_line().encode())
             digest = artefact_of(entry)
             if digest is not None and is_digest(digest):
-                paths[artefacts.path(digest)] = None
+                paths[artefacts.found(digest)] = None
         bundle = PackedBundle(signed, ledger, list(paths))
         stack.pop_all()  # it closes the file once it has been sent
         return bundle

@@ -132,4 +132,4 @@ class Snapshots:
     def tidy(self) -> int:
         """Remove the files that no snapshot refers to, as a start does; how many there were."""
         with self._storing, self._database.read() as session:
-            return self._store.sweep(repository.claimed(session))
+            return self._store.remove_all_but(repository.claimed(session))

@@ -6,6 +6,7 @@ from app.clock import Clock
 from app.database.base import JsonObject
 from app.database.database import Database
 from app.edits.limits import Limits
+from app.ledger.mark import Marks
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
@@ -79,7 +80,7 @@ def start(
     lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
     may_write = settings.worker == "embedded"
     if may_write and lease.acquire():  # nobody else can commit, so nobody needs what is swept
-        sweep(database, artefacts, snapshots)
+        sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
     history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
