@@ -27,6 +27,7 @@ from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.database.database import Database
 from app.database.migration import upgrade
+from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
@@ -159,6 +160,9 @@ def open_services(
     database = Database(settings.database_url)
     stack.callback(database.close)
     upgrade(database)
+    purger = Purger(database, components.clock)
+    stack.callback(purger.stop)
+    purger.start()
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))

@@ -54,6 +54,7 @@ def _pragmas() -> list[str]:
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         "PRAGMA secure_delete = ON",  # erased words must not stay in free pages
+        "PRAGMA temp_store = MEMORY",  # nor in files that sorting leaves behind
     ]
 
 

@@ -23,6 +23,7 @@ ErrataError
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
+│   ├── RevisionWithdrawn       410  it was served once, and never will be again
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
@@ -85,6 +86,7 @@ from app.errors.missing import (
     NoEntryYet,
     NoRevisionYet,
     NotFound,
+    RevisionWithdrawn,
     UnknownBatch,
     UnknownEdit,
     UnknownExport,
@@ -152,6 +154,7 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "RevisionNotServed",
+    "RevisionWithdrawn",
     "ScopeMissing",
     "StaleParent",
     "StorageUnavailable",

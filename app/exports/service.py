@@ -1,5 +1,6 @@
 """What may happen to an export, as rows; knows no files and no model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.errors import InvalidField
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
+from app.withdrawals.spans import Span
 from app.worker.process import ProcessId
 
 _MAX_ATTEMPTS = 3
@@ -79,7 +81,7 @@ def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
 def note_progress(session: Session, export_id: str, progress: float) -> bool:
     """Tell how much is done; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
     export.progress = progress
     return True
@@ -88,7 +90,7 @@ def note_progress(session: Session, export_id: str, progress: float) -> bool:
 def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> bool:
     """Let its file, which is durable, be downloaded; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
     export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
     export.size, export.digest = written.size, written.digest
@@ -106,7 +108,7 @@ def fail(session: Session, export_id: str, reason: str, *, now: datetime) -> Non
 def release(session: Session, export_id: str) -> None:
     """Give back what this process began and will not end, as if it had not been begun."""
     export = repository.find(session, export_id)
-    if export is not None:
+    if export is not None and export.status is ExportStatus.RUNNING:
         export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
         export.attempts -= 1
 
@@ -118,6 +120,18 @@ def remove(session: Session, export_id: str) -> None:
         UnknownExport: There is none.
     """
     repository.remove(session, repository.get(session, export_id))
+
+
+def withdraw(session: Session, spans: Sequence[Span], *, now: datetime) -> list[str]:
+    """Let there be no file of these revisions; ids of the exports whose files are to go.
+
+    Who is writing one finds out, and ends.
+    """
+    found = repository.of_revisions(session, spans)
+    for export in found:
+        _fail(export, f"revision {export.revision} was withdrawn", now)
+        export.size = export.digest = None
+    return [export.id for export in found]
 
 
 def retire(session: Session, *, kept: int) -> list[str]:

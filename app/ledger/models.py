@@ -22,6 +22,8 @@ class EntryKind(StrEnum):
     SNAPSHOT = "snapshot"
     #: the words of an edit were removed
     ERASURE = "erasure"
+    #: the revisions that hold an edit are neither served nor handed out any more
+    WITHDRAWAL = "withdrawal"
     #: an API key was made or revoked
     KEY = "key"
 

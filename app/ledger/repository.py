@@ -12,6 +12,7 @@ from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
 from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
+from app.withdrawals.models import Withdrawal
 
 _BATCH = 1_000
 
@@ -81,13 +82,14 @@ def ends(session: Session) -> tuple[Link, Link] | None:
 
 
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation, revision, label or key refers to, or -1."""
+    """The highest index that an operation, revision, label, key or withdrawal refers to, or -1."""
     columns = (
         Operation.ledger_index,
         Revision.ledger_index,
         Snapshot.ledger_index,
         ApiKey.ledger_index,
         ApiKey.revocation_index,
+        Withdrawal.ledger_index,
     )
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)
