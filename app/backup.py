@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 from app.database.copying import copy_sqlite
 from app.database.database import Database
 from app.errors import WrongState
+from app.permissions import make_private
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
@@ -47,7 +48,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     """
     if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, *_CALIBRATION)):
         raise WrongState(f"{folder} holds a backup or a data directory; name an empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     url = make_url(settings.database_url)
     partial = folder / f"{_DATABASE}.partial"
     if url.get_backend_name() == "sqlite":
@@ -55,7 +56,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     copied = _copy_artefacts(settings, ArtefactStore(folder / _ARTEFACTS))
     for name in _CALIBRATION:
         if (settings.data_dir / name).exists():
-            shutil.copy2(settings.data_dir / name, folder / name)
+            shutil.copyfile(settings.data_dir / name, folder / name)
     if partial.exists():
         partial.replace(folder / _DATABASE)
     return Backup((folder / _DATABASE).exists(), copied)

@@ -25,6 +25,7 @@ from app import health, problems
 from app.body_limit import BodyLimit
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
+from app.data_directory import guard_data_dir
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.erasures.purge import Purger
@@ -155,8 +156,9 @@ def open_services(
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
+        ForeignFolder: The data directory belongs to somebody else.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    guard_data_dir(settings.data_dir)
     database = Database(settings.database_url)
     stack.callback(database.close)
     upgrade(database)

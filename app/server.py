@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import uvicorn
 from rich.console import Console
 
+from app.data_directory import warn_of_root
 from app.display import StepDisplay
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
@@ -35,6 +36,7 @@ def run(settings: Settings) -> bool:
     keep_few_arenas()
     configure(settings.log_format, settings.log_level)
     console = Console(stderr=True)
+    warn_of_root(console)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
         components = Components(start_runtime=launch.start_runtime)

@@ -8,6 +8,7 @@ from types import FrameType
 from prometheus_client import start_http_server
 from rich.console import Console
 
+from app.data_directory import warn_of_root
 from app.display import StepDisplay
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
@@ -33,6 +34,7 @@ def run_worker(settings: Settings) -> None:
         signal.signal(number, end)
     configure(settings.log_format, settings.log_level)
     console = Console(stderr=True)
+    warn_of_root(console)
     own = settings.model_copy(update={"worker": "embedded"})
     with ExitStack() as stack:
         with StepDisplay(console) as steps:

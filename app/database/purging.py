@@ -60,7 +60,8 @@ def purge_postgresql(engine: Engine, deleted_by: str, within_s: float | None) ->
             if not connection.invalidated:
                 connection.execute(text("RESET statement_timeout"))
         query = text(_OLDER)
-        return connection.scalar(query, {"mark": deleted_by, "tables": list(_TABLES)}) == 0
+        older = connection.scalar(query, {"mark": deleted_by, "tables": list(_TABLES)})
+    return bool(older == 0)
 
 
 _CANCELLED = "57014"

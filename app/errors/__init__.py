@@ -48,6 +48,7 @@ ErrataError
 │   ├── UnusableKey             the file with the ledger's private key holds none
 │   └── UnusablePepper          the secret that API keys were made with is not there
 ├── Unguarded                   others could reach the service without a key; only at start
+├── ForeignFolder               the data directory is somebody else's; only at start
 ├── BadCheckpoint               a text is no checkpoint; only offline
 └── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
@@ -55,6 +56,7 @@ ErrataError
 """
 
 from app.errors.access import (
+    ForeignFolder,
     KeyExpired,
     KeyInvalid,
     KeyNeeded,
@@ -133,6 +135,7 @@ __all__ = [
     "ErrataError",
     "ExportGone",
     "ExportNotFinished",
+    "ForeignFolder",
     "GenerationFailed",
     "IdempotencyMismatch",
     "Inconsistent",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from app.clock import utc_now
+from app.data_directory import guard_data_dir
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.keys import doorkeeper, repository, service
@@ -63,7 +64,7 @@ def revoke_key(settings: Settings, key_id: str) -> KeyResource:
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Database]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    guard_data_dir(settings.data_dir)
     database = Database(settings.database_url)
     try:
         upgrade(database)
