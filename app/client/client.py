@@ -114,7 +114,7 @@ class Errata(Connection):
 
     def cancel(self, edit_id: str) -> Edit:
         """Cancel an edit that nobody has begun; one of an atomic batch takes all of it along."""
-        return self._cancel(f"/v1/edits/{edit_id}", Edit)
+        return self._withdraw(f"/v1/edits/{edit_id}", Edit)
 
     def erase(self, edit_id: str, *, withdraw: bool = False) -> Edit:
         """Remove the words of an edit that has ended, for ever.

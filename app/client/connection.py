@@ -118,7 +118,7 @@ class Connection:
     ) -> A:
         return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
 
-    def _cancel(self, path: str, kind: type[A]) -> A:
+    def _withdraw(self, path: str, kind: type[A]) -> A:
         return self._ask(self._http.build_request("DELETE", path), kind)
 
     def _delete(self, path: str) -> None:

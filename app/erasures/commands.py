@@ -1,4 +1,4 @@
-"""`errata erase` and `errata withdraw`: have words leave the database, and revisions the service."""
+"""`errata erase` and `errata withdraw`: words leave the database, revisions the service."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -40,10 +40,12 @@ def erase_command(
     if withdraw and not id.startswith(_EDIT):
         raise typer.BadParameter(f"--withdraw is for an edit; {id!r} names none")
     with Errata(url, api_key) as errata:
-        found = _erase(errata, id, withdraw)
-        if wait:
-            found = errata.wait_erased(found, timeout)
-    show(found, machine, _told(found))
+        if id.startswith(_EDIT):
+            _erase_edit(errata, id, withdraw, timeout if wait else None, machine)
+        else:
+            reason = errata.erase_reason(id)
+            found = errata.wait_erased(reason, timeout) if wait else reason
+            show(found, machine, _told(found))
 
 
 def withdraw_command(
@@ -59,17 +61,19 @@ def withdraw_command(
     show(found, machine, _withdrawn(found) or f"no revision holds {found.id}")
 
 
-def _erase(errata: Errata, id: str, withdraw: bool) -> Edit | Operation:
-    if id.startswith(_EDIT):
-        return errata.erase(id, withdraw=withdraw)
-    return errata.erase_reason(id)
+def _erase_edit(
+    errata: Errata, id: str, withdraw: bool, timeout: float | None, machine: bool
+) -> None:
+    found = errata.erase(id, withdraw=withdraw)
+    if timeout is not None:
+        found = errata.wait_erased(found, timeout)
+    show(found, machine, "\n".join(filter(None, [_told(found), _withdrawn(found)])))
 
 
 def _told(found: Edit | Operation) -> str:
-    done = f"nothing that was written for {found.id} is left in the database"
-    pending = f"{found.id} is erased, but a reader still keeps the words in the database's files"
-    withdrawn = _withdrawn(found) if isinstance(found, Edit) else ""
-    return "\n".join(filter(None, [pending if found.erased_at is None else done, withdrawn]))
+    if found.erased_at is None:
+        return f"{found.id} is erased, but a reader keeps the words in the database's files for now"
+    return f"nothing that was written for {found.id} is left in the database"
 
 
 def _withdrawn(edit: Edit) -> str:
