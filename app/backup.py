@@ -14,6 +14,7 @@ from app.errors import WrongState
 from app.ledger.containment import newest_in
 from app.ledger.mark import NAME as MARK
 from app.ledger.mark import Marks
+from app.permissions import make_private
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
@@ -53,7 +54,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     """
     if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, MARK, *_CALIBRATION)):
         raise WrongState(f"{folder} holds a backup or a data directory; name an empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     url = make_url(settings.database_url)
     partial = folder / f"{_DATABASE}.partial"
     if url.get_backend_name() == "sqlite":
@@ -62,7 +63,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     copied = _copy_artefacts(settings, ArtefactStore(folder / _ARTEFACTS))
     for name in _CALIBRATION:
         if (settings.data_dir / name).exists():
-            shutil.copy2(settings.data_dir / name, folder / name)
+            shutil.copyfile(settings.data_dir / name, folder / name)
     if partial.exists():
         partial.replace(folder / _DATABASE)
     return Backup((folder / _DATABASE).exists(), copied)

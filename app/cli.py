@@ -16,6 +16,7 @@ from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
 from app.display import edit_table, ledger_table, outcome_line
 from app.display import show as _show
+from app.erasures.commands import erase_command, withdraw_command
 from app.events.commands import events_command
 from app.exports.commands import export_command
 from app.history.commands import bisect_command, diff_command, drift_command
@@ -29,6 +30,7 @@ from app.local import (
     worker_command,
 )
 from app.options import Json, Key, Url
+from app.permissions import keep_to_ourselves
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -274,6 +276,8 @@ def verify(
 cli.command(name="diff")(diff_command)
 cli.command(name="bisect")(bisect_command)
 cli.command(name="drift")(drift_command)
+cli.command(name="erase")(erase_command)
+cli.command(name="withdraw")(withdraw_command)
 cli.command(name="export")(export_command)
 cli.command(name="events")(events_command)
 cli.command(name="serve")(serve_command)
@@ -315,6 +319,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main() -> None:
     """Run the command; failures end in one line on standard error and a status that tells."""
+    keep_to_ourselves()
     try:
         cli()
     except ServerAway as error:

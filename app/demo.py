@@ -17,6 +17,7 @@ from rich.console import Console
 from app.client import ClientError, Errata
 from app.display import edit_table, ledger_table, outcome_line, table
 from app.local import settings_of
+from app.permissions import keep_to_ourselves
 
 SUBJECT = "Danielle Darrieux"
 PROMPT = "The mother tongue of {} is"
@@ -169,6 +170,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the tour; 0 if everything it promises held."""
+    keep_to_ourselves()
     console = Console()
     console.print("Starting a throw-away server; the first time the model is prepared, once.")
     try:

@@ -46,12 +46,14 @@ def serve_command(**given: str | None) -> None:
     nobody else may write to.
     """
     settings = settings_of(given)
+    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.keys.bootstrap import check_start
 
     try:
+        guard_data_dir(settings.data_dir)
         check_start(settings)
-    except ErrataError as error:
+    except (ErrataError, OSError) as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
@@ -66,13 +68,15 @@ def worker_command(**given: str | None) -> None:
     It needs their database, their data directory and their queue; its settings are those of serve.
     """
     settings = settings_of(given)
+    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
     try:
+        guard_data_dir(settings.data_dir)
         run_worker(settings)
-    except (ErrataError, EditingError) as error:
+    except (ErrataError, EditingError, OSError) as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
 
@@ -142,6 +146,8 @@ def calibrate_command(
     settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
+    from app.data_directory import guard_data_dir
+    from app.errors import ErrataError
     from app.resident.preparation import CalibrationOptions, calibrate_model
     from editing_core.errors import EditingError
     from editing_core.evaluation.reading import read_records
@@ -149,10 +155,11 @@ def calibrate_command(
 
     with StepDisplay(Console(stderr=True)) as steps:
         try:
+            guard_data_dir(settings.data_dir)
             records = read_records(probes or bundled_path("probes.jsonl"), "counterfact")
             options = CalibrationOptions(words, records.first(facts), window, chat)
             found = calibrate_model(settings, options, steps)
-        except EditingError as error:
+        except (ErrataError, EditingError) as error:
             typer.echo(f"errata: {error}", err=True)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:

@@ -25,6 +25,7 @@ from app import health, problems
 from app.body_limit import BodyLimit
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
+from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
@@ -158,9 +159,13 @@ def open_services(
     Raises:
         DatabaseUnavailable: The database cannot be reached.
         SetBack: It lacks what was committed here.
+        ForeignFolder: The data directory belongs to somebody else.
     """
     database = open_database(settings, components.clock)
     stack.callback(database.close)
+    purger = Purger(database, components.clock)
+    stack.callback(purger.stop)
+    purger.start()
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))

@@ -95,12 +95,15 @@ def _told(verdict: BundleVerdict) -> list[str]:
         return [*told, f"does not hold: {bad.part} {bad.name}: {bad.message}"]
     revisions, live = verdict.revisions, verdict.live_edits
     told.append(f"revisions: {revisions} after the base, {live} edits live in the newest")
-    told.append(f"artefacts: {verdict.artefacts}, all unaltered")
+    withheld = "" if not verdict.withheld else f"; {verdict.withheld} withheld, as withdrawn"
+    told.append(f"artefacts: {verdict.artefacts}, all unaltered{withheld}")
     weights = {
         "none": "not recomputed; give --model",
         "head": "the newest revision's, recomputed, are those recorded",
         "every revision": "every revision's, recomputed, are those recorded",
     }
+    if verdict.withheld:
+        weights["every revision"] += "; but for withdrawn ones whose factors are withheld"
     return [*told, f"weights: {weights[verdict.weights]}"]
 
 

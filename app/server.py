@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import uvicorn
 from rich.console import Console
 
+from app.data_directory import warn_of_root
 from app.display import StepDisplay
 from app.env_file import tell_of_env_file
 from app.main import Components, create_app, start_worker
@@ -37,6 +38,7 @@ def run(settings: Settings) -> bool:
     configure(settings.log_format, settings.log_level)
     tell_of_env_file()
     console = Console(stderr=True)
+    warn_of_root(console)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
         components = Components(start_runtime=launch.start_runtime)

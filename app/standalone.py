@@ -8,6 +8,7 @@ from types import FrameType
 from prometheus_client import start_http_server
 from rich.console import Console
 
+from app.data_directory import warn_of_root
 from app.display import StepDisplay
 from app.env_file import tell_of_env_file
 from app.main import Components, open_services, start_worker
@@ -35,6 +36,7 @@ def run_worker(settings: Settings) -> None:
     configure(settings.log_format, settings.log_level)
     tell_of_env_file()
     console = Console(stderr=True)
+    warn_of_root(console)
     own = settings.model_copy(update={"worker": "embedded"})
     with ExitStack() as stack:
         with StepDisplay(console) as steps:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from app.batches.models import EditBatch
 from app.edits.models import Edit
@@ -36,6 +36,7 @@ def edits_of(session: Session, batch_id: str) -> Sequence[Edit]:
         .join(Operation, Operation.id == Edit.id)
         .where(Edit.batch_id == batch_id)
         .order_by(Operation.seq)
+        .options(selectinload(Edit.withdrawals))
     )
     return session.scalars(query).all()
 

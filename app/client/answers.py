@@ -27,6 +27,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class Withdrawn(Answer):
+    """Neighbouring revisions that are not given out any more, both ends among them."""
+
+    first: int
+    last: int
+
+
 class Edit(Answer):
     """An edit and what became of it."""
 
@@ -41,6 +48,8 @@ class Edit(Answer):
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None
+    erased_at: str | None = None
+    withdrawn: list[Withdrawn] = []
 
 
 class EditBatch(Answer):
@@ -66,6 +75,7 @@ class Operation(Answer):
     status: Status
     revision: int | None
     reason: str | None
+    erased_at: str | None = None
 
 
 class Revision(Answer):
@@ -78,6 +88,7 @@ class Revision(Answer):
     live_edits: int
     weights_digest: str
     created_at: str
+    withdrawn_at: str | None = None
 
 
 class RevisionPage(Answer):

@@ -29,7 +29,7 @@ from app.client.answers import (
     Snapshot,
     SnapshotPage,
 )
-from app.client.connection import PAGE, Connection
+from app.client.connection import PAGE, Connection, Words
 from app.client.events import EditEvent, follow
 from app.client.exports import Exports
 from app.client.keys import Keys
@@ -113,12 +113,43 @@ class Errata(Connection):
         return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
 
     def cancel(self, edit_id: str) -> Edit:
-        """Withdraw an edit that nobody has begun; one of an atomic batch takes all of it along."""
+        """Cancel an edit that nobody has begun; one of an atomic batch takes all of it along."""
         return self._withdraw(f"/v1/edits/{edit_id}", Edit)
 
-    def erase(self, edit_id: str) -> Edit:
-        """Remove the words of an edit that has ended, for ever."""
-        return self._post(f"/v1/edits/{edit_id}/erase", None, Edit)
+    def erase(self, edit_id: str, *, withdraw: bool = False) -> Edit:
+        """Remove the words of an edit that has ended, for ever.
+
+        `erased_at` is None while a reader keeps them in the database's files; see `wait_erased`.
+
+        Args:
+            edit_id: The edit.
+            withdraw: Whether to withdraw every revision that holds it, too.
+        """
+        body = {"withdraw": True} if withdraw else None
+        return self._post(f"/v1/edits/{edit_id}/erase", body, Edit)
+
+    def erase_reason(self, operation_id: str) -> Operation:
+        """Remove the reason that was given for a revert or a rollback, for ever."""
+        return self._post(f"/v1/operations/{operation_id}/erase", None, Operation)
+
+    def wait_erased(self, found: Words, timeout_s: float = 600.0) -> Words:
+        """The edit or operation once nothing of its words is left in the database.
+
+        Raises:
+            StillWaiting: Some of it is after this time.
+        """
+        if isinstance(found, Edit):
+            return self._erased(f"/v1/edits/{found.id}", Edit, timeout_s)
+        return self._erased(f"/v1/operations/{found.id}", Operation, timeout_s)
+
+    def withdraw(self, edit_id: str, why: str) -> Edit:
+        """Serve and hand out no more any revision that holds an edit which head does not hold.
+
+        Args:
+            edit_id: The edit.
+            why: `erasure`, `legal` or `harm`; the ledger keeps it.
+        """
+        return self._post(f"/v1/edits/{edit_id}/withdraw", {"why": why}, Edit)
 
     def edit(self, edit_id: str) -> Edit:
         """One edit as it stands now."""

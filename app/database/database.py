@@ -1,7 +1,7 @@
 """The one place that begins, commits and rolls back."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from threading import Lock
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.database.engine import LOCK_TIMEOUT_S, open_engines, open_reader
 from app.database.outage import outages_named
+from app.database.purging import purge_postgresql, purge_sqlite
 from app.errors import DatabaseOverloaded
 
 
@@ -27,6 +28,11 @@ class Reader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The pool, for what is no transaction."""
+        return self._engine
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -145,18 +151,23 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
-    def forget(self) -> None:
-        """Have what was just deleted leave SQLite's log, as far as no reader still needs it.
+    def purge(self, deleted_by: str | None, *, within_s: float | None = None) -> bool:
+        """Have what was deleted leave the files of the database; whether nothing of it is left.
 
-        PostgreSQL gives deleted rows back when it vacuums.
+        A reader who still sees it keeps it there: then ask again once that one has ended.
+
+        Args:
+            deleted_by: The newest transaction that deleted it, as `mark` names it.
+            within_s: How long PostgreSQL may work on it, in seconds; None for as long as it takes.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached.
         """
-        if self._writing.dialect.name == "sqlite":
-            # Outside of any transaction: the log is emptied, not written.
-            with outages_named(self._url), closing(self._writing.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        with outages_named(self._url):
+            if self._writing.dialect.name == "sqlite":
+                return purge_sqlite(self._writing)
+            reading = self._readers[0].engine
+            return deleted_by is None or purge_postgresql(reading, deleted_by, within_s)
 
     def close(self) -> None:
         """Give back every connection."""

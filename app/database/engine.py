@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.permissions import close_to_others, make_private
+
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
 SAFE_WAL = (3, 51, 3)
 LOCK_TIMEOUT_S = 5.0
@@ -49,7 +51,9 @@ def open_reader(url: URL, connections: int) -> Engine:
 
 def _sqlite(url: URL, *, begin: str, **pool: float) -> Engine:
     if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        make_private(Path(url.database).parent)
+        for suffix in ("", "-wal", "-shm"):
+            close_to_others(Path(url.database + suffix))
     engine = create_engine(url, module=pysqlite3, connect_args={"timeout": LOCK_TIMEOUT_S}, **pool)
 
     @event.listens_for(engine, "connect")
@@ -72,6 +76,7 @@ def _pragmas() -> list[str]:
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         "PRAGMA secure_delete = ON",  # erased words must not stay in free pages
+        "PRAGMA temp_store = MEMORY",  # nor in files that sorting leaves behind
     ]
 
 

@@ -8,14 +8,20 @@ from starlette.concurrency import run_in_threadpool
 from app.edits import repository, service
 from app.edits.models import EditStatus
 from app.edits.schemas import EditPage, EditRequest, EditResource
+from app.erasures.purge import purge_soon
+from app.erasures.schemas import EraseRequest
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.operations import repository as operations
 from app.operations.schemas import OperationResource
 from app.operations.waiting import WaitDep, has_ended
 from app.problems import common_responses
 from app.revisions.schemas import ReasonRequest
 from app.services import ActorDep, Services, ServicesDep
 from app.text import MAX_INTEGER, IdPath, Phrase
+from app.withdrawals.models import Why
+from app.withdrawals.schemas import WithdrawRequest
+from app.withdrawals.service import Leftovers, withdraw
 
 IdempotencyKey = Annotated[
     str | None,
@@ -33,6 +39,7 @@ DryRun = Annotated[
 ]
 
 _EDIT = [require(Scope.EDIT)]
+_ADMIN = [require(Scope.ADMIN)]
 
 router = APIRouter(
     prefix="/v1/edits", tags=["edits"], responses=common_responses(400, 404, 409, 413, 422, 503)
@@ -87,7 +94,7 @@ def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
 
 @router.delete("/{edit_id}", dependencies=_EDIT)
 def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
-    """Withdraw an edit the worker has not begun; one of an atomic batch takes all of it along."""
+    """Cancel an edit the worker has not begun; one of an atomic batch takes all of it along."""
     service.cancel_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
@@ -116,16 +123,47 @@ def revert_edit(
 ) -> OperationResource:
     """Undo one edit, wherever in history it is, as a new revision."""
     operation = service.request_revert(services, edit_id, reason=body.reason, actor=actor)
-    response.headers["Location"] = f"/v1/operations/{operation.id}"
-    return OperationResource.of(operation)
+    response.headers["Location"] = f"/v1/operations/{operation}"
+    with services.database.read() as session:
+        return OperationResource.of(operations.get(session, operation))
 
 
-@router.post("/{edit_id}/erase", dependencies=[require(Scope.ADMIN)])
-def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
-    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
+@router.post(
+    "/{edit_id}/erase",
+    dependencies=_ADMIN,
+    responses={202: {"description": "A reader keeps its words in the database's files for now."}},
+)
+def erase_edit(
+    edit_id: IdPath,
+    services: ServicesDep,
+    actor: ActorDep,
+    response: Response,
+    body: EraseRequest | None = None,
+) -> EditResource:
+    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof.
+
+    200 says that nothing of them is left in the database; 202 that this goes on by itself.
+    """
+    left = Leftovers()
     with services.database.write() as session:
+        if body is not None and body.withdraw:
+            left = withdraw(session, edit_id, Why.ERASURE, actor=actor, now=services.clock())
         service.erase(session, edit_id, actor=actor, now=services.clock())
-    services.database.forget()
+    left.remove(services.settings.data_dir)
+    purge_soon(services.database, services.clock)
+    found = _resource(services, edit_id)
+    response.status_code = 202 if found.erased_at is None else 200
+    return found
+
+
+@router.post("/{edit_id}/withdraw", dependencies=_ADMIN)
+def withdraw_revisions(
+    edit_id: IdPath, body: WithdrawRequest, services: ServicesDep, actor: ActorDep
+) -> EditResource:
+    """Serve and hand out no more any revision that holds an edit which the head does not hold."""
+    with services.database.write() as session:
+        left = withdraw(session, edit_id, body.why, actor=actor, now=services.clock())
+    left.remove(services.settings.data_dir)
     return _resource(services, edit_id)
 
 

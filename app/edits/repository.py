@@ -3,14 +3,15 @@
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import and_, delete, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
 from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, subject_digest
 from app.errors import UnknownEdit
 from app.events import repository as events
-from app.operations.models import IdempotencyKey, Operation
+from app.operations import idempotency
+from app.operations.models import Operation
 
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
 
@@ -61,17 +62,14 @@ def forget(session: Session, edit: Edit) -> None:
     """Remove every word of an edit, and whatever would confirm a guess of one.
 
     Its salt goes with the text, so its digest in the ledger tells nothing any more; so does the
-    digest of the request, which has no salt. The reasons of its reverts are free text.
+    digest of the request, which has no salt. The idempotency key and the reasons of its reverts
+    are free text.
     """
     session.execute(delete(StoredText).where(StoredText.edit_id == edit.id))
     asked_with = select(Edit.id).where(
         or_(Edit.id == edit.id, and_(Edit.batch_id.is_not(None), Edit.batch_id == edit.batch_id))
     )
-    session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.operation_id.in_(asked_with))
-        .values(body_digest="")
-    )
+    idempotency.forget(session, asked_with)
     session.execute(update(Operation).where(Operation.target_edit == edit.id).values(reason=None))
     if edit.report is not None:
         report = EditReport.model_validate(edit.report).without_words()
@@ -93,6 +91,7 @@ def page(
         .where(Operation.seq > after)
         .order_by(Operation.seq)
         .limit(limit)
+        .options(selectinload(Edit.withdrawals))
     )
     if status is not None:
         query = query.where(Edit.status == status)

@@ -9,7 +9,9 @@ from app.edits.limits import WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.report import EditReport
 from app.edits.text import EditText
+from app.erasures.schemas import ErasureResource
 from app.text import Label, Phrase, Prompt
+from app.withdrawals.schemas import WithdrawnRevisions
 
 MAX_PROMPTS = 50
 MAX_LABELS = 16
@@ -111,13 +113,21 @@ class EditResource(EditWords):
     reason: str | None
     supersedes: str | None
     superseded_by: str | None
-    erased_at: datetime | None
+    erased_at: Annotated[
+        datetime | None,
+        Field(description="When its words had left the database; `erasure` tells of the way."),
+    ]
+    erasure: ErasureResource | None
+    withdrawn: Annotated[
+        list[WithdrawnRevisions], Field(description="Revisions withdrawn because they hold it.")
+    ]
     report: EditReport | None
 
     @classmethod
     def of(cls, edit: Edit) -> "EditResource":
         """The edit as the API shows it."""
         operation = edit.operation
+        erasure = ErasureResource.of(operation.erasure)
         return cls(
             **_words(edit).model_dump(),
             id=edit.id,
@@ -135,7 +145,12 @@ class EditResource(EditWords):
             reason=operation.reason,
             supersedes=edit.supersedes,
             superseded_by=edit.superseded_by,
-            erased_at=edit.erased_at,
+            erased_at=None if erasure is None else erasure.done_at,
+            erasure=erasure,
+            withdrawn=[
+                WithdrawnRevisions(first=found.first, last=found.last, why=found.why)
+                for found in edit.withdrawals
+            ],
             report=None if edit.report is None else EditReport.model_validate(edit.report),
         )
 

@@ -1,4 +1,4 @@
-"""Accepting edits, withdrawing them, queueing them again."""
+"""Accepting edits, cancelling them, queueing them again, erasing them."""
 
 import secrets
 from dataclasses import dataclass
@@ -14,11 +14,10 @@ from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
+from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
-from app.ledger import service as ledger
-from app.ledger.models import EntryKind
 from app.operations import idempotency
-from app.operations.models import Operation, OperationKind
+from app.operations.models import OperationKind
 from app.operations.service import accept, cancel, requeue
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
@@ -126,7 +125,7 @@ def store(
 
 
 def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
-    """Withdraw an edit the worker has not begun, and all of its batch if that is atomic.
+    """Cancel an edit the worker has not begun, and all of its batch if that is atomic.
 
     Raises:
         UnknownEdit: There is no such edit.
@@ -153,10 +152,8 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
     services.announce(edit_id)
 
 
-def request_revert(
-    services: Services, edit_id: str, *, reason: str | None, actor: str
-) -> Operation:
-    """Accept the operation that undoes one edit.
+def request_revert(services: Services, edit_id: str, *, reason: str | None, actor: str) -> str:
+    """Accept the operation that undoes one edit; its id.
 
     Raises:
         UnknownEdit: There is no such edit.
@@ -181,13 +178,14 @@ def request_revert(
             target_edit=edit_id,
         )
     services.announce(operation.id)
-    return operation
+    return operation.id
 
 
 def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
     """Remove the words of an edit that has ended; its effect and the proof of it stay.
 
-    Erasing it again changes nothing.
+    Erasing it again changes nothing. The words leave the files of the database after the
+    transaction, by `app.erasures.purge`.
 
     Raises:
         UnknownEdit: There is no such edit.
@@ -200,8 +198,7 @@ def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
         way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
         raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
     repository.forget(session, edit)
-    entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
-    edit.operation.ledger_index = entry.index
+    erasures.record(session, edit.operation, actor=actor, now=now)
     edit.erased_at = now
 
 

@@ -26,6 +26,7 @@ ErrataError
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
+│   ├── RevisionWithdrawn       410  it was served once, and never will be again
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
@@ -54,6 +55,7 @@ ErrataError
 │   ├── UnusableKey             the file with the ledger's private key holds none
 │   └── UnusablePepper          the secret that API keys were made with is not there
 ├── Unguarded                   others could reach the service without a key; only at start
+├── ForeignFolder               the data directory is somebody else's; only at start
 ├── BadCheckpoint               a text is no checkpoint; only offline
 └── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
@@ -62,6 +64,7 @@ ErrataError
 
 from app.errors.access import (
     FirstKeyByCommand,
+    ForeignFolder,
     ForeignHost,
     ForeignRequest,
     KeyExpired,
@@ -97,6 +100,7 @@ from app.errors.missing import (
     NoEntryYet,
     NoRevisionYet,
     NotFound,
+    RevisionWithdrawn,
     UnknownBatch,
     UnknownEdit,
     UnknownExport,
@@ -148,6 +152,7 @@ __all__ = [
     "ExportGone",
     "ExportNotFinished",
     "FirstKeyByCommand",
+    "ForeignFolder",
     "ForeignHost",
     "ForeignRequest",
     "GenerationFailed",
@@ -171,6 +176,7 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "RevisionNotServed",
+    "RevisionWithdrawn",
     "ScopeMissing",
     "SetBack",
     "StaleParent",

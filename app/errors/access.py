@@ -1,6 +1,7 @@
 """Callers that may not, or cannot be told apart."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.errors.base import ErrataError, Refusal
 
@@ -97,4 +98,17 @@ class Unguarded(ErrataError):
         super().__init__(
             f"{host!r} can be reached by others, and there is no API key yet; "
             f"make one first: {FIRST_KEY} (or listen on 127.0.0.1)"
+        )
+
+
+class ForeignFolder(ErrataError):
+    """The data directory is somebody else's, who could read what people write."""
+
+    code = "foreign_folder"
+
+    def __init__(self, folder: Path, owner: str, ours: str) -> None:
+        super().__init__(
+            f"the data directory {folder} belongs to {owner}, who could read what people write; "
+            f"give it to {ours} (chown), run as {owner}, or set ERRATA_DATA_DIR to a folder of "
+            f"{ours}, such as a new one in it"
         )

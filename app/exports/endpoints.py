@@ -20,6 +20,7 @@ from app.revisions.endpoints import find_revision
 from app.services import ActorDep, ServicesDep
 from app.serving import ServingDep
 from app.text import MAX_INTEGER, IdPath
+from app.withdrawals.repository import require_served
 from editing_core.export import live_delta_bytes
 
 _TAR = "application/x-tar"
@@ -31,7 +32,7 @@ router = APIRouter(
     tags=["exports"],
     # Every path here reveals what was edited: factors tell its subjects to who knows the model.
     dependencies=[require(Scope.EXPORT)],
-    responses=common_responses(400, 404, 409, 413, 422, 503),
+    responses=common_responses(400, 404, 409, 410, 413, 422, 503),
 )
 
 IfNoneMatch = Annotated[str | None, Header()]
@@ -55,11 +56,13 @@ def create_export(
 ) -> ExportResource:
     """Make a revision into files; ask for the export until it has ended."""
     with services.database.write() as session:
+        revision = revisions.named(session, "revision", body.revision).number
+        require_served(session, revision)
         export = service.accept(
             session,
             id=services.new_id("export"),
             format=body.format,
-            revision=revisions.named(session, "revision", body.revision).number,
+            revision=revision,
             max_rank=body.max_rank,
             actor=actor,
             now=services.clock(),
@@ -110,6 +113,7 @@ def download_export(
     """The file of a finished export; its ETag is its SHA-256, and parts of it may be asked for."""
     with services.database.read() as session:
         export = repository.get(session, export_id)
+        require_served(session, export.revision)
     if export.status is not ExportStatus.FINISHED:
         raise ExportNotFinished(export_id, export.status, export.reason)
     path = ExportStore(services.settings.data_dir).path(export_id)
@@ -144,6 +148,7 @@ def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch =
     """All that differs between the base and a revision, exactly: the factors of its live edits."""
     with services.database.read() as session:
         found = find_revision(session, revision)
+        require_served(session, found.number)
         live = revisions.live_edits(session, found.number)
     data = live_delta_bytes(read_factors(services.artefacts, live))
     headers = {

@@ -7,6 +7,8 @@ from sqlalchemy.orm import Session
 
 from app.errors import UnknownExport
 from app.exports.models import Export, ExportStatus
+from app.withdrawals.repository import among
+from app.withdrawals.spans import Span
 
 
 def add(session: Session, export: Export) -> None:
@@ -55,6 +57,14 @@ def next_accepted(session: Session) -> Export | None:
 def running(session: Session) -> Sequence[Export]:
     """Those that some process writes, or wrote when it died."""
     return session.scalars(select(Export).where(Export.status == ExportStatus.RUNNING)).all()
+
+
+def of_revisions(session: Session, spans: Sequence[Span]) -> Sequence[Export]:
+    """Those of these revisions that have a file, or are to have one."""
+    query = select(Export).where(
+        Export.status != ExportStatus.FAILED, among(Export.revision, spans)
+    )
+    return session.scalars(query).all()
 
 
 def finished(session: Session) -> Sequence[Export]:

@@ -4,6 +4,7 @@ An export hands out weights. So the ledger tells who asked for it, which file ca
 removed it; the row goes with the file, the entries stay.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind, LedgerEntry
+from app.withdrawals.spans import Span
 from app.worker.process import ProcessId
 
 _MAX_ATTEMPTS = 3
@@ -93,7 +95,7 @@ def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
 def note_progress(session: Session, export_id: str, progress: float) -> bool:
     """Tell how much is done; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
     export.progress = progress
     return True
@@ -102,7 +104,7 @@ def note_progress(session: Session, export_id: str, progress: float) -> bool:
 def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> bool:
     """Let its file, which is durable, be downloaded; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
     _tell(session, export_id, {"digest": written.digest, "bytes": written.size}, _ACTOR, now)
     export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
@@ -121,7 +123,7 @@ def fail(session: Session, export_id: str, reason: str, *, now: datetime) -> Non
 def release(session: Session, export_id: str) -> None:
     """Give back what this process began and will not end, as if it had not been begun."""
     export = repository.find(session, export_id)
-    if export is not None:
+    if export is not None and export.status is ExportStatus.RUNNING:
         export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
         export.attempts -= 1
 
@@ -133,6 +135,18 @@ def remove(session: Session, export_id: str, *, actor: str, now: datetime) -> No
         UnknownExport: There is none.
     """
     _remove(session, repository.get(session, export_id), actor, now)
+
+
+def withdraw(session: Session, spans: Sequence[Span], *, now: datetime) -> list[str]:
+    """Let there be no file of these revisions; ids of the exports whose files are to go.
+
+    Who is writing one finds out, and ends.
+    """
+    found = repository.of_revisions(session, spans)
+    for export in found:
+        _fail(export, f"revision {export.revision} was withdrawn", now)
+        export.size = export.digest = None
+    return [export.id for export in found]
 
 
 def retire(session: Session, *, kept: int, now: datetime) -> list[str]:

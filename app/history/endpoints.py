@@ -22,6 +22,7 @@ from app.revisions import repository as revisions
 from app.revisions.models import Revision
 from app.services import Services, ServicesDep
 from app.serving import ServingDep
+from app.withdrawals.repository import require_served
 
 router = APIRouter(
     prefix="/v1",
@@ -31,7 +32,7 @@ router = APIRouter(
 )
 
 
-@router.get("/diff")
+@router.get("/diff", responses=common_responses(410))
 async def get_difference(
     services: ServicesDep,
     serving: ServingDep,
@@ -64,7 +65,9 @@ def get_drift(
 
 def _find(services: Services, field: str, name: int | str) -> Revision:
     with services.database.read() as session:
-        return revisions.named(session, field, _number(name))
+        found = revisions.named(session, field, _number(name))
+        require_served(session, found.number)
+        return found
 
 
 def _number(name: int | str) -> int | None:

@@ -23,6 +23,8 @@ class EntryKind(StrEnum):
     SNAPSHOT = "snapshot"
     #: the words of an edit were removed
     ERASURE = "erasure"
+    #: the revisions that hold an edit are neither served nor handed out any more
+    WITHDRAWAL = "withdrawal"
     #: an API key was made or revoked
     KEY = "key"
     #: a revision was asked for as files, was made into them, or they were removed

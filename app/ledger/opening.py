@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.clock import Clock
+from app.data_directory import guard_data_dir
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import UnusableMark
@@ -28,10 +29,11 @@ def open_database(settings: Settings, clock: Clock) -> Database:
 
     Raises:
         SetBack: It lacks an entry that was committed here, and nobody accepted that.
+        ForeignFolder: The data directory belongs to somebody else.
         UnusableMark: Nobody can tell whether it does.
         DatabaseUnavailable: It cannot be reached.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    guard_data_dir(settings.data_dir)
     marks, note = Marks(settings.data_dir), settings.data_dir / _FORMER_NOTE
     watch = Watch(marks, Announcer(settings.data_dir, settings.checkpoint_file, clock))
     database = Database(settings.database_url, watch)

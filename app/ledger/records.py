@@ -57,6 +57,21 @@ class RevisionRecord(_Record):
     artefact_digest: StrictStr | None
 
 
+class WithdrawalRecord(_Record):
+    """Revisions that are not given out any more, because they hold an edit.
+
+    Attributes:
+        edit: The edit.
+        revisions: First and last of each span of neighbours, in order.
+    """
+
+    edit: StrictStr
+    revisions: tuple[tuple[Number, Number], ...]
+
+
+Record = BaseRecord | OperationRecord | RevisionRecord | WithdrawalRecord
+
+
 @dataclass(frozen=True)
 class ArtefactFlaw:
     """An artefact that is missing or was altered.
@@ -70,14 +85,15 @@ class ArtefactFlaw:
     digest: str
 
 
-_KINDS: dict[str, type[BaseRecord | OperationRecord | RevisionRecord]] = {
+_KINDS: dict[str, type[Record]] = {
     EntryKind.BASE: BaseRecord,
     EntryKind.OPERATION: OperationRecord,
     EntryKind.REVISION: RevisionRecord,
+    EntryKind.WITHDRAWAL: WithdrawalRecord,
 }
 
 
-def read(entry: Link) -> BaseRecord | OperationRecord | RevisionRecord | None:
+def read(entry: Link) -> Record | None:
     """What an entry says of the model; None for one that says nothing of it.
 
     Raises:

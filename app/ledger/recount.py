@@ -5,12 +5,20 @@ even where every hash is right.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.errors import BrokenEvidence
 from app.ledger.chain import Link, is_digest
-from app.ledger.records import BaseRecord, OperationRecord, RevisionRecord, read
+from app.ledger.records import (
+    BaseRecord,
+    OperationRecord,
+    RevisionRecord,
+    WithdrawalRecord,
+    read,
+)
+from app.withdrawals.spans import Span, are_within, merged, spans_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Recount:
         steps: The revisions after the base, in order.
         live: Edit id → its factors, of what the newest revision holds.
         artefacts: Digest → row → edit id, of every artefact that was ever referred to.
+        withdrawn: Edit id → the revisions that were withdrawn because they hold it.
     """
 
     def __init__(self) -> None:
@@ -60,6 +69,8 @@ class Recount:
         self.steps: list[Step] = []
         self.live: dict[str, Placement] = {}
         self.artefacts: dict[str, dict[int, str]] = {}
+        self.withdrawn: dict[str, list[Span]] = {}
+        self._changes = defaultdict[str, list[tuple[int, int]]](list)
         self._operations: dict[str, OperationRecord] = {}
         self._placements: dict[str, Placement] = {}
         self._marks = [0]
@@ -79,10 +90,22 @@ class Recount:
                 self._operations[record.id] = record
             elif isinstance(record, RevisionRecord):
                 self._take_revision(record)
+            elif isinstance(record, WithdrawalRecord):
+                self._take_withdrawal(record)
         except ValueError as error:
             raise BrokenEvidence(
                 "entry", entry.index, f"entry {entry.index} ({entry.kind}) does not hold: {error}"
             ) from error
+
+    def unserved_artefacts(self) -> set[str]:
+        """Artefacts that only withdrawn revisions need, so that a bundle may lack them."""
+        ranges = merged(span for spans in self.withdrawn.values() for span in spans)
+        named = {self._placements[id].artefact for id in self.withdrawn}
+        return {
+            digest
+            for digest in named
+            if all(are_within(self._spans(id), ranges) for id in self.artefacts[digest].values())
+        }
 
     def _take_base(self, record: BaseRecord) -> None:
         _require(self.base is None, "there is a base already")
@@ -109,6 +132,20 @@ class Recount:
         )
         self._compare_with_equals(record)
 
+    def _take_withdrawal(self, record: WithdrawalRecord) -> None:
+        _require(record.edit not in self.withdrawn, f"edit {record.edit} was withdrawn before")
+        _require(record.edit not in self.live, f"edit {record.edit} is live")
+        spans = self._spans(record.edit)
+        _require(bool(spans), f"edit {record.edit} was never live")
+        _require(
+            list(record.revisions) == spans,
+            f"edit {record.edit} was live in revisions {spans}, not in {list(record.revisions)}",
+        )
+        self.withdrawn[record.edit] = spans
+
+    def _spans(self, edit_id: str) -> list[Span]:
+        return spans_of(self._changes[edit_id], head=len(self.steps))
+
     def _fresh(self, record: RevisionRecord) -> list[Placement]:
         """The edits whose factors are new, and where they are."""
         rows, artefact = record.rows, record.artefact_digest
@@ -131,6 +168,7 @@ class Recount:
     def _restored(self, ids: Iterable[str]) -> list[Placement]:
         for id in ids:
             _require(id not in self.live, f"edit {id} is live already")
+            _require(id not in self.withdrawn, f"edit {id} was withdrawn")
         return [_of(self._placements, id, "has no factors") for id in ids]
 
     def _apply(self, step: Step) -> None:
@@ -138,10 +176,12 @@ class Recount:
         for placement in step.removed:
             _require(placement.edit_id in self.live, f"edit {placement.edit_id} goes twice")
             del self.live[placement.edit_id]
+            self._changes[placement.edit_id].append((step.number, -1))
             mark ^= _mark(placement.edit_id)
         for placement in step.added:
             _require(placement.edit_id not in self.live, f"edit {placement.edit_id} comes twice")
             self._placements[placement.edit_id] = self.live[placement.edit_id] = placement
+            self._changes[placement.edit_id].append((step.number, 1))
             rows = self.artefacts.setdefault(placement.artefact, {})
             rows[placement.row] = placement.edit_id
             mark ^= _mark(placement.edit_id)

@@ -14,6 +14,7 @@ from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
 from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
+from app.withdrawals.models import Withdrawal
 
 _BATCH = 1_000
 # Said as the partial index says it: a bound value would not let a planner use the index.
@@ -73,6 +74,8 @@ def any_of_keys(session: Session) -> bool:
 def key_payloads(session: Session) -> Iterator[str]:
     """The payloads of all entries about API keys, in no order."""
     yield from session.scalars(select(LedgerEntry.payload).where(_ABOUT_KEYS))
+
+
 def hash_at(session: Session, index: int) -> str | None:
     """The hash of the entry with this index, if the ledger is that long."""
     table = LedgerEntry.__table__.c
@@ -121,7 +124,7 @@ def ends(session: Session) -> tuple[Link, Link] | None:
 
 
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation, revision, label, key or export refers to, or -1."""
+    """The highest index that a row of another table names, or -1."""
     columns = (
         Operation.ledger_index,
         Revision.ledger_index,
@@ -129,6 +132,7 @@ def newest_reference(session: Session) -> int:
         ApiKey.ledger_index,
         ApiKey.revocation_index,
         Export.ledger_index,
+        Withdrawal.ledger_index,
     )
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)

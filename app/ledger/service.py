@@ -23,6 +23,7 @@ from app.ledger.records import ArtefactFlaw, artefact_of
 from app.ledger.schemas import EntryResource, LedgerVerdict
 from app.ledger.signing import SigningKey
 from app.revisions.artefacts import ArtefactStore
+from app.withdrawals.repository import unserved_artefacts
 
 _PAGE = 200
 
@@ -121,17 +122,19 @@ def export(database: Database) -> Iterator[str]:
 
 
 def pack(database: Database, artefacts: ArtefactStore, signed: Checkpoint) -> PackedBundle:
-    """The bundle of all that a checkpoint covers.
+    """The bundle of all that a checkpoint covers, without what only withdrawn revisions need.
 
     Raises:
         OSError: There is no room for a copy of the entries.
     """
+    with database.read() as session:
+        unserved = unserved_artefacts(session, size=signed.size)
     with ExitStack() as stack:
         ledger, paths = stack.enter_context(TemporaryFile()), dict[Path, None]()
         for entry in entries(database, size=signed.size):
             ledger.write(EntryResource.of(entry).to_line().encode())
             digest = artefact_of(entry)
-            if digest is not None and is_digest(digest):
+            if digest is not None and is_digest(digest) and digest not in unserved:
                 paths[artefacts.found(digest)] = None
         bundle = PackedBundle(signed, ledger, list(paths))
         stack.pop_all()  # it closes the file once it has been sent

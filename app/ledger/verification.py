@@ -48,6 +48,7 @@ class BundleVerdict(BaseModel):
         revisions: Revisions after the base.
         live_edits: Edits that the newest of them holds.
         artefacts: Artefacts that were found unaltered.
+        withheld: Artefacts that are not there, since only withdrawn revisions need them.
         public_key: Whose signature is under the checkpoint.
         key_trusted: Whether that key was given, or is that of a checkpoint kept elsewhere.
         kept_size: How many entries a checkpoint kept elsewhere vouches for.
@@ -64,6 +65,7 @@ class BundleVerdict(BaseModel):
     revisions: int
     live_edits: int
     artefacts: int
+    withheld: int
     public_key: str | None
     key_trusted: bool
     kept_size: int | None
@@ -108,7 +110,7 @@ class _Examination:
         self._recount = Recount()
         self._entries, self._head, self._origin = 0, GENESIS, ""
         self._hash_at_kept: str | None = None
-        self._artefacts = 0
+        self._artefacts = self._withheld = 0
         self._signed: Checkpoint | None = None
         self._kept_holds = False
         self._weights: WeightsChecked = "none"
@@ -133,6 +135,7 @@ class _Examination:
             revisions=len(self._recount.steps),
             live_edits=len(self._recount.live),
             artefacts=self._artefacts,
+            withheld=self._withheld,
             public_key=None if signed is None else signed.public_key,
             key_trusted=signed is not None and signed.public_key in self._trusted,
             kept_size=self._kept.size if self._kept is not None and self._kept_holds else None,
@@ -192,7 +195,11 @@ class _Examination:
             )
 
     def _check_artefacts(self, bundle: Bundle) -> None:
+        found, unserved = bundle.artefacts(), self._recount.unserved_artefacts()
         for digest, rows in self._recount.artefacts.items():
+            if digest in unserved and digest not in found:
+                self._withheld += 1
+                continue
             data = bundle.artefact(digest)
             try:
                 edits = dict(enumerate(edits_in(data)))
@@ -205,7 +212,7 @@ class _Examination:
                     "artefact", digest, f"artefact {digest} holds other edits than the ledger says"
                 )
             self._artefacts += 1
-        for digest in sorted(bundle.artefacts() - self._recount.artefacts.keys()):
+        for digest in sorted(found - self._recount.artefacts.keys()):
             raise BrokenEvidence("artefact", digest, f"no ledger entry refers to {digest}")
         for name in bundle.strangers():
             raise BrokenEvidence("member", name, f"{name} does not belong")

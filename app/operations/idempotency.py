@@ -3,11 +3,15 @@
 import hashlib
 from datetime import datetime
 
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.errors import IdempotencyMismatch
 from app.ledger.chain import canonical
 from app.operations.models import IdempotencyKey
+
+# A space: no client can send such a key.
+_ERASED = "erased "
 
 
 def body_digest(document: object) -> str:
@@ -21,7 +25,11 @@ def recall(session: Session, actor: str, key: str | None, digest: str) -> str | 
     Raises:
         IdempotencyMismatch: It was used with another body.
     """
-    known = None if key is None else session.get(IdempotencyKey, (actor, key))
+    if key is None:
+        return None
+    known = session.get(IdempotencyKey, (actor, key)) or session.get(
+        IdempotencyKey, (actor, _erased(key))
+    )
     if known is None:
         return None
     if known.body_digest != digest:
@@ -43,3 +51,18 @@ def keep(
                 created_at=now,
             )
         )
+
+
+def forget(session: Session, operations: Select[str]) -> None:
+    """Remove what the keys of these operations tell; the same key still makes no second one.
+
+    A client may have put words into its key. What is left is a digest, which no body matches.
+    """
+    wanted = IdempotencyKey.operation_id.in_(operations)
+    for known in session.scalars(select(IdempotencyKey).where(wanted)).all():
+        if not known.key.startswith(_ERASED):
+            known.key, known.body_digest = _erased(known.key), ""
+
+
+def _erased(key: str) -> str:
+    return _ERASED + hashlib.sha256(key.encode()).hexdigest()

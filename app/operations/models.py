@@ -4,9 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, one_of
+from app.erasures.models import Erasure
 
 
 class OperationKind(StrEnum):
@@ -30,7 +31,7 @@ class OperationStatus(StrEnum):
     REJECTED = "rejected"
     #: given up after several attempts that ended without a verdict
     DEAD = "dead"
-    #: withdrawn before it ran
+    #: taken back before it ran
     CANCELLED = "cancelled"
     #: a dry run that would have been committed
     TRIED = "tried"
@@ -65,6 +66,10 @@ class Operation(Base):
     to_revision: Mapped[int | None] = mapped_column(ForeignKey("revisions.number"), default=None)
     #: revert: the edit to undo, which shares its id with its operation
     target_edit: Mapped[str | None] = mapped_column(ForeignKey("operations.id"), default=None)
+
+    erasure: Mapped[Erasure | None] = relationship(
+        init=False, repr=False, lazy="joined", viewonly=True
+    )
 
 
 class IdempotencyKey(Base):

@@ -33,19 +33,21 @@ from app.revisions.schemas import RevisionResource
 from app.services import Services, ServicesDep
 from app.serving import require_model
 from app.text import MAX_INTEGER
+from app.withdrawals import repository as withdrawals
+from app.withdrawals.spans import Span, merged
 
 router = APIRouter(
     prefix="/v1",
     tags=["query"],
     dependencies=[require(Scope.QUERY), Depends(require_model)],
-    responses=common_responses(400, 404, 413, 422, 503),
+    responses=common_responses(400, 404, 410, 413, 422, 503),
 )
 # It names edits, which is the auditor's to see.
 bisect_router = APIRouter(
     prefix="/v1",
     tags=["history"],
     dependencies=[require(Scope.AUDIT), Depends(require_model)],
-    responses=common_responses(400, 404, 413, 422, 503),
+    responses=common_responses(400, 404, 410, 413, 422, 503),
 )
 
 
@@ -138,8 +140,10 @@ async def create_bisection(
     body: BisectRequest, query: QueryDep, tab: TabDep, services: ServicesDep, request: Request
 ) -> Bisection:
     """Find the revision under which a completion no longer starts with what is expected."""
-    first, last = await run_in_threadpool(_ends, services, body)
-    searching = bisect(query, tab, body.prompt, body.expect, first=first, last=last)
+    first, last, withdrawn = await run_in_threadpool(_extent, services, body)
+    searching = bisect(
+        query, tab, body.prompt, body.expect, first=first, last=last, withdrawn=withdrawn
+    )
     found = await while_connected(request, searching)
     revision = None
     if found.outcome == "found" and found.after is not None:
@@ -154,17 +158,19 @@ async def create_bisection(
     )
 
 
-def _ends(services: Services, body: BisectRequest) -> tuple[int, int]:
+def _extent(services: Services, body: BisectRequest) -> tuple[int, int, list[Span]]:
+    """Both ends of a search, and what between them cannot be asked."""
     with services.database.read() as session:
         first = revisions.named(session, "from", None if body.from_ == "head" else body.from_)
         last = revisions.named(session, "to", None if body.to == "head" else body.to)
+        withdrawn = withdrawals.between(session, first.number, last.number)
     if first.number > last.number:
         raise InvalidField(
             "from",
             f"revision {first.number} comes after revision {last.number}; "
             "give the earlier one as from",
         )
-    return first.number, last.number
+    return first.number, last.number, merged(Span(gap.first, gap.last) for gap in withdrawn)
 
 
 def _resource(services: Services, number: int) -> RevisionResource:

@@ -65,7 +65,7 @@ class Bisection(_Answer):
     """`not_at_start`: `from` did not say it either. `still_at_end`: `to` says it, too."""
     message: str
     revision: RevisionResource | None
-    """The revision that no longer says it, while the one before it does."""
+    """The revision that no longer says it, while the one before it that is served does."""
     before: Continuation | None
     """What is said before it; None where `from` itself does not say it."""
     after: Continuation | None

@@ -18,6 +18,7 @@ from app.resident.snapshots import Snapshots
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import LiveEdit
+from app.withdrawals import repository as withdrawals
 from editing_core.delta import Weights
 
 
@@ -105,6 +106,17 @@ class History:
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
         """
         return self._rebuild(self._recorded(revision)).matrices
+
+    def require_served(self, revision: int) -> None:
+        """Let only revisions pass that are served; the base always is.
+
+        Raises:
+            RevisionWithdrawn: It was withdrawn.
+            DatabaseUnavailable: Nobody can tell.
+        """
+        if revision:
+            with self._database.read() as session:
+                withdrawals.require_served(session, revision)
 
     def weights(self, revision: int) -> Weights:
         """The weights of any revision, as base and exact sum.

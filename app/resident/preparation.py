@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from app.permissions import make_private
 from app.settings import Settings
 from editing_core.calibration import Calibration, calibrate
 from editing_core.editor import Editor
@@ -109,7 +110,7 @@ def calibrate_model(
     directory = settings.cache_dir / "statistics"
     statistics = keep_part(whole, base, found.recipe.layers, text, directory)
     recipe = replace(found.recipe, statistics_digest=statistics.digest)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.data_dir)
     if options.text is not None:
         _text_path(settings.data_dir).write_text(text, encoding="utf-8")
     _store(settings.data_dir, recipe)

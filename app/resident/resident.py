@@ -9,7 +9,11 @@ from threading import Lock
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from app.errors import RevisionWithdrawn
 from editing_core.model.loading import LoadedModel
+
+RequireServed = Callable[[int], None]
+"""``require_served(revision)``: raises RevisionWithdrawn where it is not to be served."""
 
 Materialise = Callable[[int], Mapping[int, Tensor]]
 """``materialise(revision)``: layer → edited matrix; raises UnknownRevision."""
@@ -30,6 +34,13 @@ class Resident:
 
     A reader keeps the view it was given for as long as it needs it; a view that nobody holds
     any more and that is not among the last few asked for is freed.
+
+    Args:
+        base: The model that is edited.
+        materialise: Gives the edited matrices of an old revision.
+        revision: The head.
+        weights: Its edited matrices.
+        require_served: Asked before each use of a view that is not the head's.
     """
 
     def __init__(
@@ -39,9 +50,10 @@ class Resident:
         *,
         revision: int,
         weights: Mapping[int, Tensor],
+        require_served: RequireServed = lambda _: None,
     ) -> None:
         self._base = base
-        self._materialise = materialise
+        self._materialise, self._require_served = materialise, require_served
         self._lock = Lock()
         self._older: OrderedDict[int, View] = OrderedDict()
         self._layers = tuple(sorted(weights))
@@ -73,6 +85,7 @@ class Resident:
 
         Raises:
             UnknownRevision: There is no such revision.
+            RevisionWithdrawn: It is not served any more.
         """
         head = self._head
         yield head if revision is None or revision == head.revision else self._old(revision)
@@ -91,6 +104,12 @@ class Resident:
         return self._view(self.head, weights).model
 
     def _old(self, revision: int) -> View:
+        try:
+            self._require_served(revision)
+        except RevisionWithdrawn:
+            with self._lock:
+                self._older.pop(revision, None)
+            raise
         with self._lock:
             if revision in self._older:
                 self._older.move_to_end(revision)

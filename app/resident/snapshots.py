@@ -12,6 +12,7 @@ from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
 from app.snapshots import repository, service
 from app.snapshots.models import Snapshot
+from app.withdrawals.repository import require_served
 from editing_core.delta import Weights
 from editing_core.errors import ForeignSums
 
@@ -111,9 +112,11 @@ class Snapshots:
 
         Raises:
             LabelTaken: It is on another revision.
+            RevisionWithdrawn: The revision was withdrawn.
             StorageUnavailable: The disk did not take the file.
         """
         with self._database.read() as session:
+            require_served(session, revision)
             found = service.find_label(session, revision, label)
         if found is not None and found.digest in self._store.digests():
             return found, False

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -25,6 +26,7 @@ from app.revisions.schemas import RevisionPage, RevisionResource, RollbackReques
 from app.services import ActorDep, Services, ServicesDep
 from app.snapshots import repository as snapshots
 from app.text import MAX_INTEGER
+from app.withdrawals import repository as withdrawals
 
 _MAX_DIGITS = 9
 _AUDIT = [require(Scope.AUDIT)]
@@ -58,7 +60,7 @@ def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     "/rollbacks",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses=common_responses(429) | {200: {"description": "It ended in time."}},
+    responses=common_responses(410, 429) | {200: {"description": "It ended in time."}},
 )
 async def create_rollback(
     body: RollbackRequest,
@@ -101,8 +103,10 @@ def _goal(session: Session, body: RollbackRequest) -> tuple[int, JsonObject]:
         )
     if body.to_label is not None:
         number = snapshots.get(session, body.to_label).revision
+        withdrawals.require_served(session, number)
         return number, {"to_revision": number, "to_label": body.to_label}
     number = repository.named(session, "to_revision", body.to_revision).number
+    withdrawals.require_served(session, number)
     return number, {"to_revision": number}
 
 
@@ -134,12 +138,24 @@ def revision_resources(session: Session, revisions: Sequence[Revision]) -> list[
     touched = defaultdict[tuple[int, int], list[str]](list)
     for change in repository.changes(session, [revision.number for revision in revisions]):
         touched[change.revision, change.change].append(change.edit_id)
+    since = _withdrawn_at(session, [revision.number for revision in revisions])
     return [
         RevisionResource.of(
             revision,
             edits=touched[revision.number, 1],
             removed=touched[revision.number, -1],
             ledger_hash=hashes[revision.ledger_index],
+            withdrawn_at=since.get(revision.number),
         )
         for revision in revisions
     ]
+
+
+def _withdrawn_at(session: Session, numbers: Sequence[int]) -> dict[int, datetime]:
+    """Revision → since when it is withdrawn, of those among them that are."""
+    found = dict[int, datetime]()
+    for withdrawal in withdrawals.between(session, min(numbers), max(numbers)) if numbers else ():
+        for number in numbers:
+            if withdrawal.first <= number <= withdrawal.last:
+                found.setdefault(number, withdrawal.withdrawn_at)
+    return found

@@ -42,7 +42,8 @@ def list_snapshots(
     "",
     status_code=201,
     dependencies=_ROLLBACK,
-    responses={200: {"description": "The revision has this label already."}},
+    responses=common_responses(410)
+    | {200: {"description": "The revision has this label already."}},
 )
 def create_snapshot(
     body: SnapshotRequest,

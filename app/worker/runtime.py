@@ -84,7 +84,11 @@ def start(
     history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
-        prepared.base, history.materialise, revision=history.head.revision, weights=weights
+        prepared.base,
+        history.materialise,
+        revision=history.head.revision,
+        weights=weights,
+        require_served=history.require_served,
     )
     counted = metrics or Metrics()
     counted.served_revision.set(resident.head)
