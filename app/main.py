@@ -31,6 +31,8 @@ from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
+from app.lane import Shared
+from app.ledger.schemas import LedgerVerdict
 from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
@@ -87,6 +89,7 @@ class State(TypedDict):
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
     hub: Hub
+    verification: Shared[LedgerVerdict]
 
 
 class _Api(FastAPI):
@@ -162,7 +165,7 @@ def open_services(
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))
-    return Services(
+    services = Services(
         settings=settings,
         database=database,
         doorbell=doorbell,
@@ -172,6 +175,9 @@ def open_services(
         metrics=counted,
         budgets=Budgets.open(settings, components.clock, stack),
     )
+    stack.callback(services.verifying.close)
+    stack.callback(services.reporting.close)
+    return services
 
 
 def _start(settings: Settings, components: Components, stack: ExitStack, metrics: Metrics) -> State:
@@ -189,7 +195,13 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     stack.callback(loader.stop, _STOP_TIMEOUT_S)
     loader.start()
     hub = Hub(services.database, max_listeners=settings.max_listeners)
-    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper, hub=hub)
+    return State(
+        services=services,
+        serving=loader.serving,
+        doorkeeper=doorkeeper,
+        hub=hub,
+        verification=ledger.verification(services),
+    )
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:

@@ -5,9 +5,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.errors import InvalidField
+from app.errors import InvalidField, TooManyExports
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
+from app.settings import Settings
 from app.worker.process import ProcessId
 
 _MAX_ATTEMPTS = 3
@@ -26,6 +27,32 @@ class Written:
     size: int
     digest: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many finished exports are kept.
+
+    Attributes:
+        most: The newest, so many of them at most.
+        bytes: How many bytes they may have, but for the newest; 0 for any number.
+    """
+
+    most: int
+    bytes: int
+
+
+def check_room(session: Session, settings: Settings, *, actor: str) -> None:
+    """Let a caller ask for a further export.
+
+    Raises:
+        TooManyExports: So many are unfinished that it would only wait.
+    """
+    most, own = settings.max_exports, settings.exports_per_caller
+    if repository.count_unfinished(session, actor=actor) >= own:
+        raise TooManyExports(own, " of this caller", "ERRATA_EXPORTS_PER_CALLER")
+    if repository.count_unfinished(session) >= most:
+        raise TooManyExports(most, "", "ERRATA_MAX_EXPORTS")
 
 
 def accept(
@@ -120,12 +147,15 @@ def remove(session: Session, export_id: str) -> None:
     repository.remove(session, repository.get(session, export_id))
 
 
-def retire(session: Session, *, kept: int) -> list[str]:
+def retire(session: Session, *, kept: Kept) -> list[str]:
     """Remove all but the newest finished ones; ids of those removed."""
-    retired = repository.finished(session)[kept:]
-    for export in retired:
-        repository.remove(session, export)
-    return [export.id for export in retired]
+    retired, size = list[str](), 0
+    for place, export in enumerate(repository.finished(session)):
+        size += export.size or 0
+        if place >= kept.most or (place and kept.bytes and size > kept.bytes):
+            repository.remove(session, export)
+            retired.append(export.id)
+    return retired
 
 
 def _take_back(export: Export, now: datetime) -> None:

@@ -8,6 +8,7 @@ from app.keys import repository, service
 from app.keys.access import require
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource
 from app.keys.scopes import Scope
+from app.paging import page_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
@@ -43,8 +44,8 @@ def list_keys(
     """Keys in the order they were made, also those that no longer count."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-    items = [KeyResource.of(key) for key in found]
-    return KeyPage(items=items, next=items[-1].ledger_index if len(items) == limit else None)
+    items, following = page_of(found, KeyResource.of, limit, lambda row: row.ledger_index)
+    return KeyPage(items=items, next=following)
 
 
 @router.get("/{key_id}")

@@ -13,7 +13,7 @@ from app.operations.models import Operation
 from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
 
-_BATCH = 1_000
+_BATCH = 100
 
 
 def last(session: Session) -> LedgerEntry | None:
@@ -78,6 +78,12 @@ def ends(session: Session) -> tuple[Link, Link] | None:
     first = session.execute(query.order_by(index)).first()
     last = session.execute(query.order_by(index.desc())).first()
     return None if first is None or last is None else (_link(first), _link(last))
+
+
+def size(session: Session) -> int:
+    """How many entries there are, counted by the index of the last."""
+    newest = session.scalar(select(func.max(LedgerEntry.index)))
+    return 0 if newest is None else newest + 1
 
 
 def newest_reference(session: Session) -> int:

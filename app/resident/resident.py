@@ -1,10 +1,8 @@
 """The resident model: one base in memory, and immutable views of its revisions."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -13,8 +11,6 @@ from editing_core.model.loading import LoadedModel
 
 Materialise = Callable[[int], Mapping[int, Tensor]]
 """``materialise(revision)``: layer → edited matrix; raises UnknownRevision."""
-
-_KEPT_VIEWS = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Resident:
     """Serves views: the head, swapped at a commit, and old revisions, made when asked for.
 
     A reader keeps the view it was given for as long as it needs it; a view that nobody holds
-    any more and that is not among the last few asked for is freed.
+    any more is freed.
     """
 
     def __init__(
@@ -42,8 +38,6 @@ class Resident:
     ) -> None:
         self._base = base
         self._materialise = materialise
-        self._lock = Lock()
-        self._older: OrderedDict[int, View] = OrderedDict()
         self._layers = tuple(sorted(weights))
         self._head = self._view(revision, weights)
 
@@ -67,6 +61,19 @@ class Resident:
         """The revision that a request without one is answered with."""
         return self._head.revision
 
+    @property
+    def newest(self) -> View:
+        """The model at the head."""
+        return self._head
+
+    def rebuilt(self, revision: int) -> View:
+        """The model at a revision, made anew; `app.resident.views` has few of them at a time.
+
+        Raises:
+            UnknownRevision: There is no such revision.
+        """
+        return self._view(revision, self._materialise(revision))
+
     @contextmanager
     def view(self, revision: int | None = None) -> Iterator[View]:
         """The model at ``revision``, or at the head.
@@ -75,7 +82,7 @@ class Resident:
             UnknownRevision: There is no such revision.
         """
         head = self._head
-        yield head if revision is None or revision == head.revision else self._old(revision)
+        yield head if revision is None or revision == head.revision else self.rebuilt(revision)
 
     def matrices(self, view: View) -> dict[int, Tensor]:
         """The edited matrices of a view, layer → (d_out, d_in)."""
@@ -89,17 +96,6 @@ class Resident:
     def shadow(self, weights: Mapping[int, Tensor]) -> PreTrainedModel:
         """A model with these edited matrices that nobody else sees."""
         return self._view(self.head, weights).model
-
-    def _old(self, revision: int) -> View:
-        with self._lock:
-            if revision in self._older:
-                self._older.move_to_end(revision)
-                return self._older[revision]
-            view = self._view(revision, self._materialise(revision))
-            self._older[revision] = view
-            while len(self._older) > _KEPT_VIEWS:
-                self._older.popitem(last=False)
-            return view
 
     def _view(self, revision: int, weights: Mapping[int, Tensor]) -> View:
         return View(revision, self._base.architecture.view_with(self._base.model, weights))
