@@ -32,7 +32,9 @@ from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.keys.refusals import Refusals
 from app.keys.seal import seal_old_keys
+from app.lane import Shared
 from app.ledger.opening import open_database
+from app.ledger.schemas import LedgerVerdict
 from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
@@ -91,6 +93,7 @@ class State(TypedDict):
     doorkeeper: Doorkeeper
     hub: Hub
     refusals: Refusals
+    verification: Shared[LedgerVerdict]
 
 
 class _Api(FastAPI):
@@ -169,7 +172,7 @@ def open_services(
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))
-    return Services(
+    services = Services(
         settings=settings,
         database=database,
         doorbell=doorbell,
@@ -180,6 +183,9 @@ def open_services(
         budgets=Budgets.open(settings, components.clock, stack),
         room=Room(settings.queued_per_caller),
     )
+    stack.callback(services.verifying.close)
+    stack.callback(services.reporting.close)
+    return services
 
 
 def _start(settings: Settings, components: Components, stack: ExitStack, metrics: Metrics) -> State:
@@ -204,6 +210,7 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         doorkeeper=doorkeeper,
         hub=hub,
         refusals=Refusals(metrics),
+        verification=ledger.verification(services),
     )
 
 

@@ -1,5 +1,6 @@
 """What a request handler may reach: built once in the lifespan, typed, and never global."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated, Generic, TypeVar
@@ -9,8 +10,10 @@ from fastapi import Depends, Request
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
+from app.lane import Lane
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.operations.room import Room
@@ -62,6 +65,8 @@ class Services:
     """Everything below the HTTP layer that does not need the model.
 
     Attributes:
+        verifying: Where the ledger is checked.
+        reporting: Where other work is done whose cost grows with history.
         lengths: How long an edit's texts may be, once there is a tokenizer to count them with.
     """
 
@@ -75,7 +80,14 @@ class Services:
     room: Room = field(default_factory=lambda: Room(most=0))
     readers: Readers = field(default_factory=Readers)
     metrics: Metrics = field(default_factory=Metrics)
+    verifying: Lane = field(default_factory=lambda: Lane("verifying"))
+    reporting: Lane = field(default_factory=lambda: Lane("reporting"))
     lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))
+
+    @property
+    def space(self) -> DiskSpace:
+        """Of the data directory."""
+        return DiskSpace(self.settings.data_dir, self.settings.min_free_bytes)
 
     def announce(self, *operation_ids: str) -> None:
         """Tell log and worker of operations that are accepted, which is committed."""
@@ -89,11 +101,29 @@ async def _services(request: Request) -> Services:
     return services
 
 
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
 async def _actor(request: Request) -> str:
     actor: str = request.state.caller.actor
     return actor
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
 #: who a change is recorded under: a key, or the same local user for everybody without one
 ActorDep = Annotated[str, Depends(_actor)]
+
+
+async def _report(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]:
+    with services.budgets.reports.opened(actor):
+        yield services.reporting
+
+
+async def _download(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]:
+    with services.budgets.downloads.opened(actor):
+        yield services.reporting
+
+
+#: where a report on history is made; a caller may ask for few at a time
+ReportDep = Annotated[Lane, Depends(_report)]
+#: where a file of all history is made, which takes memory or disk until it was fetched
+DownloadDep = Annotated[Lane, Depends(_download)]

@@ -11,15 +11,18 @@ from fastapi import Depends, Request
 
 from app.edits.lengths import Lengths
 from app.exports.exporter import Exporter
+from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.observability.logs import get_logger
+from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
 from app.query.measured import Measured
 from app.query.service import QueryService
 from app.resident.resident import Resident
+from app.resident.views import OldViews
 from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
@@ -74,6 +77,7 @@ class Loader:
         serving = self.serving.wait(timeout_s)
         if serving is not None:
             serving.exporter.stop(timeout_s)
+            serving.query.close()
             serving.thread.close()
             serving.runtime.stop()
 
@@ -102,14 +106,18 @@ class Loader:
         tokenizer = copy.deepcopy(resident.tokenizer)
         query = QueryService(
             resident,
+            OldViews(resident.rebuilt, resident.require_served, most=settings.old_views),
             thread,
             tokenizer,
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
-            max_prompt_chars=settings.max_prompt_chars,
-            max_prompt_tokens=settings.max_prompt_tokens,
+            limits=QueryLimits(
+                prompt_chars=settings.max_prompt_chars,
+                prompt_tokens=settings.max_prompt_tokens,
+                scores=settings.max_scores,
+            ),
             clock=self._services.clock,
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
@@ -121,7 +129,8 @@ class Loader:
         exporter = Exporter(
             Source(services.database, services.artefacts, runtime.resident),
             ExportStore(services.settings.data_dir),
-            kept=services.settings.exports_kept,
+            kept=Kept(services.settings.exports_kept, services.settings.exports_kept_bytes),
+            space=services.space,
             poll_s=services.settings.queue_poll_s,
             clock=services.clock,
         )

@@ -39,6 +39,10 @@ def _default_database_url(validated: dict[str, Any]) -> str:
     return f"sqlite:///{Path(validated['data_dir']) / 'errata.db'}"
 
 
+def _default_share_of_listeners(validated: dict[str, Any]) -> int:
+    return (int(validated["max_listeners"]) + 1) // 2
+
+
 def _with_driver(url: str) -> str:
     for scheme in _POSTGRES_SCHEMES:
         if url.startswith(scheme):
@@ -140,8 +144,20 @@ class Settings(BaseSettings):
     """Revisions after which the worker takes a snapshot by itself; 0 means never."""
     snapshots_kept: int = Field(default=4, ge=1)
     """How many of the worker's own snapshots are kept, the newest; labelled ones always are."""
+    max_labels: int = Field(default=100, ge=1)
+    """Most labels, each of which keeps a revision whole; a further one is answered 409."""
+    max_labels_bytes: int = Field(default=32 * 2**30, ge=0)
+    """Most bytes that labelled revisions may take on disk; 0 means any number."""
     exports_kept: int = Field(default=8, ge=1)
     """How many finished exports are kept to be downloaded, the newest."""
+    exports_kept_bytes: int = Field(default=64 * 2**30, ge=0)
+    """Most bytes that finished exports may take, but for the newest; 0 means any number."""
+    max_exports: int = Field(default=16, ge=1)
+    """Most exports that may be unfinished at the same time; a further one is answered 429."""
+    exports_per_caller: int = Field(default=4, ge=1)
+    """The same for one caller."""
+    min_free_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Free space of the data directory below which nothing that grows is accepted (507)."""
     gate_delta_norm: Size = 1.0
     """Most a revision may change a matrix by, as a share of it (Frobenius norms)."""
     gate_target_said: Share = 1.0
@@ -168,24 +184,36 @@ class Settings(BaseSettings):
     """Longest prompt of a query, and longest target of a probe, in characters."""
     max_prompt_tokens: int = Field(default=32_768, ge=1)
     """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
+    max_scores: int = Field(default=250_000, ge=1)
+    """Most log-probabilities in one answer: positions × n × (logprobs + 1)."""
+    old_views: int = Field(default=4, ge=1)
+    """Most revisions but the head that are held in memory to be queried at the same time."""
     max_target_tokens: int = Field(default=64, ge=1, le=64)
     """Longest target of an edit, in tokens: one value can name things, not recite texts."""
     edits_per_minute: int = Field(default=3_000, ge=0)
     """Most edits a caller may post in a minute; more are answered 429. 0 means any number."""
     queued_per_caller: int = Field(default=10_000, ge=0)
     """Most edits of a caller that may wait; more are answered 429. 0 means any number."""
-    tokens_per_minute: int = Field(default=200_000, ge=0)
-    """Most tokens a caller may have generated in a minute; 0 means any number."""
+    edit_bytes_per_minute: int = Field(default=16 * 2**20, ge=0)
+    """Most bytes of texts that a caller's edits may have in a minute; 0 means any number."""
+    tokens_per_minute: int = Field(default=1_000_000, ge=0)
+    """Most tokens of prompts and of answers a caller may use in a minute; 0 means any number."""
     concurrent_streams: int = Field(default=64, ge=0)
-    """Most streams a caller may have open at the same time; 0 means any number."""
+    """Most answers a caller may have streamed at the same time; 0 means any number."""
     max_rows: int = Field(default=32, ge=16)
     """Most choices of queries generated at the same time; further ones wait their turn."""
     min_revision_wait_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     """Longest time X-Min-Revision waits for a committed revision to be served, in seconds."""
     max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Longest time a request may ask to be kept waiting, in seconds."""
+    max_waiters: int = Field(default=256, ge=0)
+    """Most requests that are kept waiting (Prefer: wait); others are answered 202 at once."""
+    waiters_per_caller: int = Field(default=64, ge=1)
+    """The same for one caller."""
     max_listeners: int = Field(default=100, ge=1)
     """Most clients that listen to events at the same time; a further one is answered 429."""
+    listeners_per_caller: int = Field(default_factory=_default_share_of_listeners, ge=1)
+    """The same for one caller; default: half of them, so that nobody keeps all others out."""
     keep_alive_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     """Silence after which a stream of events sends a sign of life, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)

@@ -15,6 +15,7 @@ from app.keys.scopes import Scope
 from app.operations import repository as operations
 from app.operations.schemas import OperationResource
 from app.operations.waiting import WaitDep, has_ended
+from app.paging import page_of
 from app.problems import common_responses
 from app.revisions.schemas import ReasonRequest
 from app.services import ActorDep, Services, ServicesDep
@@ -82,8 +83,8 @@ def list_edits(
     """Edits in the order they were accepted; `subject` ignores case and white space."""
     with services.database.read() as session:
         edits = repository.page(session, after=after, limit=limit, status=status, subject=subject)
-        items = [EditResource.of(edit) for edit in edits]
-    return EditPage(items=items, next=items[-1].seq if len(items) == limit else None)
+        items, following = page_of(edits, EditResource.of, limit, lambda row: row.operation.seq)
+    return EditPage(items=items, next=following)
 
 
 @router.get("/{edit_id}", dependencies=_EDIT)

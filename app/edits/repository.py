@@ -1,6 +1,6 @@
 """Finding and storing edits. Every function works inside the caller's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session, selectinload
@@ -13,6 +13,7 @@ from app.events import repository as events
 from app.operations import idempotency
 from app.operations.models import Operation
 
+_HELD = 20  # edits, each with its texts and its report
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
 
 
@@ -83,8 +84,8 @@ def page(
     limit: int,
     status: EditStatus | None = None,
     subject: str | None = None,
-) -> Sequence[Edit]:
-    """Up to `limit` edits whose `seq` is above `after`, oldest first."""
+) -> Iterator[Edit]:
+    """Up to `limit` edits whose `seq` is above `after`, oldest first, few in memory at a time."""
     query = (
         select(Edit)
         .join(Operation, Operation.id == Edit.id)
@@ -99,7 +100,7 @@ def page(
         query = query.join(StoredText, StoredText.edit_id == Edit.id).where(
             StoredText.subject_digest == subject_digest(subject)
         )
-    return session.scalars(query).all()
+    return session.scalars(query.execution_options(yield_per=_HELD))
 
 
 def live_edit_of_fact(session: Session, subject: str, template: str) -> str | None:

@@ -31,9 +31,11 @@ ErrataError
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
+│       ├── TooManyLabels       there is no room for a further one
 │       └── ExportNotFinished   there is no file to download, or none yet
 ├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
-│   └── TooManyListeners        every place to listen is taken
+│   ├── TooManyListeners        every place to listen is taken
+│   └── TooManyExports          so many wait to be written already
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
@@ -42,6 +44,8 @@ ErrataError
 │   │   ├── DatabaseAway        nothing answers where it should be
 │   │   └── DatabaseOverloaded  it is there, and takes no more now
 │   ├── StorageUnavailable
+│   ├── StorageFull         507  there is too little free space to take on more
+│   ├── TooManyViews            every place for an old revision is taken
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
@@ -93,6 +97,7 @@ from app.errors.integrity import (
 )
 from app.errors.limits import (
     RateLimited,
+    TooManyExports,
     TooManyListeners,
 )
 from app.errors.missing import (
@@ -120,7 +125,9 @@ from app.errors.outage import (
     NotReady,
     QueueUnavailable,
     RevisionNotServed,
+    StorageFull,
     StorageUnavailable,
+    TooManyViews,
     Unavailable,
 )
 from app.errors.requests import (
@@ -134,6 +141,7 @@ from app.errors.requests import (
 from app.errors.state import (
     ExportNotFinished,
     LabelTaken,
+    TooManyLabels,
     WrongState,
 )
 
@@ -180,8 +188,12 @@ __all__ = [
     "ScopeMissing",
     "SetBack",
     "StaleParent",
+    "StorageFull",
     "StorageUnavailable",
+    "TooManyExports",
+    "TooManyLabels",
     "TooManyListeners",
+    "TooManyViews",
     "Unavailable",
     "Unguarded",
     "UnknownBatch",

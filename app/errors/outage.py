@@ -3,6 +3,7 @@
 from app.errors.base import ErrataError
 
 _OVERLOAD_RETRY_S = 5
+_VIEW_RETRY_S = 5
 
 
 class Unavailable(ErrataError):
@@ -61,6 +62,33 @@ class StorageUnavailable(Unavailable):
     """The disk did not take a file; nothing was changed."""
 
     code = "storage_unavailable"
+
+
+class StorageFull(Unavailable):
+    """The disk has too little free space to take on more; nothing was changed."""
+
+    status = 507
+    code = "insufficient_storage"
+
+    def __init__(self, free: int, needed: int) -> None:
+        super().__init__(
+            f"the data directory has {free} bytes free, and {needed} are needed for this and for "
+            "what must go on (ERRATA_MIN_FREE_BYTES); make room, then ask again"
+        )
+
+
+class TooManyViews(Unavailable):
+    """As many old revisions as may be in memory are being queried."""
+
+    code = "too_many_views"
+
+    def __init__(self, most: int, waited_s: float) -> None:
+        super().__init__(
+            f"{most} revisions beside the head are being queried, the most this process holds "
+            f"(ERRATA_OLD_VIEWS), and none was free within {waited_s:g} s; try again in "
+            f"{_VIEW_RETRY_S} s, or ask the head",
+            headers={"Retry-After": str(_VIEW_RETRY_S)},
+        )
 
 
 class QueueUnavailable(Unavailable):

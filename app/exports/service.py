@@ -11,11 +11,12 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
-from app.errors import InvalidField
+from app.errors import InvalidField, TooManyExports
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind, LedgerEntry
+from app.settings import Settings
 from app.withdrawals.spans import Span
 from app.worker.process import ProcessId
 
@@ -37,6 +38,32 @@ class Written:
     size: int
     digest: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many finished exports are kept.
+
+    Attributes:
+        most: The newest, so many of them at most.
+        bytes: How many bytes they may have, but for the newest; 0 for any number.
+    """
+
+    most: int
+    bytes: int
+
+
+def check_room(session: Session, settings: Settings, *, actor: str) -> None:
+    """Let a caller ask for a further export.
+
+    Raises:
+        TooManyExports: So many are unfinished that it would only wait.
+    """
+    most, own = settings.max_exports, settings.exports_per_caller
+    if repository.count_unfinished(session, actor=actor) >= own:
+        raise TooManyExports(own, " of this caller", "ERRATA_EXPORTS_PER_CALLER")
+    if repository.count_unfinished(session) >= most:
+        raise TooManyExports(most, "", "ERRATA_MAX_EXPORTS")
 
 
 def accept(
@@ -149,12 +176,15 @@ def withdraw(session: Session, spans: Sequence[Span], *, now: datetime) -> list[
     return [export.id for export in found]
 
 
-def retire(session: Session, *, kept: int, now: datetime) -> list[str]:
+def retire(session: Session, *, kept: Kept, now: datetime) -> list[str]:
     """Remove all but the newest finished ones; ids of those removed."""
-    retired = repository.finished(session)[kept:]
-    for export in retired:
-        _remove(session, export, _ACTOR, now)
-    return [export.id for export in retired]
+    retired, size = list[str](), 0
+    for place, export in enumerate(repository.finished(session)):
+        size += export.size or 0
+        if place >= kept.most or (place and kept.bytes and size > kept.bytes):
+            _remove(session, export, _ACTOR, now)
+            retired.append(export.id)
+    return retired
 
 
 def _remove(session: Session, export: Export, actor: str, now: datetime) -> None:

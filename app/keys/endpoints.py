@@ -9,6 +9,7 @@ from app.keys import repository, service
 from app.keys.access import DoorkeeperDep, require
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
 from app.keys.scopes import LOCAL, Scope
+from app.paging import page_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
@@ -53,8 +54,8 @@ def list_keys(
     """Keys in the order they were made, also those that no longer count."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-    items = [KeyResource.of(key) for key in found]
-    return KeyPage(items=items, next=items[-1].ledger_index if len(items) == limit else None)
+    items, following = page_of(found, KeyResource.of, limit, lambda row: row.ledger_index)
+    return KeyPage(items=items, next=following)
 
 
 @router.get("/{key_id}")

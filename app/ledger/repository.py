@@ -16,7 +16,7 @@ from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
 from app.withdrawals.models import Withdrawal
 
-_BATCH = 1_000
+_BATCH = 100
 # Said as the partial index says it: a bound value would not let a planner use the index.
 _ABOUT_KEYS = text("kind = 'key'")
 _APPENDED = "ledger_entries_appended"
@@ -121,6 +121,12 @@ def ends(session: Session) -> tuple[Link, Link] | None:
     first = session.execute(query.order_by(index)).first()
     last = session.execute(query.order_by(index.desc())).first()
     return None if first is None or last is None else (_link(first), _link(last))
+
+
+def size(session: Session) -> int:
+    """How many entries there are, counted by the index of the last."""
+    newest = session.scalar(select(func.max(LedgerEntry.index)))
+    return 0 if newest is None else newest + 1
 
 
 def newest_reference(session: Session) -> int:

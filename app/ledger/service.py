@@ -1,17 +1,18 @@
 """What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Event
 
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
 from app.database.base import JsonObject
 from app.database.database import Database
-from app.errors import CorruptArtefact, NoEntryYet
+from app.errors import ClientGone, CorruptArtefact, NoEntryYet
 from app.ledger import repository
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
@@ -22,6 +23,7 @@ from app.ledger.models import EntryKind, LedgerEntry
 from app.ledger.records import ArtefactFlaw, artefact_of
 from app.ledger.schemas import EntryResource, LedgerVerdict
 from app.ledger.signing import SigningKey
+from app.paging import fitting
 from app.revisions.artefacts import ArtefactStore
 from app.withdrawals.repository import unserved_artefacts
 
@@ -63,15 +65,26 @@ def check(session: Session) -> Verdict:
     return verdict
 
 
-def audit(database: Database, artefacts: ArtefactStore) -> LedgerVerdict:
-    """Verify the chain, and then every artefact that its entries refer to."""
+def audit(database: Database, artefacts: ArtefactStore, stop: Event | None = None) -> LedgerVerdict:
+    """Verify the chain as it is now, and then every artefact that its entries refer to.
+
+    It is read in pages, since a transaction that lasts would keep erased words in SQLite's log and
+    a connection from others; what is appended meanwhile does not matter.
+
+    Raises:
+        ClientGone: It was told to stop.
+    """
     with database.read() as session:
-        verdict = check(session)
-    return LedgerVerdict.of(verdict, _first_flaw(database, artefacts) if verdict.ok else None)
+        size, reference = repository.size(session), repository.newest_reference(session)
+    verdict = verify(entries(database, size=size, stop=stop))
+    if verdict.ok and reference >= verdict.entries:
+        verdict = Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
+    flaw = _first_flaw(entries(database, size=size, stop=stop), artefacts) if verdict.ok else None
+    return LedgerVerdict.of(verdict, flaw)
 
 
-def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
-    for entry in entries(database):
+def _first_flaw(entries: Iterable[Link], artefacts: ArtefactStore) -> ArtefactFlaw | None:
+    for entry in entries:
         digest = artefact_of(entry)
         if digest is not None:
             try:
@@ -81,18 +94,34 @@ def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | 
     return None
 
 
-def entries(database: Database, *, size: int | None = None) -> Iterator[Link]:
+def entries(
+    database: Database, *, size: int | None = None, stop: Event | None = None
+) -> Iterator[Link]:
     """The first `size` entries, or all there are now, oldest first, for however long it takes.
 
     No transaction is kept open meanwhile: entries that are there never change.
+
+    Raises:
+        ClientGone: It was told to stop.
     """
+    for page in pages(database, size=size):
+        if stop is not None and stop.is_set():
+            raise ClientGone
+        yield from page
+
+
+def pages(database: Database, *, size: int | None = None) -> Iterator[list[Link]]:
+    """The same in pages of few bytes, each read in a transaction of its own."""
     after = -1
     while size is None or after + 1 < size:
         limit = _PAGE if size is None else min(_PAGE, size - after - 1)
-        with database.read() as session:
-            page = list(repository.links(session, after=after, limit=limit))
-        yield from page
-        if len(page) < limit:
+        with (
+            database.read() as session,
+            closing(repository.links(session, after=after, limit=limit)) as links,
+        ):
+            page, is_cut = fitting(links, lambda link: len(link.payload))
+        yield page
+        if len(page) < limit and not is_cut:
             return
         after = page[-1].index
 
@@ -116,22 +145,25 @@ def checkpoint(database: Database, marks: Marks, key: SigningKey, now: datetime)
 
 
 def export(database: Database) -> Iterator[str]:
-    """Every entry as a line of JSON, as the API shows it."""
-    for entry in entries(database):
-        yield EntryResource.of(entry).to_line()
+    """Every entry as a line of JSON, as the API shows it, some lines at a time."""
+    for page in pages(database):
+        yield "".join(EntryResource.of(entry).to_line() for entry in page)
 
 
-def pack(database: Database, artefacts: ArtefactStore, signed: Checkpoint) -> PackedBundle:
+def pack(
+    database: Database, artefacts: ArtefactStore, signed: Checkpoint, stop: Event | None = None
+) -> PackedBundle:
     """The bundle of all that a checkpoint covers, without what only withdrawn revisions need.
 
     Raises:
+        ClientGone: It was told to stop.
         OSError: There is no room for a copy of the entries.
     """
     with database.read() as session:
         unserved = unserved_artefacts(session, size=signed.size)
     with ExitStack() as stack:
         ledger, paths = stack.enter_context(TemporaryFile()), dict[Path, None]()
-        for entry in entries(database, size=signed.size):
+        for entry in entries(database, size=signed.size, stop=stop):
             ledger.write(EntryResource.of(entry).to_line().encode())
             digest = artefact_of(entry)
             if digest is not None and is_digest(digest) and digest not in unserved:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.errors import ContextTooLong, InvalidField
-from app.query.continuing import continuation
+from app.query.continuing import at_most, continuation
 from app.query.lookback import Continuation, Outcome
 from app.query.service import QueryService
 from app.query.tab import Tab
@@ -71,7 +71,8 @@ async def bisect(
     # A token holds at least one byte, so this many can hold all that is expected.
     tokens = max(_SHORTEST, len(expect.lstrip().encode()) + _SPARE)
     most_tried = 2 + (last - first).bit_length()
-    await tab.reserve(most_tried * tokens, "expect")
+    each, field = at_most(prompt, tokens)
+    await tab.take(most_tried * each, "prompt" if field == "prompt" else "expect")
     ask = partial(_ask, query, tab, prompt, tokens)
     return await search(ask, expect, first=first, last=last, withdrawn=withdrawn)
 

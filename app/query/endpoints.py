@@ -1,5 +1,6 @@
 """The OpenAI-compatible query API, and probes."""
 
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -11,7 +12,9 @@ from app.keys.scopes import Scope
 from app.observability.http import REVISION_HEADER
 from app.problems import common_responses
 from app.query.bisection import bisect
+from app.query.chat import ChatReply
 from app.query.comparison import compare
+from app.query.completions import CompletionAnswer
 from app.query.freshness import MIN_REVISION_HEADER
 from app.query.lookback import Bisection, BisectRequest, CompareRequest, Comparison
 from app.query.schemas import (
@@ -19,6 +22,7 @@ from app.query.schemas import (
     ChatRequest,
     Completion,
     CompletionRequest,
+    GenerationRequest,
     Model,
     ModelList,
     ProbeRequest,
@@ -26,7 +30,7 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
-from app.query.tab import TabDep
+from app.query.tab import Tab, TabDep
 from app.revisions import repository as revisions
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
@@ -87,17 +91,11 @@ async def create_completion(
     query: QueryDep,
     tab: TabDep,
     request: Request,
-    response: Response,
     min_revision: MinRevision = 0,
-) -> Completion | Response:
+) -> Response:
     """Continue one or several prompts."""
-    answer = await query.complete(body, min_revision)
-    await tab.open(answer, stream=body.stream)
-    headers = {REVISION_HEADER: str(answer.heading["revision"])}
-    if body.stream:
-        return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
-    response.headers.update(headers)
-    return await while_connected(request, answer.whole())
+    answering = query.complete(body, min_revision, tab)
+    return await _answer(body, answering, query, tab, request)
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=_STREAMED)
@@ -106,25 +104,42 @@ async def create_chat_completion(
     query: QueryDep,
     tab: TabDep,
     request: Request,
-    response: Response,
     min_revision: MinRevision = 0,
-) -> ChatCompletion | Response:
+) -> Response:
     """Answer a conversation."""
-    reply = await query.chat(body, min_revision)
-    await tab.open(reply, stream=body.stream)
-    headers = {REVISION_HEADER: str(reply.heading["revision"])}
+    replying = query.chat(body, min_revision, tab)
+    return await _answer(body, replying, query, tab, request)
+
+
+async def _answer(
+    body: GenerationRequest,
+    answering: Coroutine[object, object, CompletionAnswer | ChatReply],
+    query: QueryService,
+    tab: Tab,
+    request: Request,
+) -> Response:
+    """An answer as a document, or as a stream of its chunks."""
     if body.stream:
-        return event_stream(reply.chunks(), headers, include_usage=body.include_usage)
-    response.headers.update(headers)
-    return await while_connected(request, reply.whole())
+        tab.stream()
+    answer = await while_connected(request, answering)
+    await tab.need_no_more_than(answer.most_tokens)
+    headers = {REVISION_HEADER: str(answer.heading["revision"])}
+    if body.stream:
+        return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
+    document = await while_connected(request, query.document(answer))
+    return Response(document, media_type="application/json", headers=headers)
 
 
-@router.post("/probe")
+@router.post("/probe", responses=_LIMITED)
 async def create_probe(
-    body: ProbeRequest, query: QueryDep, request: Request, min_revision: MinRevision = 0
+    body: ProbeRequest,
+    query: QueryDep,
+    tab: TabDep,
+    request: Request,
+    min_revision: MinRevision = 0,
 ) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
-    return await while_connected(request, query.probe(body, min_revision))
+    return await while_connected(request, query.probe(body, min_revision, tab))
 
 
 @router.post("/compare", responses=_LIMITED)

@@ -185,7 +185,8 @@ class History:
                 recorded = head
             else:
                 raise Inconsistent("the ledger has no base revision")
-            return Wanted(recorded, by_id(repository.live_edits(session, recorded.number)))
+            live = repository.live_edits(session, recorded.number, words=False)
+            return Wanted(recorded, by_id(live))
 
     def _rebuild(self, wanted: Wanted) -> Rebuilt:
         head = self._head

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from datetime import date
 from pathlib import Path
 
@@ -81,6 +81,11 @@ class ArtefactStore:
     def digests(self) -> set[str]:
         """Of every artefact there is; their content is not looked at."""
         return {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
+
+    def size(self, digests: Iterable[str]) -> int:
+        """How many bytes these artefacts take, as far as they are there."""
+        paths = map(self.path, digests)
+        return sum(path.stat().st_size for path in paths if path.is_file())
 
     def remove(self, digest: str) -> None:
         """Remove the artefact with this digest, if it is there."""

@@ -1,7 +1,7 @@
 """Revisions: the history of the edited model, and the way back."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from app.operations.models import Operation, OperationKind
 from app.operations.schemas import OperationResource
 from app.operations.service import accept
 from app.operations.waiting import WaitDep, has_ended
+from app.paging import page_of
 from app.problems import common_responses
 from app.revisions import repository
 from app.revisions.models import Revision
@@ -29,6 +30,7 @@ from app.text import MAX_INTEGER
 from app.withdrawals import repository as withdrawals
 
 _MAX_DIGITS = 9
+_HELD = 20
 _AUDIT = [require(Scope.AUDIT)]
 
 router = APIRouter(
@@ -45,8 +47,15 @@ def list_revisions(
     """Revisions whose number is above `after`, oldest first."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-        items = revision_resources(session, found)
-    return RevisionPage(items=items, next=items[-1].number if len(items) == limit else None)
+        shown = _shown(session, found)
+        items, following = page_of(shown, lambda item: item, limit, lambda item: item.number)
+    return RevisionPage(items=items, next=following)
+
+
+def _shown(session: Session, found: Sequence[Revision]) -> Iterator[RevisionResource]:
+    """Revisions as the API shows them, few in memory at a time: each may name many edits."""
+    for start in range(0, len(found), _HELD):
+        yield from revision_resources(session, found[start : start + _HELD])
 
 
 @router.get("/revisions/{revision}", dependencies=_AUDIT)

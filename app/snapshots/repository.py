@@ -63,6 +63,12 @@ def claimed(session: Session) -> set[str]:
     return {digest for digest in session.scalars(query) if digest is not None}
 
 
+def labelled(session: Session) -> dict[str, str | None]:
+    """Label → digest of its file, None where that was lost."""
+    query = select(Snapshot.label, Snapshot.digest).where(Snapshot.label.is_not(None))
+    return {label: digest for label, digest in session.execute(query) if label is not None}
+
+
 def files(session: Session) -> dict[int, str]:
     """Revision → digest of its file, of every revision that has one."""
     query = select(Snapshot.revision, Snapshot.digest).where(Snapshot.digest.is_not(None))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.clock import Clock
 from app.database.base import JsonObject
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.edits.limits import Limits
 from app.ledger.mark import Marks
 from app.observability.metrics import Metrics
@@ -17,6 +18,7 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import head
 from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
+from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
 from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
@@ -135,6 +137,11 @@ def _snapshots(
         every=settings.snapshot_every,
         kept=settings.snapshots_kept,
         clock=clock,
+        labels=LabelLimits(
+            settings.max_labels,
+            settings.max_labels_bytes,
+            DiskSpace(settings.data_dir, settings.min_free_bytes),
+        ),
     )
 
 
