@@ -44,7 +44,7 @@ def hidden(text: str, *, layout: bool = False) -> int | None:
     """
     for found in _HIDDEN.finditer(text):
         if not (layout and found[0] in _LAYOUT):
-            return found.start()
+            return int(found.start())
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import uvicorn
 from rich.console import Console
 
-from app.display import StepDisplay
+from app.display import StepDisplay, say
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
@@ -126,7 +126,7 @@ class _Server(StreamingServer):
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def _url(address: tuple[Any, ...]) -> str:

@@ -8,7 +8,7 @@ from types import FrameType
 from prometheus_client import start_http_server
 from rich.console import Console
 
-from app.display import StepDisplay
+from app.display import StepDisplay, say
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
@@ -41,7 +41,7 @@ def run_worker(settings: Settings) -> None:
             runtime = start_worker(services, progress=steps)
         stack.callback(runtime.stop)
         pass_over_what_is_there()
-        console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
+        say(console, f"Errata's worker edits {runtime.resident.name}")
         ended.wait()
 
 

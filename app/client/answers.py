@@ -27,6 +27,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class LookAlike(Answer):
+    """Another subject that readers may take for an edit's own."""
+
+    subject: str
+    edit: str
+
+
 class Edit(Answer):
     """An edit and what became of it."""
 
@@ -41,6 +48,8 @@ class Edit(Answer):
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None
+    warnings: list[str] = []
+    look_alikes: list[LookAlike] | None = None
 
 
 class EditBatch(Answer):

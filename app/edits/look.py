@@ -36,7 +36,7 @@ def look(text: str) -> str:
 
 
 def mixed_word(text: str) -> tuple[str, list[str]] | None:
-    """The first word in which letters of several scripts meet that look alike, and those scripts."""
+    """The first word that mixes scripts whose letters look alike, and those scripts."""
     for found in _WORD.finditer(unicodedata.normalize("NFC", text)):
         scripts = [script for script, letters in _LETTERS if letters.search(found[0])]
         if len(scripts) > 1:

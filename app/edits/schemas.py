@@ -185,7 +185,7 @@ def _warnings(edit: Edit) -> list[str]:
 
 def _alike(found: Mapping[str, EditText]) -> list[LookAlike]:
     """One line a subject: the newest edit of each, for they come newest first."""
-    newest = {text.subject: id for id, text in reversed(found.items())}
+    newest = {text.subject: id for id, text in reversed(list(found.items()))}
     return [LookAlike(subject=subject, edit=id) for subject, id in newest.items()]
 
 
