@@ -14,7 +14,7 @@ import typer
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
-from app.display import edit_table, ledger_table, outcome_line
+from app.display import complain, edit_table, ledger_table, note, outcome_line, show_text, tell
 from app.display import show as _show
 from app.erasures.commands import erase_command, withdraw_command
 from app.events.commands import events_command
@@ -90,6 +90,7 @@ def edit(
         if wait:
             found = errata.wait(found.id, timeout)
     _show(found, machine, edit_table(found) or outcome_line(found))
+    _warn(found)
     _exit_unless_wanted(found)
 
 
@@ -133,7 +134,7 @@ def ask(
                 temperature=temperature,
                 seed=seed,
             )
-            _show(answer, machine, answer.choices[0].message.content)
+            show_text(answer, machine, answer.choices[0].message.content)
         else:
             completion = errata.complete(
                 prompt,
@@ -142,7 +143,7 @@ def ask(
                 temperature=temperature,
                 seed=seed,
             )
-            _show(completion, machine, completion.choices[0].text)
+            show_text(completion, machine, completion.choices[0].text)
 
 
 @cli.command()
@@ -222,7 +223,7 @@ def bundle(
             size = errata.bundle(out)
         except OSError as error:
             _fail(f"{out} cannot be written: {error.strerror}", EXIT_USAGE)
-    typer.echo(f"{out} has {size} bytes; check it with: errata verify {shlex.quote(str(out))}")
+    tell(f"{out} has {size} bytes; check it with: errata verify {shlex.quote(str(out))}")
 
 
 @cli.command()
@@ -302,6 +303,14 @@ def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
         raise typer.Exit(EXIT_NO)
 
 
+def _warn(found: Edit) -> None:
+    """Say on standard error what the readers of an edit may be misled by."""
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    for other in found.look_alikes or ():
+        note(f"warning: the subject looks like {other.subject!r} of {other.edit}")
+
+
 def _tell_end(found: Operation, machine: bool) -> None:
     _show(found, machine, outcome_line(found))
     _exit_unless_wanted(found)
@@ -313,7 +322,8 @@ def _exit_unless_wanted(found: Edit | Operation) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"errata: {message}", err=True)
+    if message:  # a command without arguments has printed its help
+        complain(message)
     sys.exit(status)
 
 
@@ -321,7 +331,12 @@ def main() -> None:
     """Run the command; failures end in one line on standard error and a status that tells."""
     keep_to_ourselves()
     try:
-        cli()
+        # What typer itself would print of its errors quotes arguments as they are.
+        sys.exit(cli(standalone_mode=False))
+    except typer.TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except typer.Abort:
+        _fail("aborted", EXIT_NO)
     except ServerAway as error:
         _fail(str(error), EXIT_AWAY)
     except Refused as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from app.display import say
 from app.errors import ForeignFolder
 from app.observability.logs import get_logger
 from app.permissions import close_to_others, make_private
@@ -39,10 +40,9 @@ def warn_of_root(console: Console) -> None:
     """Say it where a service runs as root, which it need not."""
     if os.geteuid() == 0:
         _log.warning("running_as_root")
-        console.print(
+        say(
+            console,
             "Running as root: give Errata a user of its own, who owns its data directory only",
-            highlight=False,
-            soft_wrap=True,
         )
 
 

@@ -1,14 +1,19 @@
-"""What people see on a terminal: tables, verdicts, and how far long steps are."""
+"""What people see on a terminal: lines, tables, verdicts, and how far long steps are.
+
+Everything that the commands print goes through here, so that no text from elsewhere – a model, a
+server, a file – moves the cursor, hides or reorders what is around it.
+"""
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,11 +22,73 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from app.characters import escaped
 from app.client.answers import Answer, Edit, LedgerEntry, Operation
 
 _HASH_CHARS = 12
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
+
+
+def printable(text: object) -> str:
+    r"""A text in one line, with an escape for each character that is not shown: `\x1b`, `\n`."""
+    return escaped(str(text))
+
+
+def tell(*lines: str) -> None:
+    """Print lines to standard output; what breaks one of them is told as an escape."""
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def tell_text(text: str) -> None:
+    """Print a text whose line breaks are its own, such as a model's answer."""
+    typer.echo(escaped(text, layout=True))
+
+
+def tell_json(text: str) -> None:
+    """Print a JSON document for machines, which read exactly what it says: in ASCII."""
+    typer.echo(_NOT_ASCII.sub(_in_ascii, text))
+
+
+def _in_ascii(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def note(line: str) -> None:
+    """Print a line to standard error."""
+    typer.echo(printable(line), err=True)
+
+
+def complain(message: object) -> None:
+    """Say on standard error, in one line, what went wrong."""
+    note("errata: " + " ".join(str(message).splitlines()))
+
+
+def draw(drawn: RenderableType, console: Console | None = None) -> None:
+    """Print a table, or several things one below the other."""
+    (console or Console()).print(_Printable(drawn))
+
+
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line of a running process, beside the bars of its steps."""
+    console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """A drawing with escapes for what is not shown, wherever in it that is."""
+
+    drawn: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.drawn, options):
+            shown = segment.text if segment.control else escaped(segment.text, layout=True)
+            yield Segment(shown, segment.style, segment.control)
 
 
 def as_json(answer: Answer | Sequence[Answer]) -> str:
@@ -31,23 +98,36 @@ def as_json(answer: Answer | Sequence[Answer]) -> str:
     return json.dumps([item.model_dump(mode="json") for item in answer], indent=2)
 
 
-def show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:
-    """Print an answer: as JSON for machines, else as it is told."""
+def show(
+    answer: Answer | Sequence[Answer], machine: bool, told: RenderableType | Sequence[str]
+) -> None:
+    """Print an answer: as JSON for machines, else as it is told, in a line, lines or a drawing."""
     if machine:
-        typer.echo(as_json(answer))
+        tell_json(as_json(answer))
     elif isinstance(told, str):
-        typer.echo(told)
+        tell(told)
+    elif isinstance(told, Sequence):
+        tell(*told)
     else:
-        Console().print(told)
+        draw(told)
+
+
+def show_text(answer: Answer, machine: bool, text: str) -> None:
+    """Print an answer: as JSON for machines, else the text that it holds."""
+    if machine:
+        tell_json(as_json(answer))
+    else:
+        tell_text(text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
     """A plain table; texts from outside are never read as markup."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    shown = Text(printable(title)) if title else None
+    drawn = Table(title=shown, title_justify="left", title_style="bold")
     for heading in headings:
-        drawn.add_column(heading, overflow="fold")
+        drawn.add_column(Text(printable(heading)), overflow="fold")
     for row in rows:
-        drawn.add_row(*(escape(str(cell)) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     return drawn
 
 
@@ -163,7 +243,7 @@ class StepDisplay:
         self._tasks: dict[str, TaskID] = {}
         self._ended: set[str] = set()
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -191,11 +271,11 @@ class StepDisplay:
         """Note that `done` of `total` parts of a step are done."""
         with self._lock:
             if step not in self._tasks:
-                self._tasks[step] = self._bars.add_task(step, total=total)
+                self._tasks[step] = self._bars.add_task(printable(step), total=total)
                 if self._bars.disable:
-                    self._console.print(f"{step} …", markup=False)
+                    say(self._console, f"{step} …")
             self._bars.update(self._tasks[step], completed=done, total=total)
             if done >= total and step not in self._ended:
                 self._ended.add(step)
                 if self._bars.disable:
-                    self._console.print(f"{step}: done", markup=False)
+                    say(self._console, f"{step}: done")

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from app.display import StepDisplay
+from app.display import StepDisplay, complain, tell, tell_json
 from app.env_file import UnusableEnvFileError
 from app.options import warn_of_shown_secret
 from app.settings import SECRETS, Settings
@@ -54,7 +54,7 @@ def serve_command(**given: str | None) -> None:
         guard_data_dir(settings.data_dir)
         check_start(settings)
     except (ErrataError, OSError) as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
     from app.server import leave, run
@@ -77,7 +77,7 @@ def worker_command(**given: str | None) -> None:
         guard_data_dir(settings.data_dir)
         run_worker(settings)
     except (ErrataError, EditingError, OSError) as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
 
 
@@ -101,12 +101,12 @@ def backup_command(
     try:
         made = back_up(settings, folder)
     except (ErrataError, OSError) as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     database = "database and " if made.database else ""
-    typer.echo(f"{database}{made.artefacts} artefacts are in {folder}")
+    tell(f"{database}{made.artefacts} artefacts are in {folder}")
     if not made.database:
-        typer.echo("the database is not: keep the pg_dump made before this beside it")
+        tell("the database is not: keep the pg_dump made before this beside it")
 
 
 def calibrate_command(
@@ -160,15 +160,15 @@ def calibrate_command(
             options = CalibrationOptions(words, records.first(facts), window, chat)
             found = calibrate_model(settings, options, steps)
         except (ErrataError, EditingError) as error:
-            typer.echo(f"errata: {error}", err=True)
+            complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:
-        typer.echo(found.recipe.to_json())
+        tell_json(found.recipe.to_json())
         return
     told = ", ".join(map(str, found.recipe.layers))
-    typer.echo(f"calibrated: layers {told}, recipe {found.recipe.digest}")
+    tell(f"calibrated: layers {told}, recipe {found.recipe.digest}")
     for trial in found.chosen:
-        typer.echo(
+        tell(
             f"{trial.method}: τ {trial.tau:.4g}, L2 {trial.l2:.4g}, λ {trial.memit_lambda:.4g}: "
             f"{trial.efficacy_accuracy:.0%} of {trial.facts} facts, "
             f"{trial.generalization:.0%} of paraphrases, {trial.specificity:.0%} of neighbours, "
@@ -255,9 +255,12 @@ def bench_command(
         try:
             results = run_bench(settings, options, steps)
         except EditingError as error:
-            typer.echo(f"errata: {error}", err=True)
+            complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
-    typer.echo(results if machine else f"results are in {out / 'results.md'}")
+    if machine:
+        tell_json(results)
+    else:
+        tell(f"results are in {out / 'results.md'}")
 
 
 def report_command(
@@ -273,9 +276,9 @@ def report_command(
         check_plots()
         write_collection(folders, out)
     except EditingError as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
-    typer.echo(f"results are in {out}")
+    tell(f"results are in {out}")
 
 
 _of_settings = inspect.Signature(
@@ -295,7 +298,7 @@ def _layers(text: str) -> tuple[int, ...]:
     except ValueError:
         found = ()
     if not found or sorted(set(found)) != list(found) or found[0] < 0:
-        typer.echo(f"errata: layers {text!r} are not read; write 4-8, or 4,6,8", err=True)
+        complain(f"layers {text!r} are not read; write 4-8, or 4,6,8")
         raise typer.Exit(_EXIT_USAGE)
     return found
 
@@ -304,7 +307,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        typer.echo(f"errata: {path} cannot be read as text in UTF-8: {error}", err=True)
+        complain(f"{path} cannot be read as text in UTF-8: {error}")
         raise typer.Exit(_EXIT_USAGE) from error
 
 
@@ -317,11 +320,11 @@ def settings_of(options: dict[str, str | None]) -> Settings:
     try:
         return Settings(**given)
     except UnusableEnvFileError as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_USAGE) from error
     except ValidationError as error:
         for problem in error.errors():
             name = "".join(f" {part}" for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
-            typer.echo(f"errata: setting{name}: {message}", err=True)
+            complain(f"setting{name}: {message}")
         raise typer.Exit(_EXIT_USAGE) from error

@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from app.display import StepDisplay
+from app.display import StepDisplay, complain, tell, tell_json
 from app.errors import BadCheckpoint
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.verification import BundleVerdict, CheckWeights, verify_bundle
@@ -55,7 +55,10 @@ def verify_offline(bundle: Path, asked: Asked, *, machine: bool) -> None:
             )
         except (OSError, EditingError) as error:
             _refuse(str(error))
-    typer.echo(verdict.model_dump_json(indent=2) if machine else "\n".join(_told(verdict)))
+    if machine:
+        tell_json(verdict.model_dump_json(indent=2))
+    else:
+        tell(*_told(verdict))
     if not verdict.ok:
         raise typer.Exit(_EXIT_NO)
 
@@ -108,5 +111,5 @@ def _told(verdict: BundleVerdict) -> list[str]:
 
 
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"errata: {message}", err=True)
+    complain(message)
     raise typer.Exit(_EXIT_USAGE)

@@ -8,6 +8,7 @@ import click
 import typer
 from click.core import ParameterSource
 
+from app.display import complain
 from app.secret_file import read_secret
 
 _KEY_FILE = "ERRATA_API_KEY_FILE"
@@ -19,10 +20,9 @@ def warn_of_shown_secret(name: str) -> None:
     if context is None or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
         return
     option, variable = f"--{name.replace('_', '-')}", f"ERRATA_{name.upper()}"
-    typer.echo(
-        f"errata: what {option} holds is seen by every user in the list of processes; "
-        f"use {variable}_FILE, or {variable}",
-        err=True,
+    complain(
+        f"what {option} holds is seen by every user in the list of processes; "
+        f"use {variable}_FILE, or {variable}"
     )
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from structlog.contextvars import get_contextvars
 
+from app.characters import escaped
 from app.errors import ErrataError
 from app.observability.http import REQUEST_ID_HEADER
 from app.observability.logs import get_logger
@@ -169,6 +170,7 @@ def field_name(location: Sequence[int | str]) -> str:
     name = ""
     for part in location[1:]:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    name = escaped(name)  # names of fields that are not known are the client's own
     return name if len(name) <= _FIELD_CHARS else name[:_FIELD_CHARS] + "…"
 
 

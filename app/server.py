@@ -14,7 +14,7 @@ import uvicorn
 from rich.console import Console
 
 from app.data_directory import warn_of_root
-from app.display import StepDisplay
+from app.display import StepDisplay, say
 from app.env_file import tell_of_env_file
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
@@ -130,7 +130,7 @@ class _Server(StreamingServer):
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def _url(address: tuple[Any, ...]) -> str:

@@ -9,7 +9,7 @@ from prometheus_client import start_http_server
 from rich.console import Console
 
 from app.data_directory import warn_of_root
-from app.display import StepDisplay
+from app.display import StepDisplay, say
 from app.env_file import tell_of_env_file
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
@@ -45,7 +45,7 @@ def run_worker(settings: Settings) -> None:
             runtime = start_worker(services, progress=steps)
         stack.callback(runtime.stop)
         pass_over_what_is_there()
-        console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
+        say(console, f"Errata's worker edits {runtime.resident.name}")
         ended.wait()
 
 

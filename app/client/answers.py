@@ -34,6 +34,13 @@ class Withdrawn(Answer):
     last: int
 
 
+class LookAlike(Answer):
+    """Another subject that readers may take for an edit's own."""
+
+    subject: str
+    edit: str
+
+
 class Edit(Answer):
     """An edit and what became of it."""
 
@@ -50,6 +57,8 @@ class Edit(Answer):
     report: dict[str, Any] | None
     erased_at: str | None = None
     withdrawn: list[Withdrawn] = []
+    warnings: list[str] = []
+    look_alikes: list[LookAlike] | None = None
 
 
 class EditBatch(Answer):

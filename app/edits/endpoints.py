@@ -39,6 +39,7 @@ DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
 ]
 
+_MOST_ALIKE = 10  # edits of look-alike subjects that are told of
 _EDIT = [require(Scope.EDIT)]
 _ADMIN = [require(Scope.ADMIN)]
 
@@ -80,7 +81,7 @@ def list_edits(
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EditPage:
-    """Edits in the order they were accepted; `subject` ignores case and white space."""
+    """Edits in the order they were accepted; `subject` is found in all its spellings."""
     with services.database.read() as session:
         edits = repository.page(session, after=after, limit=limit, status=status, subject=subject)
         items, following = page_of(edits, EditResource.of, limit, lambda row: row.operation.seq)
@@ -170,4 +171,5 @@ def withdraw_revisions(
 
 def _resource(services: Services, edit_id: str) -> EditResource:
     with services.database.read() as session:
-        return EditResource.of(repository.get(session, edit_id))
+        edit = repository.get(session, edit_id)
+        return EditResource.of(edit, repository.look_alikes(session, edit, _MOST_ALIKE))

@@ -73,6 +73,7 @@ class StoredText(Base):
     __table_args__ = (
         Index("ix_edit_texts_subject_digest", "subject_digest"),
         Index("ix_edit_texts_fact_digest", "fact_digest"),
+        Index("ix_edit_texts_look_digest", "look_digest"),
     )
 
     edit_id: Mapped[str] = mapped_column(ForeignKey("edits.id"), primary_key=True)
@@ -80,7 +81,9 @@ class StoredText(Base):
     salt: Mapped[str]
     #: what `app.edits.text.EditText` holds, as JSON
     content: Mapped[JsonObject]
-    #: SHA-256 of the subject, case and white space ignored
+    #: SHA-256 of the subject, the same for all its spellings
     subject_digest: Mapped[str]
-    #: SHA-256 of subject and prompt, case and white space ignored
+    #: SHA-256 of subject and prompt, the same for all their spellings
     fact_digest: Mapped[str]
+    #: SHA-256 of what the subject looks like
+    look_digest: Mapped[str]

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
 from app.edits.report import EditReport
-from app.edits.text import EditText, fact_digest, subject_digest
+from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 from app.errors import UnknownEdit
 from app.events import repository as events
 from app.operations import idempotency
@@ -15,6 +15,7 @@ from app.operations.models import Operation
 
 _HELD = 20  # edits, each with its texts and its report
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
+_STANDING = (EditStatus.ACCEPTED, EditStatus.RUNNING, EditStatus.COMMITTED)
 
 
 def get(session: Session, edit_id: str) -> Edit:
@@ -54,6 +55,7 @@ def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
             content=text.to_json(),
             subject_digest=subject_digest(text.subject),
             fact_digest=fact_digest(text.subject, text.template),
+            look_digest=look_digest(text.subject),
         )
     )
     session.flush()
@@ -104,7 +106,7 @@ def page(
 
 
 def live_edit_of_fact(session: Session, subject: str, template: str) -> str | None:
-    """The edit of this fact that head holds, whatever case or white space it was written in."""
+    """The edit of this fact that head holds, however it was spelt."""
     query = (
         select(Edit.id)
         .join(StoredText, StoredText.edit_id == Edit.id)
@@ -117,6 +119,28 @@ def live_edit_of_fact(session: Session, subject: str, template: str) -> str | No
         .limit(1)
     )
     return session.scalar(query)
+
+
+def look_alikes(session: Session, edit: Edit, limit: int) -> dict[str, EditText]:
+    """The newest edits that head holds or will, of subjects that only look like this edit's.
+
+    Edit id → its words.
+    """
+    if edit.text is None:
+        return {}
+    query = (
+        select(Edit.id, StoredText.content)
+        .join(StoredText, StoredText.edit_id == Edit.id)
+        .join(Operation, Operation.id == Edit.id)
+        .where(
+            StoredText.look_digest == edit.text.look_digest,
+            StoredText.subject_digest != edit.text.subject_digest,
+            Edit.status.in_(_STANDING),
+        )
+        .order_by(Operation.seq.desc())
+        .limit(limit)
+    )
+    return {id: EditText.from_json(content) for id, content in session.execute(query)}
 
 
 def live_edits_of_subject(

@@ -1,11 +1,13 @@
 """Edits over HTTP."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.edits.limits import WantedLimits
+from app.edits.look import mixed_word
 from app.edits.models import Edit, EditStatus
 from app.edits.report import EditReport
 from app.edits.text import EditText
@@ -81,6 +83,15 @@ class NeighbourResource(BaseModel):
     answer: str | None
 
 
+class LookAlike(BaseModel):
+    """Another subject that readers may take for an edit's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    edit: Annotated[str, Field(description="The newest edit of it that is queued or committed.")]
+
+
 class EditWords(BaseModel):
     """The words of an edit; empty once they have been erased."""
 
@@ -122,10 +133,15 @@ class EditResource(EditWords):
         list[WithdrawnRevisions], Field(description="Revisions withdrawn because they hold it.")
     ]
     report: EditReport | None
+    warnings: Annotated[list[str], Field(description="What its readers may be misled by.")]
+    look_alikes: Annotated[
+        list[LookAlike] | None,
+        Field(description="Other subjects that look like this one; null where many are listed."),
+    ]
 
     @classmethod
-    def of(cls, edit: Edit) -> "EditResource":
-        """The edit as the API shows it."""
+    def of(cls, edit: Edit, look_alikes: Mapping[str, EditText] | None = None) -> "EditResource":
+        """The edit as the API shows it; with look-alikes (edit id → words) if they were sought."""
         operation = edit.operation
         erasure = ErasureResource.of(operation.erasure)
         return cls(
@@ -152,6 +168,8 @@ class EditResource(EditWords):
                 for found in edit.withdrawals
             ],
             report=None if edit.report is None else EditReport.model_validate(edit.report),
+            warnings=_warnings(edit),
+            look_alikes=None if look_alikes is None else _alike(look_alikes),
         )
 
 
@@ -168,6 +186,22 @@ def _words(edit: Edit) -> EditWords:
         neighbours=[NeighbourResource(prompt=n.prompt, answer=n.answer) for n in text.neighbours],
         metadata=text.metadata,
     )
+
+
+def _warnings(edit: Edit) -> list[str]:
+    if edit.text is None:
+        return []
+    mixed = mixed_word(EditText.from_json(edit.text.content).subject)
+    if mixed is None:
+        return []
+    word, scripts = mixed
+    return [f"the word {word!r} of the subject mixes {' and '.join(scripts)} letters"]
+
+
+def _alike(found: Mapping[str, EditText]) -> list[LookAlike]:
+    """One line a subject: the newest edit of each, for they come newest first."""
+    newest = {text.subject: id for id, text in reversed(list(found.items()))}
+    return [LookAlike(subject=subject, edit=id) for subject, id in newest.items()]
 
 
 class EditPage(BaseModel):

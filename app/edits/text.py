@@ -1,11 +1,14 @@
 """The words of an edit: what may be erased, and the digests that stay."""
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
+from app.characters import without_ignorable
 from app.database.base import JsonObject
+from app.edits.look import look
 from app.ledger.chain import canonical
 
 
@@ -64,17 +67,29 @@ _ADAPTER = TypeAdapter(EditText)
 
 
 def subject_digest(subject: str) -> str:
-    """The same for every spelling of a subject that differs in case or white space only."""
-    return _sha256(_normal(subject).encode())
+    """The same for every spelling of a subject; see `normal`."""
+    return _sha256(normal(subject).encode())
 
 
 def fact_digest(subject: str, template: str) -> str:
-    """The same for every spelling of a fact (subject and relation, not object)."""
-    return _sha256(canonical([_normal(subject), _normal(template)]).encode())
+    """The same for every spelling of a fact (subject and relation, not object); see `normal`."""
+    return _sha256(canonical([normal(subject), normal(template)]).encode())
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def look_digest(subject: str) -> str:
+    """The same for all subjects that look alike; see `look`."""
+    return _sha256(look(subject).encode())
+
+
+def normal(text: str) -> str:
+    """A text for comparing: case, white space, and how Unicode encodes it make no difference.
+
+    Unicode's compatibility caseless match (D146), without what is not shown. What is edited is
+    the text as it was sent: this serves to find the edits of one fact.
+    """
+    folded = unicodedata.normalize("NFD", text).casefold()
+    folded = unicodedata.normalize("NFKD", folded).casefold()
+    return " ".join(without_ignorable(unicodedata.normalize("NFKC", folded)).split())
 
 
 def _sha256(data: bytes) -> str:

@@ -1,7 +1,7 @@
 """Exports and accepted set-backs in the ledger.
 
 Revision ID: 0013
-Revises: 0009
+Revises: 0012
 """
 
 from alembic import op

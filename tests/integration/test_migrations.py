@@ -4,6 +4,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
+from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.events import repository as events
 from app.ledger import service as ledger
@@ -101,6 +102,26 @@ def test_the_events_of_older_edits_begin_with_what_they_are(history: History) ->
         ("c", "accepted", None),
         ("c", "running", None),
     ]
+
+
+def test_edits_of_older_schemas_are_found_in_every_spelling_and_by_their_look(
+    history: History,
+) -> None:
+    history.edit("a", subject="Andre\u0301")
+    history.edit("b", subject="P\u0430ris")
+    history.edit("c")
+    history.erase("c")
+    downgrade(history.database, "0009")
+    with history.database.write() as session:
+        session.execute(text("UPDATE edit_texts SET fact_digest = edit_id, subject_digest = 'x'"))
+    upgrade(history.database)
+    assert drift(history.database) == []
+    history.accept("d", subject="Paris")
+    with history.database.read() as session:
+        assert edits.live_edit_of_fact(session, "ANDR\u00c9", "{} is") == "a"
+        assert list(edits.look_alikes(session, edits.get(session, "d"), 9)) == ["b"]
+        assert list(edits.look_alikes(session, edits.get(session, "b"), 9)) == ["d"]
+        assert edits.look_alikes(session, edits.get(session, "c"), 9) == {}
 
 
 def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
