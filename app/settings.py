@@ -3,14 +3,15 @@
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_MEMORY_URL = "memory://"
 
 
 def _default_data_dir() -> Path:
@@ -39,9 +40,11 @@ def _with_driver(url: str) -> str:
 
 
 def _redis(url: str) -> str:
-    if url.startswith(_REDIS_SCHEMES):
+    if url == _MEMORY_URL or url.startswith(_REDIS_SCHEMES):
         return url
-    raise ValueError(f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…")
+    raise ValueError(
+        f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…, or {_MEMORY_URL}"
+    )
 
 
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
@@ -74,7 +77,9 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl = Field(default_factory=_default_database_url, repr=False)
     """sqlite:///FILE (default: errata.db in the data directory) or postgresql://…"""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
-    """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
+    """Redis or Valkey to use as the doorbell; memory:// uses none; unset starts an embedded one."""
+    queue_server: AbsolutePath | None = None
+    """Server to embed: a valkey-server or redis-server; unset looks on PATH, then in the wheel."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -153,6 +158,20 @@ class Settings(BaseSettings):
     """The least that is logged."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Loopback port of `errata worker` for Prometheus; 0 is none. A server has GET /metrics."""
+
+    @model_validator(mode="after")
+    def _has_a_doorbell_that_is_heard(self) -> Self:
+        if self.worker == "external" and not self.has_shared_queue:
+            raise ValueError(
+                f"ERRATA_REDIS_URL={_MEMORY_URL} rings in one process only, and "
+                "ERRATA_WORKER=external leaves edits to another: name a Redis that both reach"
+            )
+        return self
+
+    @property
+    def has_shared_queue(self) -> bool:
+        """Whether other processes hear the doorbell, and share what is counted."""
+        return self.redis_url != _MEMORY_URL
 
     @property
     def is_on_loopback(self) -> bool:
