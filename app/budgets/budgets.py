@@ -42,7 +42,7 @@ class Budgets:
     @classmethod
     def open(cls, settings: Settings, clock: Clock, stack: ExitStack) -> "Budgets":
         """The budgets that the operator sets, shared by all processes on one ERRATA_REDIS_URL."""
-        store = open_store(settings.redis_url, clock, stack)
+        store = open_store(settings.redis_url if settings.has_shared_queue else None, clock, stack)
         return cls(
             edits=Budget("edits", settings.edits_per_minute, store),
             edit_bytes=Budget("bytes of edits", settings.edit_bytes_per_minute, store),

