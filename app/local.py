@@ -62,6 +62,7 @@ def worker_command(**given: str | None) -> None:
     """
     settings = settings_of(given)
     from app.errors import ErrataError
+    from app.server import leave
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
@@ -69,7 +70,8 @@ def worker_command(**given: str | None) -> None:
         run_worker(settings)
     except (ErrataError, EditingError) as error:
         typer.echo(f"errata: {error}", err=True)
-        raise typer.Exit(_EXIT_FAILED) from error
+        leave(_EXIT_FAILED)
+    leave(0)
 
 
 def backup_command(
