@@ -92,6 +92,7 @@ class State(TypedDict):
     doorkeeper: Doorkeeper
     hub: Hub
     connections: Connections
+    vitals: health.Vitals
 
 
 class _Api(FastAPI):
@@ -208,6 +209,7 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         doorkeeper=doorkeeper,
         hub=hub,
         connections=connections,
+        vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
     )
 
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from structlog.contextvars import get_contextvars
 
-from app.errors import ErrataError
+from app.errors import ErrataError, Unavailable
 from app.observability.http import REQUEST_ID_HEADER
 from app.observability.logs import get_logger
 
@@ -152,6 +152,8 @@ def error_response(request: Request, error: ErrataError) -> ProblemResponse:
     """The problem document of something that the service refuses or fails at."""
     if error.status == 500:
         _log.error("request_failed", code=error.code, exception=type(error).__name__)
+    if isinstance(error, Unavailable) and error.cause:
+        _log.warning("unavailable", code=error.code, cause=error.cause)
     return problem_response(
         request,
         status=error.status,

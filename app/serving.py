@@ -85,7 +85,7 @@ class Loader:
             runtime = self._start_runtime(self._services)
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
-            self.serving.fail(f"model {model} was not loaded: {error}")
+            self.serving.fail(f"model {model} was not loaded", str(error))
             _log.exception("model_not_loaded", model=model)
             return
         self.serving.fill(self._serve(runtime))

@@ -130,5 +130,5 @@ def _outages_named() -> Iterator[None]:
 
 def _outage(reason: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"the database did not take this request ({reason.strip()}); try again later"
+        "the database did not take this request; try again later", cause=reason.strip()
     )
