@@ -29,7 +29,7 @@ from app.local import (
     serve_command,
     worker_command,
 )
-from app.options import Json, Key, Url
+from app.options import Json, Key, Url, is_revision_number
 from app.permissions import keep_to_ourselves
 
 EXIT_NO = 1
@@ -205,7 +205,7 @@ def rollback(
 ) -> None:
     """Make the head equal an old revision, bit for bit; nothing is erased from the ledger."""
     with Errata(url, api_key) as errata:
-        found = errata.rollback(int(to) if to.isdecimal() else to, reason)
+        found = errata.rollback(int(to) if is_revision_number(to) else to, reason)
         if wait:
             found = errata.wait_operation(found.id, timeout)
     _tell_end(found, machine)

@@ -70,6 +70,7 @@ def worker_command(**given: str | None) -> None:
     settings = settings_of(given)
     from app.data_directory import guard_data_dir
     from app.errors import ErrataError
+    from app.server import leave
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
@@ -78,7 +79,8 @@ def worker_command(**given: str | None) -> None:
         run_worker(settings)
     except (ErrataError, EditingError, OSError) as error:
         complain(error)
-        raise typer.Exit(_EXIT_FAILED) from error
+        leave(_EXIT_FAILED)
+    leave(0)
 
 
 def backup_command(

@@ -8,8 +8,10 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 import app.batches.endpoints as batches
+import app.docs.endpoints as docs
 import app.edits.endpoints as edits
 import app.events.endpoints as events
 import app.exports.endpoints as exports
@@ -22,9 +24,10 @@ import app.query.endpoints as query
 import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
 from app import health, problems
-from app.body_limit import BodyLimit
+from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
+from app.connections import ConnectionLimits, Connections
 from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
@@ -46,14 +49,15 @@ from app.queue.embedded import EmbeddedValkey
 from app.queue.memory_doorbell import MemoryDoorbell
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
+from app.security_headers import SecurityHeaders
 from app.services import Pending, Services
 from app.serving import Loader, Runtime, Serving, StartRuntime
 from app.settings import Settings
+from app.stopping import MODEL_STOP_S
 from app.worker import runtime
 from editing_core.methods import plan_named
 from editing_core.progress import Progress, silent
 
-_STOP_TIMEOUT_S = 5.0
 _log = get_logger(__name__)
 
 
@@ -96,9 +100,15 @@ class State(TypedDict):
     hub: Hub
     refusals: Refusals
     verification: Shared[LedgerVerdict]
+    connections: Connections
+    vitals: health.Vitals
 
 
 class _Api(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """Everything that answers, the handler of bugs among it, inside of the security headers."""
+        return SecurityHeaders(super().build_middleware_stack())
+
     def openapi(self) -> dict[str, Any]:
         """The API's description, with the schema of problem documents that routers refer to."""
         document = super().openapi()
@@ -129,13 +139,16 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         version="0.1.0",
         lifespan=lifespan,
         telemetry=telemetry(),
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+        redoc_url=None,
     )
-    api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    api.add_middleware(BodyLimit, limits=BodyLimits.of(settings))
     # The outer one: a stranger's body is not even read.
     api.add_middleware(Authentication, hosts=settings.hosts)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
+    api.include_router(docs.router)
     strangers = problems.common_responses(401, 403)
     for feature in (
         edits,
@@ -203,9 +216,10 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
     stack.callback(doorkeeper.close)
     loader = Loader(services, components.start_runtime)
-    stack.callback(loader.stop, _STOP_TIMEOUT_S)
+    stack.callback(loader.stop, MODEL_STOP_S)
     loader.start()
     hub = Hub(services.database, max_listeners=settings.max_listeners)
+    connections = Connections(ConnectionLimits.of(settings), metrics)
     return State(
         services=services,
         serving=loader.serving,
@@ -213,6 +227,8 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         hub=hub,
         refusals=Refusals(metrics),
         verification=ledger.verification(services),
+        connections=connections,
+        vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
     )
 
 

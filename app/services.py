@@ -31,7 +31,7 @@ class Pending(Generic[T]):
 
     def __init__(self, reason: str) -> None:
         self._value: T | None = None
-        self._reason = reason
+        self._reason, self._cause = reason, ""
         self._settled = Event()
 
     def fill(self, value: T) -> None:
@@ -39,9 +39,9 @@ class Pending(Generic[T]):
         self._value = value
         self._settled.set()
 
-    def fail(self, reason: str) -> None:
-        """Say why it will never be there."""
-        self._reason = reason
+    def fail(self, reason: str, cause: str) -> None:
+        """Say that it will never be there, and to those who run the service, why."""
+        self._reason, self._cause = reason, cause
         self._settled.set()
 
     def get(self) -> T:
@@ -51,7 +51,7 @@ class Pending(Generic[T]):
             ModelNotReady: It is not there yet, or never will be; the message says which.
         """
         if self._value is None:
-            raise ModelNotReady(self._reason)
+            raise ModelNotReady(self._reason, cause=self._cause)
         return self._value
 
     def wait(self, timeout_s: float) -> T | None:

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
@@ -41,8 +42,8 @@ class Runtime(Protocol):
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
 
-    def stop(self) -> None:
-        """End the worker after the transaction it is in."""
+    def stop(self, timeout_s: float) -> None:
+        """End the worker after the operation it is in, which is left behind after `timeout_s`."""
 
 
 StartRuntime = Callable[[Services], Runtime]
@@ -73,13 +74,14 @@ class Loader:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End worker, queries and exports; what still loads is left behind after `timeout_s`."""
+        """End exports, queries and worker; what has not ended after `timeout_s` is left behind."""
+        until = monotonic() + timeout_s
         serving = self.serving.wait(timeout_s)
         if serving is not None:
-            serving.exporter.stop(timeout_s)
+            serving.exporter.stop(max(0.0, until - monotonic()))
             serving.query.close()
-            serving.thread.close()
-            serving.runtime.stop()
+            serving.thread.close(max(0.0, until - monotonic()))
+            serving.runtime.stop(max(0.0, until - monotonic()))
 
     def _load(self) -> None:
         model = self._services.settings.model
@@ -87,7 +89,7 @@ class Loader:
             runtime = self._start_runtime(self._services)
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
-            self.serving.fail(f"model {model} was not loaded: {error}")
+            self.serving.fail(f"model {model} was not loaded", str(error))
             _log.exception("model_not_loaded", model=model)
             return
         self.serving.fill(self._serve(runtime))

@@ -183,6 +183,24 @@ class Settings(BaseSettings):
     """Most earlier edits that are asked again before a revision is committed."""
     gate_perplexity_tokens: int = Field(default=128, ge=2, le=100_000)
     """How much of the reference text perplexity is measured on, in tokens."""
+    max_connections: int = Field(default=1_000, ge=8)
+    """Most connections open at the same time; fewer where a process may open few files."""
+    max_connections_per_address: int = Field(default=256, ge=0)
+    """Most connections open at the same time from one address; 0 means any number."""
+    max_header_bytes: int = Field(default=32_768, ge=1_024)
+    """Longest request line and headers together; a longer one is answered 431, or 414."""
+    max_headers: int = Field(default=100, ge=16)
+    """Most headers of a request; more are answered 431."""
+    header_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    """Longest time a client may take to send a request line and headers, in seconds."""
+    body_stall_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Longest pause while a client sends a body, in seconds."""
+    body_timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    """Longest time a client may take to send a body, in seconds."""
+    idle_timeout_s: int = Field(default=30, ge=1)
+    """How long a connection is kept for a next request, in seconds."""
+    write_stall_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    """Longest time a client may take in nothing of an answer that waits for it, in seconds."""
     max_body_bytes: int = Field(default=4_194_304, ge=1_024)
     """Largest request body; a larger one is answered 413."""
     max_prompt_chars: int = Field(default=100_000, ge=1)

@@ -22,8 +22,10 @@ def encodable(value: object) -> object:
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("holds the character NUL; remove it")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("holds half of a surrogate pair; send whole characters")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("holds half of a surrogate pair; send whole characters") from error
     return value
 
 

@@ -20,7 +20,12 @@ class EditBatchRequest(BaseModel):
 
     edits: Annotated[
         list[EditRequest],
-        Field(min_length=1, max_length=MAX_EDITS, description="Executed in this order."),
+        Field(
+            min_length=1,
+            max_length=MAX_EDITS,
+            fail_fast=True,
+            description="Executed in this order.",
+        ),
     ]
     atomic: Annotated[
         StrictBool, Field(description="Commit all of them as one revision, or none.")

@@ -144,11 +144,11 @@ class LedgerPage(Answer):
 
 
 class Readiness(Answer):
-    """A server that can do its work."""
+    """A server that can do its work; the rest is None to a client without a key it knows."""
 
-    model: str
-    revision: int
-    waiting: int
+    model: str | None = None
+    revision: int | None = None
+    waiting: int | None = None
 
 
 class LedgerVerdict(Answer):

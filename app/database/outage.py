@@ -85,4 +85,4 @@ def _is_refused(url: URL, reason: str) -> bool:
 
 
 def _told(kind: type[DatabaseUnavailable], reason: str) -> DatabaseUnavailable:
-    return kind(f"the database did not take this request ({reason.strip()}); try again later")
+    return kind("the database did not take this request; try again later", cause=reason.strip())

@@ -53,11 +53,19 @@ class EditRequest(BaseModel):
     target_old: Annotated[Phrase | None, Field(description="The object before.")] = None
     paraphrases: Annotated[
         list[Prompt],
-        Field(max_length=MAX_PROMPTS, description="Other prompts to be continued with `target`."),
+        Field(
+            max_length=MAX_PROMPTS,
+            fail_fast=True,
+            description="Other prompts to be continued with `target`.",
+        ),
     ] = []
     neighbours: Annotated[
         list[NeighbourRequest],
-        Field(max_length=MAX_PROMPTS, description="Prompts that must keep their answer."),
+        Field(
+            max_length=MAX_PROMPTS,
+            fail_fast=True,
+            description="Prompts that must keep their answer.",
+        ),
     ] = []
     method: Annotated[
         str | None, Field(description="How the edit is computed; default: ERRATA_METHOD.")

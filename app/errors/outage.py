@@ -7,10 +7,30 @@ _VIEW_RETRY_S = 5
 
 
 class Unavailable(ErrataError):
-    """Something the request needs is not there now; asking again later may succeed."""
+    """Something the request needs is not there now; asking again later may succeed.
+
+    Attributes:
+        cause: What a driver or the system said of it. It may name hosts, ports and files, so it is
+            for the log and the operator: `str` has it, the answer to a client does not.
+    """
 
     status = 503
     code = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: dict[str, str] | None = None,
+        cause: str = "",
+    ) -> None:
+        super().__init__(message, field=field, headers=headers)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        """The message and its cause."""
+        return f"{self.message}: {self.cause}" if self.cause else self.message
 
 
 class ModelNotReady(Unavailable):
@@ -33,7 +53,7 @@ class RevisionNotServed(Unavailable):
 
 
 class NotReady(Unavailable):
-    """Something that queries or edits need is missing; the message lists all of it."""
+    """Something that queries or edits need is missing; the message lists it to those we know."""
 
     code = "not_ready"
 
@@ -54,8 +74,8 @@ class DatabaseAway(DatabaseUnavailable):
 class DatabaseOverloaded(DatabaseUnavailable):
     """The database is there and takes no more now: connections, locks, memory or disk are used."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"Retry-After": str(_OVERLOAD_RETRY_S)})
+    def __init__(self, message: str, *, cause: str = "") -> None:
+        super().__init__(message, headers={"Retry-After": str(_OVERLOAD_RETRY_S)}, cause=cause)
 
 
 class StorageUnavailable(Unavailable):

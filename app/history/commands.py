@@ -17,7 +17,7 @@ from app.client.answers import (
     SupersededFact,
 )
 from app.display import printable, show, table
-from app.options import Json, Key, Url
+from app.options import Json, Key, Url, is_revision_number
 
 _EXIT_NO = 1
 _NOT_RECORDED = "—"
@@ -169,6 +169,6 @@ def _number(value: float | None) -> str:
 def _named(name: str, option: str) -> int | str:
     if name == "head":
         return name
-    if name.isascii() and name.isdecimal():
+    if is_revision_number(name):
         return int(name)
     raise typer.BadParameter(f"{name!r} is no revision; give a number or head", param_hint=option)

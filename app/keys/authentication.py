@@ -16,7 +16,15 @@ from app.problems import error_response
 
 #: what everybody may see, key or none
 PUBLIC = frozenset(
-    {"/docs", "/docs/oauth2-redirect", "/healthz", "/openapi.json", "/readyz", "/redoc"}
+    {
+        "/docs",
+        "/docs/start.js",
+        "/docs/swagger-ui-bundle.js",
+        "/docs/swagger-ui.css",
+        "/healthz",
+        "/openapi.json",
+        "/readyz",
+    }
 )
 # Says nothing but that the process lives, whoever asks from wherever.
 _HARMLESS = "/healthz"

@@ -36,7 +36,7 @@ class KeyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Phrase | None, Field(description="What people call it.")] = None
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope), fail_fast=True)]
     expires_at: Annotated[Moment | None, Field(description="Null for never.")] = None
 
     def to_new_key(self) -> NewKey:

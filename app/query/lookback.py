@@ -21,7 +21,12 @@ class CompareRequest(Body):
     prompt: _Text
     revisions: Annotated[
         list[RevisionName],
-        Field(min_length=1, max_length=_MAX_REVISIONS, default_factory=lambda: [0, "head"]),
+        Field(
+            min_length=1,
+            max_length=_MAX_REVISIONS,
+            fail_fast=True,
+            default_factory=lambda: [0, "head"],
+        ),
     ]
     max_tokens: Annotated[int, Field(ge=1)] = 16
 

@@ -143,7 +143,9 @@ class Snapshots:
                         session, revision, label, digest, actor=actor, now=self._clock()
                     )
         except OSError as error:
-            raise StorageUnavailable(f"the snapshot could not be written: {error}") from error
+            raise StorageUnavailable(
+                "the snapshot could not be written", cause=str(error)
+            ) from error
         return snapshot, found is None
 
     def tidy(self) -> int:

@@ -85,8 +85,8 @@ class OldViews:
                 self._tell()
 
     def close(self) -> None:
-        """End the thread, after the view that it builds."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Have the thread end after the view that it builds; nobody waits for that."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _drop(self, revision: int) -> None:
         """Let go of a view that is not served any more, once the last one who uses it is done."""

@@ -53,9 +53,9 @@ class Runtime:
         """
         return self.snapshots.label(revision, label, self.history.weights, actor=actor)
 
-    def stop(self) -> None:
-        """End the worker after the operation it is in."""
-        self.worker.stop()
+    def stop(self, timeout_s: float) -> None:
+        """End the worker after the operation it is in, which is left behind after `timeout_s`."""
+        self.worker.stop(timeout_s)
 
 
 def start(

@@ -43,7 +43,7 @@ class ReadOnlyRuntime:
         """No test here asks for one."""
         raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float) -> None:
         """Nothing runs."""
 
 
