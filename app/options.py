@@ -1,12 +1,11 @@
 """Options that commands share."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
-from click.core import ParameterSource
 
 from app.display import complain
 from app.secret_file import read_secret
@@ -16,14 +15,12 @@ _KEY_FILE = "ERRATA_API_KEY_FILE"
 
 def warn_of_shown_secret(name: str) -> None:
     """Say so if a secret was given as an option: every user of the machine may list those."""
-    context = click.get_current_context(silent=True)
-    if context is None or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-        return
     option, variable = f"--{name.replace('_', '-')}", f"ERRATA_{name.upper()}"
-    complain(
-        f"what {option} holds is seen by every user in the list of processes; "
-        f"use {variable}_FILE, or {variable}"
-    )
+    if any(given == option or given.startswith(f"{option}=") for given in sys.argv):
+        complain(
+            f"what {option} holds is seen by every user in the list of processes; "
+            f"use {variable}_FILE, or {variable}"
+        )
 
 
 def _key(context: typer.Context, given: str | None) -> str | None:

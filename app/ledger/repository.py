@@ -27,21 +27,24 @@ def last(session: Session) -> LedgerEntry | None:
     return session.scalar(select(LedgerEntry).order_by(LedgerEntry.index.desc()).limit(1))
 
 
-def add(session: Session, link: Link) -> LedgerEntry:
-    """Store one link; what refers to its index may follow in the same transaction."""
-    entry = LedgerEntry(
-        index=link.index,
-        kind=EntryKind(link.kind),
-        payload=link.payload,
-        actor=link.actor,
-        at=link.at,
-        prev_hash=link.prev_hash,
-        hash=link.hash,
-    )
-    session.add(entry)
+def add_all(session: Session, links: Sequence[Link]) -> list[LedgerEntry]:
+    """Store links; what refers to their indices may follow in the same transaction."""
+    entries = [
+        LedgerEntry(
+            index=link.index,
+            kind=EntryKind(link.kind),
+            payload=link.payload,
+            actor=link.actor,
+            at=link.at,
+            prev_hash=link.prev_hash,
+            hash=link.hash,
+        )
+        for link in links
+    ]
+    session.add_all(entries)
     session.flush()
-    session.info.setdefault(_APPENDED, []).append(link)
-    return entry
+    session.info.setdefault(_APPENDED, []).extend(links)
+    return entries
 
 
 def appended(session: Session) -> Sequence[Link]:

@@ -1,6 +1,6 @@
 """What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
@@ -38,18 +38,39 @@ def append(
     Raises:
         TypeError: The payload holds a float; write it as a string.
     """
+    (entry,) = append_all(session, kind, [payload], actor=actor, now=now)
+    return entry
+
+
+def append_all(
+    session: Session,
+    kind: EntryKind,
+    payloads: Sequence[JsonObject],
+    *,
+    actor: str,
+    now: datetime,
+) -> list[LedgerEntry]:
+    """Add records of one kind to the end of the chain, one after another.
+
+    Raises:
+        TypeError: A payload holds a float; write it as a string.
+    """
     newest = repository.last(session)
-    return repository.add(
-        session,
-        link(
-            index=0 if newest is None else newest.index + 1,
-            kind=kind.value,
-            payload=payload,
-            actor=actor,
-            at=rfc3339(now),
-            prev_hash=GENESIS if newest is None else newest.hash,
-        ),
-    )
+    index = 0 if newest is None else newest.index + 1
+    prev_hash = GENESIS if newest is None else newest.hash
+    links = list[Link]()
+    for payload in payloads:
+        links.append(
+            link(
+                index=index + len(links),
+                kind=kind.value,
+                payload=payload,
+                actor=actor,
+                at=rfc3339(now),
+                prev_hash=links[-1].hash if links else prev_hash,
+            )
+        )
+    return repository.add_all(session, links)
 
 
 def check(session: Session) -> Verdict:

@@ -4,7 +4,7 @@ Every function works inside the caller's write transaction and writes the ledger
 to the change. How an operation ends *with* a revision is in `app.revisions.service`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -164,8 +164,7 @@ def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str)
     """Withdraw all that one caller asked for and the worker has not begun; how many it was."""
     waiting = repository.waiting_of(session, asked_by)
     edits.read_ahead(session, [operation.id for operation in waiting])
-    for operation in waiting:
-        cancel(session, operation.id, now=now, actor=actor)
+    _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
     return len(waiting)
 
 
@@ -196,17 +195,31 @@ def _end(
     actor: str,
 ) -> None:
     operation = repository.get(session, operation_id)
+    _end_all(session, [operation], status, reason, now=now, actor=actor)
+
+
+def _end_all(
+    session: Session,
+    operations: Sequence[Operation],
+    status: OperationStatus,
+    reason: str,
+    *,
+    now: datetime,
+    actor: str,
+) -> None:
     needed = _BEFORE[status]
-    if operation.status is not needed:
-        raise WrongState(
-            f"operation {operation_id!r} is {operation.status.value}; "
-            f"only one that is {needed.value} can become {status.value}"
-        )
-    record: JsonObject = {"id": operation.id, "seq": operation.seq, "status": status.value}
-    entry = ledger.append(
-        session, EntryKind.VERDICT, record | {"reason": reason}, actor=actor, now=now
-    )
-    operation.ledger_index = entry.index
-    operation.reason = reason
-    operation.finished_at = now
-    move(session, operation, status, now)
+    records: list[JsonObject] = []
+    for operation in operations:
+        if operation.status is not needed:
+            raise WrongState(
+                f"operation {operation.id!r} is {operation.status.value}; "
+                f"only one that is {needed.value} can become {status.value}"
+            )
+        record = {"id": operation.id, "seq": operation.seq, "status": status.value}
+        records.append(record | {"reason": reason})
+    entries = ledger.append_all(session, EntryKind.VERDICT, records, actor=actor, now=now)
+    for operation, entry in zip(operations, entries, strict=True):
+        operation.ledger_index = entry.index
+        operation.reason = reason
+        operation.finished_at = now
+        move(session, operation, status, now)

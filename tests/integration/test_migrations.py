@@ -8,6 +8,7 @@ from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.events import repository as events
 from app.ledger import service as ledger
+from app.operations.idempotency import keep, recall
 from app.operations.service import try_out
 from app.snapshots.service import add_label
 from tests.integration.history import History
@@ -145,3 +146,23 @@ def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
         ):
             session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
     assert history.edit("b").number == 2
+
+
+def test_an_idempotency_key_goes_on_for_whoever_sent_it(history: History) -> None:
+    database = history.database
+    history.accept("a")
+    downgrade(database, "0011")
+    with database.write() as session:
+        insert = "INSERT INTO idempotency_keys (key, body_digest, operation_id, created_at) "
+        session.execute(text(insert + "VALUES ('once', 'digest', 'a', '2026-01-01 00:00:00+00')"))
+    upgrade(database)
+    with database.write() as session:
+        assert recall(session, "client", "once", "digest") == "a"
+        assert recall(session, "key:other", "once", "digest") is None
+        keep(session, "key:other", "once", "else", "a", now=history.clock())
+    downgrade(database, "0011")
+    with database.read() as session:
+        kept = session.execute(text("SELECT key, body_digest FROM idempotency_keys")).all()
+    assert kept == [("once", "digest")]
+    upgrade(database)
+    assert drift(database) == []
