@@ -38,6 +38,7 @@ from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.state import mirrored
 from app.observability.tracing import telemetry
+from app.operations.endings import Endings
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
@@ -89,6 +90,7 @@ class State(TypedDict):
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
     hub: Hub
+    endings: Endings
     verification: Shared[LedgerVerdict]
 
 
@@ -112,7 +114,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         with ExitStack() as stack:
             state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
             try:
-                async with state["hub"].following():
+                async with state["hub"].following(), state["endings"].following():
                     yield state
             finally:
                 await run_in_threadpool(stack.close)
@@ -200,6 +202,7 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         serving=loader.serving,
         doorkeeper=doorkeeper,
         hub=hub,
+        endings=Endings(services.database),
         verification=ledger.verification(services),
     )
 

@@ -83,11 +83,12 @@ class _Launch:
 
 
 class StreamingServer(uvicorn.Server):
-    """A server that can stop although somebody listens to events."""
+    """A server that can stop although somebody listens to events, or waits for an end."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let every listener go before the end of every answer is waited for."""
+        """Let all of them go before the end of every answer is waited for."""
         self.lifespan.state["hub"].close()
+        self.lifespan.state["endings"].close()
         await super().shutdown(sockets)
 
 
