@@ -43,6 +43,7 @@ from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.state import mirrored
 from app.observability.tracing import telemetry
+from app.operations.endings import Endings
 from app.operations.room import Room
 from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
@@ -99,6 +100,7 @@ class State(TypedDict):
     doorkeeper: Doorkeeper
     hub: Hub
     refusals: Refusals
+    endings: Endings
     verification: Shared[LedgerVerdict]
     connections: Connections
     vitals: health.Vitals
@@ -128,7 +130,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         with ExitStack() as stack:
             state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
             try:
-                async with state["hub"].following():
+                async with state["hub"].following(), state["endings"].following():
                     yield state
             finally:
                 await run_in_threadpool(stack.close)
@@ -226,6 +228,7 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         doorkeeper=doorkeeper,
         hub=hub,
         refusals=Refusals(metrics),
+        endings=Endings(services.database),
         verification=ledger.verification(services),
         connections=connections,
         vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),

@@ -109,7 +109,7 @@ class _Launch:
 
 
 class StreamingServer(uvicorn.Server):
-    """A server that ends overdue connections, and can stop although somebody listens to events."""
+    """A server that ends overdue connections, and can stop while clients listen or wait."""
 
     async def on_tick(self, counter: int) -> bool:
         """Every tenth of a second: once a second, look for connections that are overdue."""
@@ -123,8 +123,9 @@ class StreamingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let every listener go before the end of every answer is waited for."""
+        """Let all of them go before the end of every answer is waited for."""
         self.lifespan.state["hub"].close()
+        self.lifespan.state["endings"].close()
         await super().shutdown(sockets)
 
 

@@ -229,7 +229,7 @@ class Settings(BaseSettings):
     """Longest time X-Min-Revision waits for a committed revision to be served, in seconds."""
     max_wait_s: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Longest time a request may ask to be kept waiting, in seconds."""
-    max_waiters: int = Field(default=256, ge=0)
+    max_waiters: int = Field(default=256, ge=1)
     """Most requests that are kept waiting (Prefer: wait); others are answered 202 at once."""
     waiters_per_caller: int = Field(default=64, ge=1)
     """The same for one caller."""

@@ -67,6 +67,7 @@ class EditBatch(Answer):
     id: str
     atomic: bool
     edits: list[Edit]
+    next: int | None = None
 
 
 class EditPage(Answer):

@@ -102,11 +102,11 @@ class Errata(Connection):
         """Hand in edits together, each as the API takes it; all or none are committed if atomic."""
         body = {"edits": [dict(edit) for edit in edits], "atomic": atomic}
         path = _path("/v1/edit-batches", dry_run)
-        return self._post(path, body, EditBatch, _headers(idempotency_key))
+        return self._whole(self._post(path, body, EditBatch, _headers(idempotency_key)))
 
     def batch(self, batch_id: str) -> EditBatch:
         """A batch with its edits as they stand now."""
-        return self._get(f"/v1/edit-batches/{batch_id}", EditBatch)
+        return self._whole(self._get(f"/v1/edit-batches/{batch_id}", EditBatch))
 
     def requeue(self, edit_id: str) -> Edit:
         """Queue a dead edit again, behind everything that waits."""
@@ -320,6 +320,14 @@ class Errata(Connection):
             return self._http.get("/readyz").status_code == httpx2.codes.OK
         except httpx2.TransportError:
             return False
+
+    def _whole(self, batch: EditBatch) -> EditBatch:
+        """A batch with the edits that its answer had no room for."""
+        edits, after = list(batch.edits), batch.next
+        while after is not None:
+            more = self._get(f"/v1/edit-batches/{batch.id}", EditBatch, {"after": after})
+            edits, after = edits + more.edits, more.next
+        return batch.model_copy(update={"edits": edits, "next": None})
 
     def _pinned(self, revision: int | None, seed: int | None) -> dict[str, Any]:
         pinned: dict[str, Any] = {} if seed is None else {"seed": seed}

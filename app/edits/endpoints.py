@@ -14,7 +14,7 @@ from app.keys.access import require
 from app.keys.scopes import Scope
 from app.operations import repository as operations
 from app.operations.schemas import OperationResource
-from app.operations.waiting import WaitDep, has_ended
+from app.operations.waiting import WaitDep
 from app.paging import page_of
 from app.problems import common_responses
 from app.revisions.schemas import ReasonRequest
@@ -52,13 +52,13 @@ router = APIRouter(
     "",
     status_code=202,
     dependencies=_EDIT,
-    responses=common_responses(429) | {200: {"description": "It ended while waiting."}},
+    responses=common_responses(429, 507) | {200: {"description": "It ended while waiting."}},
 )
 async def create_edit(
     body: EditRequest,
     services: ServicesDep,
     actor: ActorDep,
-    wait_s: WaitDep,
+    wait: WaitDep,
     response: Response,
     dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
@@ -68,7 +68,7 @@ async def create_edit(
         service.submit, services, body, dry_run=dry_run, key=idempotency_key, actor=actor
     )
     response.headers["Location"] = f"/v1/edits/{edit_id}"
-    if wait_s and await has_ended(services, edit_id, wait_s):
+    if await wait.sees_end_of(edit_id):
         response.status_code = 200
     return await run_in_threadpool(_resource, services, edit_id)
 

@@ -12,6 +12,7 @@ from app.database.base import JsonObject
 from app.edits import repository
 from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
+from app.edits.payment import pay
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
 from app.erasures import service as erasures
@@ -25,6 +26,7 @@ from editing_core.errors import InvalidEdit
 from editing_core.methods import METHOD_NAMES
 
 _SALT_BYTES = 16
+_MAX_BYTES = 65_536  # of all texts of one edit
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,14 @@ class Draft:
 
 
 def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draft:
-    """Check everything in a request that can be checked now; lengths once the model is loaded.
+    """Check everything in a request that can be checked without reading its texts as tokens.
 
     Raises:
         InvalidField: The prompt does not name the subject once, the method is not known, a gate
-            would be looser than the service's, or a text is too long.
+            would be looser than the service's, or all texts together are too long.
     """
     text, method = _text(request), _method(services, request)
-    lengths = services.lengths.wait(0.0)
-    if lengths is not None:
-        lengths.check(text)
+    _check_size(text)
     wanted = request.gates or WantedLimits()
     Limits.of(services.settings).refuse_looser(wanted)
     return Draft(text, method, request.force, dry_run, wanted.to_json())
@@ -68,22 +68,53 @@ def submit(
     """Accept an edit, or find the one this idempotency key already stands for; its id.
 
     Raises:
-        InvalidField: See `draft_of`.
+        InvalidField: See `draft_of`, or a text has too many tokens.
         IdempotencyMismatch: The key stands for an edit with another body.
-        RateLimited: The actor has no edit left in this minute, or too many in the queue.
+        RateLimited: The actor has no edit left in this minute, or not so many bytes, or no place
+            in the queue.
+        StorageFull: There is too little free space for edits.
     """
     draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
-    with services.database.write() as session:
+    known = recalled(services, actor, key, digest)
+    if known is not None:
+        return known
+    paid = pay(services, actor, [draft.text])
+    with paid.unless_accepted():
+        check_tokens(services, draft.text)
+    with paid.unless_accepted(), services.database.write() as session:
         known = idempotency.recall(session, actor, key, digest)
-        if known is not None:
+        if known is not None:  # sent twice at the same time
+            paid.give_back()
             return known
         services.room.for_edits(session, actor, 1)
-        services.budgets.edits.charge(actor, 1, field="edits")
         edit_id = store(services, session, draft, batch=None, actor=actor)
         idempotency.keep(session, actor, key, digest, edit_id, now=services.clock())
     services.announce(edit_id)
     return edit_id
+
+
+def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
+    """The operation that an idempotency key stands for, before anything is paid.
+
+    Raises:
+        IdempotencyMismatch: It was used with another body.
+    """
+    if key is None:
+        return None
+    with services.database.read() as session:
+        return idempotency.recall(session, actor, key, digest)
+
+
+def check_tokens(services: Services, text: EditText) -> None:
+    """Make sure that no text has too many tokens, once the model is loaded.
+
+    Raises:
+        InvalidField: One has.
+    """
+    lengths = services.lengths.wait(0.0)
+    if lengths is not None:
+        lengths.check(text)
 
 
 def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
@@ -225,6 +256,16 @@ def _method(services: Services, request: EditRequest) -> str:
             "method", f"this method is not known; accepted: {', '.join(METHOD_NAMES)}"
         )
     return method
+
+
+def _check_size(text: EditText) -> None:
+    sizes = text.sizes()
+    size = sum(sizes.values())
+    if size > _MAX_BYTES:
+        raise InvalidField(
+            max(sizes, key=lambda name: sizes[name]),
+            f"the texts of this edit have {size} bytes together; at most {_MAX_BYTES} are accepted",
+        )
 
 
 def _text(request: EditRequest) -> EditText:

@@ -54,6 +54,25 @@ class EditText:
         """The text that `to_json` wrote."""
         return _ADAPTER.validate_python(document)
 
+    def sizes(self) -> dict[str, int]:
+        """Field → how many bytes its texts have."""
+        neighbours = [neighbour.prompt for neighbour in self.neighbours]
+        answers = [neighbour.answer or "" for neighbour in self.neighbours]
+        return {
+            "subject": _bytes(self.subject),
+            "prompt": _bytes(self.prompt),
+            "target": _bytes(self.target),
+            "target_old": _bytes(self.target_old or ""),
+            "paraphrases": _bytes(*self.paraphrases),
+            "neighbours": _bytes(*neighbours, *answers),
+            "metadata": _bytes(*self.metadata, *self.metadata.values()),
+        }
+
+    @property
+    def size(self) -> int:
+        """How many bytes all of it has."""
+        return sum(self.sizes().values())
+
     def digest(self, salt: str) -> str:
         """SHA-256 of salt and canonical text: tells nothing of the text, proves it once shown.
 
@@ -90,6 +109,10 @@ def normal(text: str) -> str:
     folded = unicodedata.normalize("NFD", text).casefold()
     folded = unicodedata.normalize("NFKD", folded).casefold()
     return " ".join(without_ignorable(unicodedata.normalize("NFKC", folded)).split())
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _sha256(data: bytes) -> str:

@@ -61,7 +61,7 @@ async def _listener(
 ) -> AsyncIterator[Listener]:
     """Who asks, with a place that is free again once the answer has ended, however it does."""
     again = partial(readmit, request)
-    with services.budgets.streams.opened(actor), hub.listening():
+    with services.budgets.listeners.opened(actor), hub.listening():
         yield Listener(hub, services.database, services.settings.keep_alive_s, again)
 
 

@@ -58,6 +58,12 @@ def waiting_of(session: Session, actor: str) -> Sequence[Operation]:
     return session.scalars(query.order_by(Operation.seq)).all()
 
 
+def ended(session: Session, ids: Collection[str]) -> Sequence[str]:
+    """Those of these operations that are not to be executed any more."""
+    query = select(Operation.id).where(Operation.id.in_(ids), Operation.status.not_in(UNFINISHED))
+    return session.scalars(query).all()
+
+
 def next_run(session: Session, limit: int) -> list[Operation]:
     """What the worker is to execute now: the lowest `seq`s that are accepted or still running.
 

@@ -18,7 +18,7 @@ from app.operations import repository as operations
 from app.operations.models import Operation, OperationKind
 from app.operations.schemas import OperationResource
 from app.operations.service import accept
-from app.operations.waiting import WaitDep, has_ended
+from app.operations.waiting import WaitDep
 from app.paging import page_of
 from app.problems import common_responses
 from app.revisions import repository
@@ -75,13 +75,13 @@ async def create_rollback(
     body: RollbackRequest,
     services: ServicesDep,
     actor: ActorDep,
-    wait_s: WaitDep,
+    wait: WaitDep,
     response: Response,
 ) -> OperationResource:
     """Make head equal an old revision, bit for bit, as a new revision."""
     operation = await run_in_threadpool(_accept_rollback, services, body, actor)
     response.headers["Location"] = f"/v1/operations/{operation.id}"
-    if wait_s and await has_ended(services, operation.id, wait_s):
+    if await wait.sees_end_of(operation.id):
         response.status_code = 200
     return await run_in_threadpool(_operation, services, operation.id)
 
