@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.clock import rfc3339
 from app.database.base import JsonObject
 from app.database.database import Database
-from app.errors import CorruptArtefact, NoEntryYet
+from app.errors import NoEntryYet
 from app.ledger import repository
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
@@ -19,8 +19,8 @@ from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.containment import require_contained
 from app.ledger.mark import Mark, Marks
 from app.ledger.models import EntryKind, LedgerEntry
-from app.ledger.records import ArtefactFlaw, artefact_of
-from app.ledger.schemas import EntryResource, LedgerVerdict
+from app.ledger.records import artefact_of
+from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
 from app.revisions.artefacts import ArtefactStore
 
@@ -60,24 +60,6 @@ def check(session: Session) -> Verdict:
     if verdict.ok and repository.newest_reference(session) >= verdict.entries:
         return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
     return verdict
-
-
-def audit(database: Database, artefacts: ArtefactStore) -> LedgerVerdict:
-    """Verify the chain, and then every artefact that its entries refer to."""
-    with database.read() as session:
-        verdict = check(session)
-    return LedgerVerdict.of(verdict, _first_flaw(database, artefacts) if verdict.ok else None)
-
-
-def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
-    for entry in entries(database):
-        digest = artefact_of(entry)
-        if digest is not None:
-            try:
-                artefacts.check(digest)
-            except CorruptArtefact:
-                return ArtefactFlaw(entry.index, digest)
-    return None
 
 
 def entries(database: Database, *, size: int | None = None) -> Iterator[Link]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 
+from pydantic import JsonValue
 from sqlalchemy.orm import Session
 
 from app.errors import SetBack
@@ -49,8 +50,10 @@ def accept(session: Session, lost: Mark, found: Mark | None, *, actor: str, now:
         actor: Who accepts that.
         now: When.
     """
-    kept = None if found is None else {"size": found.size, "hash": found.hash}
-    record = {"lost": asdict(lost), "kept": kept}
+    record: dict[str, JsonValue] = {
+        "lost": asdict(lost),
+        "kept": None if found is None else asdict(found),
+    }
     service.append(session, EntryKind.SETBACK, record, actor=actor, now=now)
 
 
