@@ -296,6 +296,9 @@ def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
     told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
     if verdict.bad_artefact is not None:
         told = f"artefact {verdict.bad_artefact} of entry {verdict.first_bad} is altered or missing"
+    elif verdict.bad_row is not None:
+        bad = verdict.bad_row
+        told = f"row {bad.id} of {bad.table} is not what the ledger says: {bad.what}"
     elif not verdict.ok:
         told = f"the chain is broken at entry {verdict.first_bad}"
     _show(verdict, machine, told)

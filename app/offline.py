@@ -59,6 +59,8 @@ def verify_offline(bundle: Path, asked: Asked, *, machine: bool) -> None:
         tell_json(verdict.model_dump_json(indent=2))
     else:
         tell(*_told(verdict))
+    for warning in _warnings(verdict):
+        complain(warning)
     if not verdict.ok:
         raise typer.Exit(_EXIT_NO)
 
@@ -108,6 +110,23 @@ def _told(verdict: BundleVerdict) -> list[str]:
     if verdict.withheld:
         weights["every revision"] += "; but for withdrawn ones whose factors are withheld"
     return [*told, f"weights: {weights[verdict.weights]}"]
+
+
+def _warnings(verdict: BundleVerdict) -> list[str]:
+    """What does not contradict the bundle, and yet an auditor must know."""
+    told = []
+    if verdict.public_key is not None and not verdict.key_trusted:
+        told.append(
+            "WARNING: nothing vouches for the key that signed this bundle, so whoever gave it to "
+            "you can have made all of it; give --public-key or --checkpoint"
+        )
+    if verdict.set_backs:
+        entries = ", ".join(map(str, verdict.set_backs))
+        told.append(
+            f"WARNING: an older state of the database was accepted at entry {entries}; what had "
+            "been committed after that state is not in this ledger"
+        )
+    return told
 
 
 def _refuse(message: str) -> NoReturn:

@@ -152,14 +152,23 @@ class Readiness(Answer):
     waiting: int | None = None
 
 
+class BadRow(Answer):
+    """A row of the database that is not what the ledger says of it."""
+
+    table: str
+    id: str
+    what: str
+
+
 class LedgerVerdict(Answer):
-    """What checking the chain found."""
+    """What checking the chain, and what hangs on it, found."""
 
     ok: bool
     entries: int
     head_hash: str
     first_bad: int | None
     bad_artefact: str | None = None
+    bad_row: BadRow | None = None
 
 
 class Choice(Answer):
@@ -354,6 +363,7 @@ class Export(Answer):
     digest: str | None
     reason: str | None
     warnings: list[str]
+    created_by: str | None = None
     download: str | None
 
 

@@ -235,7 +235,11 @@ def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
 
 def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:
     """What the ledger says of an edit; younger options only where they are used."""
-    told: JsonObject = {"method": draft.method, "text_digest": text_digest}
+    told: JsonObject = {
+        "method": draft.method,
+        "text_digest": text_digest,
+        "force": draft.force,
+    }
     if draft.dry_run:
         told["dry_run"] = True
     if draft.gates:

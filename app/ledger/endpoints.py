@@ -12,6 +12,7 @@ from app.keys.access import require
 from app.keys.scopes import Scope
 from app.lane import Shared
 from app.ledger import repository, service
+from app.ledger.auditing import audit
 from app.ledger.bundle import PackedBundle
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.mark import Marks
@@ -59,9 +60,9 @@ def list_entries(
 
 @router.get("/verify")
 async def verify_ledger(verification: VerificationDep, request: Request) -> LedgerVerdict:
-    """Recompute every hash of the chain and of every artefact; names the first that is wrong.
+    """Recompute every hash of the chain and of every artefact, and compare the rows that are shown.
 
-    It is done once for all who ask for it at the same time.
+    The first that is wrong is named. It is done once for all who ask for it at the same time.
     """
     return await while_connected(request, verification.result())
 
@@ -110,7 +111,7 @@ def verification(services: Services) -> Shared[LedgerVerdict]:
 
 
 def _verify(services: Services, stop: Event) -> LedgerVerdict:
-    verdict = service.audit(services.database, services.artefacts, stop)
+    verdict = audit(services.database, services.artefacts, stop)
     services.metrics.verifications.labels("ok" if verdict.ok else "failed").inc()
     return verdict
 

@@ -1,6 +1,6 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
@@ -82,15 +82,23 @@ def key_payloads(session: Session) -> Iterator[str]:
 def hash_at(session: Session, index: int) -> str | None:
     """The hash of the entry with this index, if the ledger is that long."""
     table = LedgerEntry.__table__.c
-    query = select(cast(table.hash, _kept_as(session))).where(table.index == index)
-    found = session.execute(query).first()
-    return None if found is None else _as_text(found[0])
+    query: Select[Any] = select(cast(table.hash, _kept_as(session))).where(table.index == index)
+    found: bytes | str | None = session.scalar(query)
+    return None if found is None else _as_text(found)
 
 
 def of_kind(session: Session, kind: EntryKind) -> Sequence[LedgerEntry]:
     """Every entry of a kind, oldest first; for kinds that are rare."""
     query = select(LedgerEntry).where(LedgerEntry.kind == kind).order_by(LedgerEntry.index)
     return session.scalars(query).all()
+
+
+def has(session: Session, kind: EntryKind, payload: str, after: int) -> bool:
+    """Whether an entry above an index is of this kind and says this."""
+    query = select(LedgerEntry.index).where(
+        LedgerEntry.index > after, LedgerEntry.kind == kind, LedgerEntry.payload == payload
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
@@ -115,6 +123,13 @@ def links(
     with session.execute(query, execution_options={"yield_per": _BATCH}) as rows:
         for row in rows:
             yield _link(row)
+
+
+def links_at(session: Session, indices: Collection[int]) -> dict[int, Link]:
+    """The entries with these indices exactly as stored, those that there are."""
+    index = LedgerEntry.__table__.c.index
+    query = _as_stored(session).where(index.in_(indices))
+    return {row[0]: _link(row) for row in session.execute(query)}
 
 
 def ends(session: Session) -> tuple[Link, Link] | None:

@@ -1,6 +1,6 @@
 """What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.clock import rfc3339
 from app.database.base import JsonObject
 from app.database.database import Database
-from app.errors import ClientGone, CorruptArtefact, NoEntryYet
+from app.errors import ClientGone, NoEntryYet
 from app.ledger import repository
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
@@ -20,8 +20,8 @@ from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.containment import require_contained
 from app.ledger.mark import Mark, Marks
 from app.ledger.models import EntryKind, LedgerEntry
-from app.ledger.records import ArtefactFlaw, artefact_of
-from app.ledger.schemas import EntryResource, LedgerVerdict
+from app.ledger.records import artefact_of
+from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
 from app.paging import fitting
 from app.revisions.artefacts import ArtefactStore
@@ -84,35 +84,6 @@ def check(session: Session) -> Verdict:
     if verdict.ok and repository.newest_reference(session) >= verdict.entries:
         return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
     return verdict
-
-
-def audit(database: Database, artefacts: ArtefactStore, stop: Event | None = None) -> LedgerVerdict:
-    """Verify the chain as it is now, and then every artefact that its entries refer to.
-
-    It is read in pages, since a transaction that lasts would keep erased words in SQLite's log and
-    a connection from others; what is appended meanwhile does not matter.
-
-    Raises:
-        ClientGone: It was told to stop.
-    """
-    with database.read() as session:
-        size, reference = repository.size(session), repository.newest_reference(session)
-    verdict = verify(entries(database, size=size, stop=stop))
-    if verdict.ok and reference >= verdict.entries:
-        verdict = Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
-    flaw = _first_flaw(entries(database, size=size, stop=stop), artefacts) if verdict.ok else None
-    return LedgerVerdict.of(verdict, flaw)
-
-
-def _first_flaw(entries: Iterable[Link], artefacts: ArtefactStore) -> ArtefactFlaw | None:
-    for entry in entries:
-        digest = artefact_of(entry)
-        if digest is not None:
-            try:
-                artefacts.check(digest)
-            except CorruptArtefact:
-                return ArtefactFlaw(entry.index, digest)
-    return None
 
 
 def entries(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
 from app.errors import SetBack
 from app.ledger import repository, service
 from app.ledger.chain import GENESIS, Link
@@ -49,8 +50,10 @@ def accept(session: Session, lost: Mark, found: Mark | None, *, actor: str, now:
         actor: Who accepts that.
         now: When.
     """
-    kept = None if found is None else {"size": found.size, "hash": found.hash}
-    record = {"lost": asdict(lost), "kept": kept}
+    record: JsonObject = {
+        "lost": asdict(lost),
+        "kept": None if found is None else asdict(found),
+    }
     service.append(session, EntryKind.SETBACK, record, actor=actor, now=now)
 
 

@@ -199,6 +199,9 @@ def _record(new: NewRevision, live_edits: int) -> JsonObject:
         "rows": [edit.artefact_index for edit in new.added],
         "removed": list(new.removed),
         "live_edits": live_edits,
+        "supersedes": {
+            edit.edit_id: edit.supersedes for edit in new.added if edit.supersedes is not None
+        },
         "weights_digest": new.weights_digest,
         "artefact_digest": new.artefact_digest,
     }
