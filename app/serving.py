@@ -14,6 +14,7 @@ from app.exports.exporter import Exporter
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.observability.logs import get_logger
+from app.query.conversations import Conversations
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
@@ -23,6 +24,7 @@ from app.resident.resident import Resident
 from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
+from editing_core.control import ControlTokens
 
 _SEED_BITS = 63
 _log = get_logger(__name__)
@@ -51,6 +53,7 @@ class Serving:
 
     runtime: Runtime
     query: QueryService
+    conversations: Conversations
     thread: GenerationThread
     exporter: Exporter
 
@@ -74,6 +77,7 @@ class Loader:
         serving = self.serving.wait(timeout_s)
         if serving is not None:
             serving.exporter.stop(timeout_s)
+            serving.conversations.close()
             serving.thread.close()
             serving.runtime.stop()
 
@@ -93,6 +97,7 @@ class Loader:
         self._services.lengths.fill(
             Lengths(
                 copy.deepcopy(resident.tokenizer),
+                ControlTokens.of(resident.tokenizer),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
             )
@@ -100,10 +105,12 @@ class Loader:
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
+        conversations = Conversations(copy.deepcopy(resident.tokenizer))
         query = QueryService(
             resident,
             thread,
             tokenizer,
+            conversations,
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
@@ -114,7 +121,7 @@ class Loader:
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
-        return Serving(runtime, query, thread, self._start_exporter(runtime))
+        return Serving(runtime, query, conversations, thread, self._start_exporter(runtime))
 
     def _start_exporter(self, runtime: Runtime) -> Exporter:
         services = self._services

@@ -37,6 +37,7 @@ class ChatTemplate:
         self._template = json.dumps({"source": source, "variables": dict(variables)})
         self._lock = Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._closed = False
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatTemplate | None":
@@ -62,6 +63,8 @@ class ChatTemplate:
         """
         asked = json.dumps({"messages": [dict(m) for m in messages], "most_chars": most_chars})
         with self._lock:
+            if self._closed:
+                raise UnrenderedChat("is no longer in use")
             answer = self._ask(asked, most_chars)
         kind, told = json.loads(answer)
         if kind == "text":
@@ -74,7 +77,8 @@ class ChatTemplate:
         raise UnrenderedChat(f"{verb} these messages: {told}")
 
     def close(self) -> None:
-        """End the process; a conversation that is being rendered is given up."""
+        """End the process; whatever is or would be rendered is given up."""
+        self._closed = True
         process = self._process
         if process is not None:
             process.kill()

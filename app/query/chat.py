@@ -36,13 +36,12 @@ def check_chat(request: ChatRequest) -> None:
         raise InvalidField("max_tokens", "this and max_completion_tokens mean the same; send one")
 
 
-def encode_conversation(encoder: PromptEncoder, request: ChatRequest) -> Conversation:
+def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -> Conversation:
     """The conversation, checked against the model's limits.
 
     Raises:
-        Refusal: It cannot be read, or leaves no room for an answer.
+        Refusal: It leaves no room for an answer.
     """
-    tokens = encoder.encode_chat(request.messages)
     limit = request.token_limit
     if limit is not None:
         encoder.check_room(len(tokens), limit, "max_tokens")

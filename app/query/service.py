@@ -9,13 +9,14 @@ from transformers import PreTrainedTokenizerFast
 from app.clock import Clock, IdFactory
 from app.errors import InvalidField
 from app.query.answer import Heading, Pieces, Tally
-from app.query.chat import ChatReply, check_chat, encode_conversation
+from app.query.chat import ChatReply, check_chat, with_room
 from app.query.completions import (
     CompletionAnswer,
     check_completion,
     completion_asks,
     encode_prompts,
 )
+from app.query.conversations import Conversations
 from app.query.engine import Ask, Engine
 from app.query.executor import GenerationThread
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
@@ -47,6 +48,7 @@ class QueryService:
         resident: The model and its revisions.
         thread: Where prompts are encoded and probes are measured.
         tokenizer: For that thread alone.
+        conversations: What encodes those.
         engine: What generates.
         freshness: What makes a request wait for a revision.
         max_prompt_chars: Longest prompt.
@@ -61,6 +63,7 @@ class QueryService:
         resident: Resident,
         thread: GenerationThread,
         tokenizer: PreTrainedTokenizerFast,
+        conversations: Conversations,
         engine: Engine,
         freshness: Freshness,
         *,
@@ -73,6 +76,7 @@ class QueryService:
         self._resident = resident
         self._thread = thread
         self._tokenizer = tokenizer
+        self._conversations = conversations
         self._engine = engine
         self._freshness = freshness
         self._max_prompt_chars = max_prompt_chars
@@ -116,8 +120,9 @@ class QueryService:
         """
         check_chat(request)
         view = await self._view(revision_of(request.model, self._resident.name), min_revision)
-        encode = partial(encode_conversation, self._encoder(view), request)
-        conversation = await self._thread.run(encode)
+        encoder = self._encoder(view)
+        tokens = await self._conversations.encode(encoder, request.messages)
+        conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = self._sampling(request, conversation.max_tokens, top)
         ask = Ask(0, conversation.tokens, sampling, request.n)

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.resident.history import History
 from app.resident.resident import Resident
-from editing_core.edit import SLOT
 from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
 from editing_core.preparation import bundled_text
@@ -132,8 +131,7 @@ class EffectGauge:
         live = [id for id in head.live if id not in removed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
         return [
-            (text.template.replace(SLOT, text.subject), text.target)
-            for text in self._history.words(drawn, self._earlier_sample)
+            (text.filled, text.target) for text in self._history.words(drawn, self._earlier_sample)
         ]
 
     def _continuations(self, model: PreTrainedModel) -> list[str]:
