@@ -33,7 +33,7 @@ class ChatTemplate:
         variables: The special tokens that it may name.
     """
 
-    def __init__(self, source: str, variables: Mapping[str, str | list[str]]) -> None:
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         self._template = json.dumps({"source": source, "variables": dict(variables)})
         self._lock = Lock()
         self._process: subprocess.Popen[str] | None = None
@@ -48,11 +48,7 @@ class ChatTemplate:
             source = tokenizer.get_chat_template()
         except ValueError:
             return None
-        variables = {
-            name: [str(token) for token in value] if isinstance(value, list) else str(value)
-            for name, value in tokenizer.special_tokens_map.items()
-        }
-        return cls(source, variables)
+        return cls(source, tokenizer.special_tokens_map)
 
     def render(self, messages: Messages, *, most_chars: int) -> str:
         """The conversation up to where the assistant is to speak.
