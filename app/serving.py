@@ -16,6 +16,7 @@ from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.observability.logs import get_logger
+from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
@@ -27,6 +28,7 @@ from app.resident.views import OldViews
 from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
+from editing_core.control import ControlTokens
 
 _SEED_BITS = 63
 _log = get_logger(__name__)
@@ -55,6 +57,7 @@ class Serving:
 
     runtime: Runtime
     query: QueryService
+    conversations: Conversations
     thread: GenerationThread
     exporter: Exporter
 
@@ -79,6 +82,7 @@ class Loader:
         serving = self.serving.wait(timeout_s)
         if serving is not None:
             serving.exporter.stop(max(0.0, until - monotonic()))
+            serving.conversations.close()
             serving.query.close()
             serving.thread.close(max(0.0, until - monotonic()))
             serving.runtime.stop(max(0.0, until - monotonic()))
@@ -99,6 +103,7 @@ class Loader:
         self._services.lengths.fill(
             Lengths(
                 copy.deepcopy(resident.tokenizer),
+                ControlTokens.of(resident.tokenizer),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
             )
@@ -106,11 +111,13 @@ class Loader:
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
+        conversations = Conversations(copy.deepcopy(resident.tokenizer))
         query = QueryService(
             resident,
             OldViews(resident.rebuilt, resident.require_served, most=settings.old_views),
             thread,
             tokenizer,
+            conversations,
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
@@ -124,7 +131,7 @@ class Loader:
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
-        return Serving(runtime, query, thread, self._start_exporter(runtime))
+        return Serving(runtime, query, conversations, thread, self._start_exporter(runtime))
 
     def _start_exporter(self, runtime: Runtime) -> Exporter:
         services = self._services

@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     gate_neighbours_kept: Share = 0.0
     """Least share of an edit's neighbours that must keep their most probable answer."""
     gate_canaries_kept: Share = 0.5
-    """Least share of a dozen neutral prompts that must be continued as the base does."""
+    """Least share of neutral prompts, and of questions in conversation, answered as by the base."""
     gate_earlier_kept: Share = 0.5
     """Least share of a sample of earlier edits, true before, that must be true after."""
     gate_energy_drift: Size = 0.05

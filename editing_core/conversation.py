@@ -33,10 +33,11 @@ class ChatTemplate:
         variables: The special tokens that it may name.
     """
 
-    def __init__(self, source: str, variables: Mapping[str, str | list[str]]) -> None:
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         self._template = json.dumps({"source": source, "variables": dict(variables)})
         self._lock = Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._closed = False
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "ChatTemplate | None":
@@ -47,11 +48,7 @@ class ChatTemplate:
             source = tokenizer.get_chat_template()
         except ValueError:
             return None
-        variables = {
-            name: [str(token) for token in value] if isinstance(value, list) else str(value)
-            for name, value in tokenizer.special_tokens_map.items()
-        }
-        return cls(source, variables)
+        return cls(source, tokenizer.special_tokens_map)
 
     def render(self, messages: Messages, *, most_chars: int) -> str:
         """The conversation up to where the assistant is to speak.
@@ -62,6 +59,8 @@ class ChatTemplate:
         """
         asked = json.dumps({"messages": [dict(m) for m in messages], "most_chars": most_chars})
         with self._lock:
+            if self._closed:
+                raise UnrenderedChat("is no longer in use")
             answer = self._ask(asked, most_chars)
         kind, told = json.loads(answer)
         if kind == "text":
@@ -74,7 +73,8 @@ class ChatTemplate:
         raise UnrenderedChat(f"{verb} these messages: {told}")
 
     def close(self) -> None:
-        """End the process; a conversation that is being rendered is given up."""
+        """End the process; whatever is or would be rendered is given up."""
+        self._closed = True
         process = self._process
         if process is not None:
             process.kill()

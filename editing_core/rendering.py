@@ -32,13 +32,13 @@ def main() -> None:
 
 def _rendered(template: dict[str, Any], asked: dict[str, Any]) -> tuple[str, str]:
     try:
-        found, _ = render_jinja_template(
+        rendered: Any = render_jinja_template(
             conversations=[asked["messages"]],
             chat_template=template["source"],
             add_generation_prompt=True,
             **template["variables"],
         )
-        text = str(found[0])
+        text = str(rendered[0][0])
     except TemplateError as error:
         return "refused", str(error)[:_MOST_TOLD]
     # The outermost frame of a process that runs somebody's code: that may raise anything.

@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
@@ -43,6 +44,25 @@ class EditText:
     paraphrases: tuple[str, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> str:
+        """The prompt with the subject in place."""
+        return self.template.replace("{}", self.subject)
+
+    def read(self) -> Iterator[tuple[str, str]]:
+        """Every text that the model may be given, with the name of its field."""
+        yield "subject", self.subject
+        yield "prompt", self.filled
+        yield "target", self.target
+        if self.target_old is not None:
+            yield "target_old", self.target_old
+        for index, paraphrase in enumerate(self.paraphrases):
+            yield f"paraphrases[{index}]", paraphrase
+        for index, neighbour in enumerate(self.neighbours):
+            yield f"neighbours[{index}].prompt", neighbour.prompt
+            if neighbour.answer is not None:
+                yield f"neighbours[{index}].answer", neighbour.answer
 
     def to_json(self) -> JsonObject:
         """The text as it is stored and hashed."""

@@ -29,7 +29,6 @@ from app.revisions.repository import LiveEdit
 from app.services import Services
 from app.serving import Serving
 from editing_core.difference import Difference as FactorDifference
-from editing_core.edit import SLOT
 from editing_core.energy import hyperspherical_energy
 
 
@@ -181,7 +180,7 @@ def _askable(facts: DifferingFacts, max_chars: int) -> list[tuple[str, ProbeItem
 def _items(edits: Iterable[LiveEdit]) -> Iterable[tuple[LiveEdit, ProbeItem]]:
     for edit in edits:
         if edit.text is not None:
-            prompt = edit.text.template.replace(SLOT, edit.text.subject)
+            prompt = edit.text.filled
             yield edit, ProbeItem(prompt=prompt, target=edit.text.target)
 
 

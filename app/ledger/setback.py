@@ -3,15 +3,18 @@
 import json
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from app.database.base import JsonObject
 from app.errors import SetBack
 from app.ledger import repository, service
 from app.ledger.chain import GENESIS, Link
 from app.ledger.mark import Mark
 from app.ledger.models import EntryKind
+
+if TYPE_CHECKING:
+    from app.database.base import JsonObject
 
 _SHOWN_DIGITS = 12
 

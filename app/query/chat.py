@@ -54,14 +54,12 @@ def chat_at_most(request: ChatRequest) -> tuple[int, str]:
     return read + written, "max_tokens" if written >= read else "messages"
 
 
-def encode_conversation(encoder: PromptEncoder, request: ChatRequest, tally: Tally) -> Conversation:
-    """The conversation, checked against the model's limits; `tally` is told of its tokens.
+def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -> Conversation:
+    """The conversation, checked against the limits of the model.
 
     Raises:
-        Refusal: It cannot be read, or leaves no room for an answer.
+        Refusal: It leaves no room for an answer.
     """
-    tokens = encoder.encode_chat(request.messages)
-    tally.read += len(tokens)
     limit = request.token_limit
     if limit is not None:
         encoder.check_room(len(tokens), limit, "max_tokens")

@@ -18,7 +18,7 @@ from app.query.chat import (
     check_chat,
     check_messages,
     check_reply,
-    encode_conversation,
+    with_room,
 )
 from app.query.completions import (
     CompletionAnswer,
@@ -29,6 +29,7 @@ from app.query.completions import (
     completion_at_most,
     encode_prompts,
 )
+from app.query.conversations import Conversations
 from app.query.cost import REBUILDING, QueryLimits
 from app.query.engine import Ask, Engine
 from app.query.executor import GenerationThread
@@ -75,6 +76,7 @@ class QueryService:
         views: Its other revisions.
         thread: Where prompts are encoded and probes are measured.
         tokenizer: For that thread alone.
+        conversations: What encodes those.
         engine: What generates.
         freshness: What makes a request wait for a revision.
         limits: How long prompts and answers may be.
@@ -89,6 +91,7 @@ class QueryService:
         views: OldViews,
         thread: GenerationThread,
         tokenizer: PreTrainedTokenizerFast,
+        conversations: Conversations,
         engine: Engine,
         freshness: Freshness,
         *,
@@ -101,6 +104,7 @@ class QueryService:
         self._views = views
         self._thread = thread
         self._tokenizer = tokenizer
+        self._conversations = conversations
         self._engine = engine
         self._freshness = freshness
         self._limits = limits
@@ -167,11 +171,12 @@ class QueryService:
         encoder = self._encoder()
         check_messages(encoder, request)
         revision = await self._pinned(request.model)
-        tokens, field = chat_at_most(request)
-        await tab.take(tokens + self._rebuilding(revision), field)
+        most, field = chat_at_most(request)
+        await tab.take(most + self._rebuilding(revision), field)
         tally = tab.tally()
-        encode = partial(encode_conversation, encoder, request, tally)
-        conversation = await self._thread.run(encode)
+        tokens = await self._conversations.encode(encoder, request.messages)
+        tally.read += len(tokens)
+        conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = self._sampling(request, conversation.max_tokens, top)
         check_reply(request, conversation.max_tokens, sampling, self._limits.scores)

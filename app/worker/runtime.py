@@ -110,6 +110,7 @@ def start(
             resident,
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
+            conversation=prepared.conversation,
         ),
         metrics=counted,
     )

@@ -110,6 +110,8 @@ def test_a_closed_template_leaves_no_process() -> None:
     template.close()
     assert process.returncode is not None
     template.close()
+    with pytest.raises(UnrenderedChat, match="no longer in use"):
+        template.render(HELLO, most_chars=100)
 
 
 def test_a_tokenizer_without_a_template_has_none(tokenizer: Any) -> None:
