@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.queues import free_port
 from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).parent.parent
@@ -60,8 +61,7 @@ def proxying(service: str, folder: Path, **changes: str) -> Iterator[Proxy]:
         assert "CI" not in os.environ, "CI installs nginx (.ci/run)"
         pytest.skip("nginx is not installed")
     secrets = make_secrets(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     text = (REPOSITORY / "docker" / "nginx.conf").read_text()
     for old, new in {
         " /tmp/": f" {folder}/",

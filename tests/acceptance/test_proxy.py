@@ -130,12 +130,15 @@ def test_a_body_that_is_too_long_is_refused_by_the_service_or_before_it(site: Si
         assert client.post("/v1/edits", content=b" " * 9_000_000).status_code == 413
 
 
-def test_the_log_has_neither_queries_nor_keys(site: Site) -> None:
+def test_the_logs_have_neither_queries_nor_keys(site: Site) -> None:
     with site.client() as client:
-        client.get("/healthz?secret=hunter2", headers={"Referer": "https://hunter2"})
-    assert "/healthz" in site.proxy.log.read_text()
-    assert "hunter2" not in site.proxy.log.read_text()
-    assert site.key not in site.proxy.log.read_text()
+        client.get("/healthz?subject=hunter2", headers={"Referer": "https://hunter2"})
+        refused = client.post("/v1/edits?subject=hunter2", content=b" " * 9_000_000)
+    assert refused.status_code == 413
+    logged = site.proxy.log.read_text() + site.proxy.log.with_name("error.log").read_text()
+    assert "/v1/edits 413" in logged
+    assert "hunter2" not in logged
+    assert site.key not in logged
 
 
 class _Echo(BaseHTTPRequestHandler):
