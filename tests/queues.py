@@ -30,22 +30,34 @@ def choose_binary(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("neither valkey-server nor redis-server is installed")
 
 
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def running_redis(folder: Path) -> Iterator[str]:
     """URL of a server on a port of loopback that wants a password."""
     folder.mkdir()
     password = secrets.token_hex(16)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = folder / "valkey.conf"
     config.write_text(
         f'bind 127.0.0.1\nport {port}\ndir {folder}\nsave ""\nrequirepass {password}\n'
     )
     url = f"redis://:{password}@127.0.0.1:{port}/0"
+    with serving(config, url):
+        yield url
+
+
+@contextmanager
+def serving(config: Path, url: str) -> Iterator[None]:
+    """A server with this configuration, once it answers at this URL."""
     with subprocess.Popen([find_server().path, config], stdout=subprocess.DEVNULL) as server:
         try:
             wait_until(lambda: _answers(url), _START_S, what="the server's first answer")
-            yield url
+            yield
         finally:
             server.terminate()
 
