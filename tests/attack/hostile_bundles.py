@@ -1,4 +1,4 @@
-"""Files that say they are bundles of evidence, made to harm whoever checks them."""
+"""Files that say they are bundles of evidence, made to harm the one who checks them."""
 
 import io
 import tarfile

@@ -54,7 +54,7 @@ def test_foreign_pages_and_forwarded_requests_are_refused(unguarded: WatchedSite
         if answer.outcome not in _REFUSED
     ]
     assert wrong == []
-    # Nobody was shut out.
+    # The owner was not shut out.
     assert ask(unguarded.target(), Request("GET", "/v1/edits")).outcome == "200"
 
 

@@ -52,7 +52,7 @@ def announce_a_body_as_a_stranger(target: Target) -> list[Answer]:
     return hold(target, [target.head("POST", "/v1/completions", 1_000)] * _FEW, _HEADERS_S)
 
 
-def test_silent_connections_leave_descriptors_for_everybody(narrow: WatchedSite) -> None:
+def test_silent_connections_leave_descriptors_for_others(narrow: WatchedSite) -> None:
     answers = narrow.attack(connect_and_say_nothing, narrow.target())
     assert "open" not in outcomes(answers)
 
