@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import uvicorn
 
 from app.events.hub import Hub
 from app.main import Components, create_app
-from app.server import StreamingServer
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until
@@ -113,7 +112,7 @@ class Ear:
 def serving(settings: Settings, *, port: int = 0) -> Iterator[Served]:
     """The service without a model, on a socket, in this process."""
     app = create_app(settings, components=Components(start_runtime=load_nothing))
-    server = StreamingServer(uvicorn.Config(app, port=port, log_level="warning"))
+    server = StreamingServer(http_config(app, port=port))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), _START_S, what="the start")
