@@ -8,7 +8,8 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import problem_response
+from app.errors import ClientGone
+from app.problems import error_response, problem_response
 from app.settings import Settings
 
 # Possessive, and content with no end: whatever the body, each byte is looked at once.
@@ -36,6 +37,8 @@ class BodyLimit:
             body = await self._read(request)
             self._check(request, body)
         except ClientDisconnect:
+            # Nobody reads this; it is what the request is counted as.
+            await error_response(request, ClientGone())(scope, receive, send)
             return
         except _Excess as excess:
             response = problem_response(

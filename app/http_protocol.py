@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -34,6 +35,7 @@ class _Refusal(Exception):
 
 _UNREADABLE = _Refusal(400, "bad_request", "this is not a request of HTTP/1.1")
 _LATE = _Refusal(408, "request_timeout", "the request did not arrive in time")
+_ENDING = _Refusal(503, "unavailable", "the service ends; try again later")
 _FULL = _Refusal(503, "unavailable", "every connection is in use; try again later")
 
 
@@ -160,10 +162,28 @@ class Connection(HttpToolsProtocol):
             self._linger()
             return
         super().on_response_complete()
+        if self._running is not None and self._running.more_body:
+            self._deadline = self.loop.time() + self._limits.body_stall_s
+        elif self._running is None and not self._head.is_empty:
+            self._unset_keepalive_if_required()  # it has begun its next request
+            self._deadline = self.loop.time() + self._limits.header_timeout_s
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:
+                self._break_off(cycle)
+
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, answer)
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        """The server ends, and waited for this answer as long as it could."""
+        if not (cycle.response_started or self.transport.is_closing()):
+            self._answer(_ENDING)
+        cycle.disconnected = True
+        self.transport.close()
 
     # What `Connections` asks
 
@@ -279,9 +299,7 @@ class _Head:
         """Bytes of it have come, which may hold no end of a header."""
         self._unfinished += size
         if self._unfinished > self._most_bytes:
-            if self._headers or self._size:
-                raise self._too_large(431, "request_header_fields_too_large", "the headers are")
-            raise self._too_large(414, "uri_too_long", "the request line is")
+            raise self._too_large(431, "request_header_fields_too_large", "the headers are")
 
     def _too_large(self, status: int, code: str, what: str) -> _Refusal:
         return _Refusal(status, code, f"{what} longer than {self._most_bytes} bytes")

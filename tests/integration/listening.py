@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import uvicorn
 from fastapi import APIRouter
 
 from app.events.hub import Hub
 from app.keys.doorkeeper import Doorkeeper
 from app.main import Components, create_app
-from app.server import StreamingServer
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until
@@ -120,7 +119,7 @@ def serving(
     app = create_app(settings, components=Components(start_runtime=load_nothing))
     for router in routers:
         app.include_router(router)
-    server = StreamingServer(uvicorn.Config(app, port=port, log_level="warning"))
+    server = StreamingServer(http_config(app, port=port))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), _START_S, what="the start")
