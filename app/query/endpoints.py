@@ -1,6 +1,7 @@
 """The OpenAI-compatible query API, and probes."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -94,7 +95,7 @@ async def create_completion(
     min_revision: MinRevision = 0,
 ) -> Response:
     """Continue one or several prompts."""
-    answering = query.complete(body, min_revision, tab)
+    answering = partial(query.complete, body, min_revision, tab)
     return await _answer(body, answering, query, tab, request)
 
 
@@ -107,13 +108,13 @@ async def create_chat_completion(
     min_revision: MinRevision = 0,
 ) -> Response:
     """Answer a conversation."""
-    replying = query.chat(body, min_revision, tab)
+    replying = partial(query.chat, body, min_revision, tab)
     return await _answer(body, replying, query, tab, request)
 
 
 async def _answer(
     body: GenerationRequest,
-    answering: Coroutine[object, object, CompletionAnswer | ChatReply],
+    answering: Callable[[], Coroutine[object, object, CompletionAnswer | ChatReply]],
     query: QueryService,
     tab: Tab,
     request: Request,
@@ -121,7 +122,7 @@ async def _answer(
     """An answer as a document, or as a stream of its chunks."""
     if body.stream:
         tab.stream()
-    answer = await while_connected(request, answering)
+    answer = await while_connected(request, answering())
     await tab.need_no_more_than(answer.most_tokens)
     headers = {REVISION_HEADER: str(answer.heading["revision"])}
     if body.stream:
