@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from app.database.base import JsonObject
 from app.errors import UnusableMark
 
 NAME = "ledger-mark"
@@ -36,6 +37,10 @@ class Mark:
     size: int
     hash: str
     origin: str
+
+    def to_json(self) -> JsonObject:
+        """As the ledger tells of it."""
+        return {"size": self.size, "hash": self.hash, "origin": self.origin}
 
 
 class Marks:

@@ -1,9 +1,7 @@
 """Databases that lack what was committed: how one is found, refused, and accepted all the same."""
 
 import json
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
@@ -12,9 +10,6 @@ from app.ledger import repository, service
 from app.ledger.chain import GENESIS, Link
 from app.ledger.mark import Mark
 from app.ledger.models import EntryKind
-
-if TYPE_CHECKING:
-    from app.database.base import JsonObject
 
 _SHOWN_DIGITS = 12
 
@@ -53,22 +48,21 @@ def accept(session: Session, lost: Mark, found: Mark | None, *, actor: str, now:
         actor: Who accepts that.
         now: When.
     """
-    record: JsonObject = {
-        "lost": asdict(lost),
-        "kept": None if found is None else asdict(found),
-    }
-    service.append(session, EntryKind.SETBACK, record, actor=actor, now=now)
+    kept = None if found is None else found.to_json()
+    service.append(
+        session, EntryKind.SETBACK, {"lost": lost.to_json(), "kept": kept}, actor=actor, now=now
+    )
 
 
 def accepts(entry: Link, mark: Mark) -> bool:
     """Whether an entry tells that what a mark stands for is lost."""
-    return entry.kind == EntryKind.SETBACK and json.loads(entry.payload)["lost"] == asdict(mark)
+    return entry.kind == EntryKind.SETBACK and json.loads(entry.payload)["lost"] == mark.to_json()
 
 
 def was_accepted(session: Session, mark: Mark) -> bool:
     """Whether the ledger tells so: then only the mark has not been set anew."""
     told = repository.of_kind(session, EntryKind.SETBACK)
-    return any(json.loads(entry.payload)["lost"] == asdict(mark) for entry in told)
+    return any(json.loads(entry.payload)["lost"] == mark.to_json() for entry in told)
 
 
 def _told(lost: Mark, found: Mark | None) -> str:
