@@ -98,6 +98,8 @@ def ledger_summary(entry: LedgerEntry) -> str:
         return f"revision 0, the base model {told.get('model')}"
     if entry.kind == "erasure":
         return f"erased the words of {told.get('id')}"
+    if entry.kind == "withdrawal":
+        return f"withdrew what holds {told.get('edit')} ({told.get('why')})"
     if entry.kind == "key":
         made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
         return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"

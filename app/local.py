@@ -41,14 +41,13 @@ def serve_command(**given: str | None) -> None:
     Each setting is an option, an environment variable, or a line of a file named .env.
     """
     settings = settings_of(given)
-    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.keys.bootstrap import check_guarded
 
+    _guard(settings)
     try:
-        guard_data_dir(settings.data_dir)
         check_guarded(settings)
-    except (ErrataError, OSError) as error:
+    except ErrataError as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
@@ -63,15 +62,14 @@ def worker_command(**given: str | None) -> None:
     It needs their database, their data directory and their queue; its settings are those of serve.
     """
     settings = settings_of(given)
-    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
+    _guard(settings)
     try:
-        guard_data_dir(settings.data_dir)
         run_worker(settings)
-    except (ErrataError, EditingError, OSError) as error:
+    except (ErrataError, EditingError) as error:
         typer.echo(f"errata: {error}", err=True)
         raise typer.Exit(_EXIT_FAILED) from error
 
@@ -141,8 +139,7 @@ def calibrate_command(
     settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
-    from app.data_directory import guard_data_dir
-    from app.errors import ErrataError
+    _guard(settings)
     from app.resident.preparation import CalibrationOptions, calibrate_model
     from editing_core.errors import EditingError
     from editing_core.evaluation.reading import read_records
@@ -150,11 +147,10 @@ def calibrate_command(
 
     with StepDisplay(Console(stderr=True)) as steps:
         try:
-            guard_data_dir(settings.data_dir)
             records = read_records(probes or bundled_path("probes.jsonl"), "counterfact")
             options = CalibrationOptions(words, records.first(facts), window, chat)
             found = calibrate_model(settings, options, steps)
-        except (ErrataError, EditingError) as error:
+        except EditingError as error:
             typer.echo(f"errata: {error}", err=True)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:
@@ -301,6 +297,23 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         typer.echo(f"errata: {path} cannot be read as text in UTF-8: {error}", err=True)
         raise typer.Exit(_EXIT_USAGE) from error
+
+
+def _guard(settings: Settings) -> None:
+    """Close the data directory to others; one that cannot be used ends the command."""
+    from app.data_directory import guard_data_dir
+    from app.errors import ErrataError
+
+    try:
+        closed = guard_data_dir(settings.data_dir)
+    except (ErrataError, OSError) as error:
+        typer.echo(f"errata: {error}", err=True)
+        raise typer.Exit(_EXIT_FAILED) from error
+    if closed:
+        typer.echo(
+            f"errata: others on this machine could read {settings.data_dir}; they no longer can",
+            err=True,
+        )
 
 
 def settings_of(options: dict[str, str | None]) -> Settings:
