@@ -17,10 +17,13 @@ _LISTED = ("exports", "snapshots")
 _log = get_logger(__name__)
 
 
-def guard_data_dir(data_dir: Path) -> None:
+def guard_data_dir(data_dir: Path) -> int:
     """Make the data directory, or see to it that one from before is closed to others.
 
     Where it is a link, what it leads to counts.
+
+    Returns:
+        How many files and folders others could have read until now.
 
     Raises:
         ForeignFolder: It belongs to somebody else.
@@ -31,9 +34,7 @@ def guard_data_dir(data_dir: Path) -> None:
     owner = folder.stat().st_uid
     if owner != os.geteuid():
         raise ForeignFolder(data_dir, _user(owner), _user(os.geteuid()))
-    closed = [path for path in (folder, *_inside(folder)) if close_to_others(path)]
-    if closed:
-        _log.warning("data_directory_closed", folder=str(data_dir), opened_to_others=len(closed))
+    return sum(close_to_others(path) for path in (folder, *_inside(folder)))
 
 
 def warn_of_root(console: Console) -> None:

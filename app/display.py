@@ -189,6 +189,10 @@ def _erasure_gist(told: _Told) -> str:
     return f"erased the words of {told.get('id')}"
 
 
+def _withdrawal_gist(told: _Told) -> str:
+    return f"withdrew what holds {told.get('edit')} ({told.get('why')})"
+
+
 def _key_gist(told: _Told) -> str:
     made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
     return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
@@ -223,6 +227,7 @@ _GISTS = {
     "base": _base_gist,
     "revision": _revision_gist,
     "erasure": _erasure_gist,
+    "withdrawal": _withdrawal_gist,
     "key": _key_gist,
     "snapshot": _snapshot_gist,
     "export": _export_gist,

@@ -46,12 +46,11 @@ def serve_command(**given: str | None) -> None:
     nobody else may write to.
     """
     settings = settings_of(given)
-    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.keys.bootstrap import check_start
 
+    _guard(settings)
     try:
-        guard_data_dir(settings.data_dir)
         check_start(settings)
     except (ErrataError, OSError) as error:
         complain(error)
@@ -68,14 +67,13 @@ def worker_command(**given: str | None) -> None:
     It needs their database, their data directory and their queue; its settings are those of serve.
     """
     settings = settings_of(given)
-    from app.data_directory import guard_data_dir
     from app.errors import ErrataError
     from app.server import leave
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
+    _guard(settings)
     try:
-        guard_data_dir(settings.data_dir)
         run_worker(settings)
     except (ErrataError, EditingError, OSError) as error:
         complain(error)
@@ -148,8 +146,7 @@ def calibrate_command(
     settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
-    from app.data_directory import guard_data_dir
-    from app.errors import ErrataError
+    _guard(settings)
     from app.resident.preparation import CalibrationOptions, calibrate_model
     from editing_core.errors import EditingError
     from editing_core.evaluation.reading import read_records
@@ -157,11 +154,10 @@ def calibrate_command(
 
     with StepDisplay(Console(stderr=True)) as steps:
         try:
-            guard_data_dir(settings.data_dir)
             records = read_records(probes or bundled_path("probes.jsonl"), "counterfact")
             options = CalibrationOptions(words, records.first(facts), window, chat)
             found = calibrate_model(settings, options, steps)
-        except (ErrataError, EditingError) as error:
+        except EditingError as error:
             complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:
@@ -311,6 +307,20 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         complain(f"{path} cannot be read as text in UTF-8: {error}")
         raise typer.Exit(_EXIT_USAGE) from error
+
+
+def _guard(settings: Settings) -> None:
+    """Close the data directory to others; one that cannot be used ends the command."""
+    from app.data_directory import guard_data_dir
+    from app.errors import ErrataError
+
+    try:
+        closed = guard_data_dir(settings.data_dir)
+    except (ErrataError, OSError) as error:
+        complain(error)
+        raise typer.Exit(_EXIT_FAILED) from error
+    if closed:
+        complain(f"others on this machine could read {settings.data_dir}; they no longer can")
 
 
 def settings_of(options: dict[str, str | None]) -> Settings:

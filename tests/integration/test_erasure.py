@@ -100,8 +100,12 @@ def _every_row(history: History) -> str:
 
 
 def _files(folder: Path) -> bytes:
-    """Every byte of a SQLite database: the file, its log, and the log's index."""
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("errata.db*")))
+    """Every byte of a SQLite database: the file, its log, and the log's index.
+
+    Read by another process: ours would lose its locks on a file that it opens and closes (POSIX).
+    """
+    paths = sorted(folder.glob("errata.db*"))
+    return subprocess.run(["cat", *paths], capture_output=True, check=True).stdout if paths else b""
 
 
 @only_sqlite

@@ -78,6 +78,11 @@ def drawn(thing: object) -> str:
             "accepted rollback_1 to revision 0",
         ),
         (
+            "withdrawal",
+            {"edit": "edit_1", "revisions": [[1, 4]], "why": "legal"},
+            "withdrew what holds edit_1 (legal)",
+        ),
+        (
             "verdict",
             {"status": "rejected", "id": "edit_1", "reason": "already_true"},
             "rejected edit_1: already_true",
