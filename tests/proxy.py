@@ -77,7 +77,17 @@ def proxying(service: str, folder: Path, **changes: str) -> Iterator[Proxy]:
     config = folder / "nginx.conf"
     config.write_text(text)
     user = "user root; " if os.getuid() == 0 else ""  # the folder is closed to nginx's own
-    command = [nginx, "-e", "stderr", "-p", folder, "-c", config, "-g", f"{user}daemon off;"]
+    command = [
+        nginx,
+        "-e",
+        "stderr",
+        "-p",
+        str(folder),
+        "-c",
+        str(config),
+        "-g",
+        f"{user}daemon off;",
+    ]
     trust = ssl.create_default_context(cafile=secrets / "tls.crt")
     with (
         (folder / "error.log").open("wb") as errors,
