@@ -14,6 +14,7 @@ _REPORT = pytest.StashKey[Report]()
 _DESCRIPTORS = 256
 _ENTRIES = 30_000
 _REVISIONS = 60
+_TOKENS_PER_MINUTE = "200000"  # so that attacks need not be long to be over it
 _WIDE = {"hidden_size": 1024, "intermediate_size": 768}
 
 
@@ -43,7 +44,10 @@ def keyed(folder: Path, attacking: Attackers, report: Report) -> Iterator[Watche
     model, data_dir = prepared(folder / "keyed")
     first_key(data_dir)
     lengthen_ledger(data_dir, _ENTRIES)
-    with keyed_site(data_dir, model) as site, watched(site, attacking, report) as found:
+    with (
+        keyed_site(data_dir, model, ERRATA_TOKENS_PER_MINUTE=_TOKENS_PER_MINUTE) as site,
+        watched(site, attacking, report) as found,
+    ):
         yield found
 
 

@@ -27,8 +27,8 @@ def leave_answers_unread(target: Target) -> list[Answer]:
 
 
 def pipeline_without_reading(target: Target) -> list[Answer]:
-    answers = exchange(target, target.head("GET", "/healthz") * _PIPELINED, 10.0)
-    return [Answer(status) for status in statuses(answers)]
+    heads = target.head("GET", "/openapi.json") * _PIPELINED
+    return [Answer(status) for status in statuses(exchange(target, heads, 10.0))]
 
 
 def leave_before_the_answer(target: Target) -> list[Answer]:
@@ -53,9 +53,9 @@ def test_unread_answers_are_not_gathered(keyed: WatchedSite) -> None:
     keyed.attack(leave_answers_unread, keyed.target())
 
 
-def test_pipelined_requests_are_answered_one_after_the_other(keyed: WatchedSite) -> None:
+def test_few_requests_may_run_ahead_of_their_answers(keyed: WatchedSite) -> None:
     answers = keyed.attack(pipeline_without_reading, keyed.target())
-    assert {answer.outcome for answer in answers} == {"200"}
+    assert {answer.outcome for answer in answers} <= {"200", "400", "closed"}
 
 
 def test_streams_that_are_left_open_cost_others_nothing(keyed: WatchedSite) -> None:
