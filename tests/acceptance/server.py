@@ -59,7 +59,7 @@ class Server:
 
 @contextmanager
 def running(
-    data_dir: Path, model: str, *, descriptors: int | None = None, **settings: str
+    data_dir: Path, model: str, descriptors: int | None = None, /, **settings: str
 ) -> Iterator[Server]:
     """A ready server; ended by SIGINT and expected to end well, unless the test killed it.
 

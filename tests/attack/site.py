@@ -101,7 +101,7 @@ def keyed_site(
 ) -> Iterator[Site]:
     """A server with a key of each scope; the first is made before it starts."""
     admin_key = first_key(data_dir)
-    with running(data_dir, model, descriptors=descriptors, **settings) as server:
+    with running(data_dir, model, descriptors, **settings) as server:
         yield Site(server, data_dir, admin_key)
 
 

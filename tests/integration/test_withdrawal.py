@@ -214,10 +214,10 @@ def test_a_bisection_passes_over_it(gone: Withdrawn) -> None:
 
 
 def test_no_copy_of_it_is_kept_in_memory(gone: Withdrawn) -> None:
-    resident = gone.lived.serving.runtime.resident
-    with pytest.raises(RevisionWithdrawn), resident.view(ERASED):
-        pass
-    assert ERASED not in resident._older
+    with pytest.raises(RevisionWithdrawn):
+        gone.lived.serving.runtime.resident.rebuilt(ERASED)
+    assert _WAYS["completions"](gone.lived.http, ERASED).status_code == 410
+    assert ERASED not in gone.lived.serving.query._views
 
 
 def test_the_ledger_tells_who_and_why(gone: Withdrawn) -> None:

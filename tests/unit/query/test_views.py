@@ -9,7 +9,8 @@ from weakref import WeakSet
 import pytest
 from transformers import PreTrainedModel
 
-from app.errors import TooManyViews, UnknownRevision
+from app.clock import utc_now
+from app.errors import RevisionWithdrawn, TooManyViews, UnknownRevision
 from app.resident.resident import View
 from app.resident.views import OldViews
 
@@ -27,6 +28,11 @@ class Builder:
         self.alive = WeakSet[View]()
         self.most_alive = 0
         self.unknown = set[int]()
+        self.withdrawn = set[int]()
+
+    def require_served(self, revision: int) -> None:
+        if revision in self.withdrawn:
+            raise RevisionWithdrawn(revision, "erasure", utc_now())
 
     def __call__(self, revision: int) -> View:
         if revision in self.unknown:
@@ -41,7 +47,7 @@ class Builder:
 
 @asynccontextmanager
 async def kept(builder: Builder, *, most: int, wait_s: float = _SOON_S) -> AsyncIterator[OldViews]:
-    views = OldViews(builder, most=most, wait_s=wait_s)
+    views = OldViews(builder, builder.require_served, most=most, wait_s=wait_s)
     async with asyncio.timeout(_SOON_S):
         yield views
     views.close()
@@ -152,3 +158,19 @@ def test_who_leaves_while_a_view_is_built_frees_its_place(builder: Builder) -> N
 async def _revision_of(views: OldViews, revision: int) -> int:
     async with views.held(revision) as view:
         return view.revision
+
+
+def test_a_withdrawn_revision_is_given_to_nobody_and_kept_by_nobody(builder: Builder) -> None:
+    async def run() -> None:
+        async with kept(builder, most=2) as views:
+            async with views.held(5) as held:
+                builder.withdrawn.add(5)
+                with pytest.raises(RevisionWithdrawn):
+                    await views.held(5).__aenter__()
+                assert held.revision == 5  # who has it already ends with it
+            with pytest.raises(RevisionWithdrawn):
+                await views.held(5).__aenter__()
+            assert 5 not in views
+            assert not views._kept
+
+    asyncio.run(run())
