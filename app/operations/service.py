@@ -215,8 +215,14 @@ def _end_all(
                 f"operation {operation.id!r} is {operation.status.value}; "
                 f"only one that is {needed.value} can become {status.value}"
             )
-        record = {"id": operation.id, "seq": operation.seq, "status": status.value}
-        records.append(record | {"reason": reason})
+        records.append(
+            {
+                "id": operation.id,
+                "seq": operation.seq,
+                "status": status.value,
+                "reason": reason,
+            }
+        )
     entries = ledger.append_all(session, EntryKind.VERDICT, records, actor=actor, now=now)
     for operation, entry in zip(operations, entries, strict=True):
         operation.ledger_index = entry.index
