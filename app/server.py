@@ -158,7 +158,9 @@ class _Server(StreamingServer):
         self._say(f"Errata is serving at {url}")
         header = "-H 'Content-Type: application/json'"
         if await asyncio.to_thread(lambda: self.lifespan.state["doorkeeper"].is_open):
-            self._say("Open: no API key was made yet, so whoever reaches it may do everything")
+            self._say(
+                "Open: no API key was made yet, so programs on this machine may do everything"
+            )
         else:
             header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")

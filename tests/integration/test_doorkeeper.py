@@ -174,8 +174,7 @@ def test_while_the_database_is_away_keys_confirmed_lately_may_query_and_no_more(
             doorkeeper.admit(header)
         return
     caller = doorkeeper.admit(header)
-    assert (caller.actor, caller.scopes) == (f"key:{key_id}", {Scope.QUERY})
-    assert caller.without_database
+    assert caller == Caller(f"key:{key_id}", frozenset({Scope.QUERY}), without_database=True)
     clock.pass_by(timedelta(seconds=1))
     with pytest.raises(DatabaseAway):
         doorkeeper.admit(header)

@@ -15,6 +15,9 @@ from tests.integration.service import FACT, load_nothing, running
 
 _LIMITED = {
     ("/v1/edits", "post"),
+    ("/v1/edits/{edit_id}/requeue", "post"),
+    ("/v1/edits/{edit_id}/revert", "post"),
+    ("/v1/rollbacks", "post"),
     ("/v1/edit-batches", "post"),
     ("/v1/completions", "post"),
     ("/v1/chat/completions", "post"),

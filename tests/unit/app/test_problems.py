@@ -40,7 +40,8 @@ def test_the_tree_drawn_at_the_top_is_complete() -> None:
 
 def test_codes_are_unique_and_every_class_says_when_it_is_raised() -> None:
     family = _family(ErrataError)
-    codes = [member.code for member in family]
+    # One without a code of its own reads to a client as its parent does.
+    codes = [member.code for member in family if "code" in vars(member)]
     assert len(set(codes)) == len(codes)
     assert all(member.__doc__ for member in family)
 
