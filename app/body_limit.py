@@ -131,6 +131,8 @@ def _has_body(request: Request) -> bool:
 
 def _exceeds(announced: str, most: int) -> bool:
     """Whether a number in digits is larger; `int` refuses the longest ones."""
+    if not (announced.isascii() and announced.isdigit()):
+        return False
     digits = announced.lstrip("0")
     return len(digits) > len(str(most)) or int(digits or "0") > most
 

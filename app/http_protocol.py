@@ -19,24 +19,18 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from app.connections import ConnectionLimits, Connections, Ending
+from app.http_limits import Body, Head, Refusal
 from app.problems import MEDIA_TYPE, problem_document
 from app.security_headers import API_HEADERS
 
 _SENT_AHEAD = 16  # requests that may wait behind the one being answered
-_FRAMING = 8  # bytes of chunked coding that one byte of a body may cost
 _LINGER_S = 2.0  # for a client to read a refusal while it still sends
 
 
-class _Refusal(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
-
-
-_UNREADABLE = _Refusal(400, "bad_request", "this is not a request of HTTP/1.1")
-_LATE = _Refusal(408, "request_timeout", "the request did not arrive in time")
-_ENDING = _Refusal(503, "unavailable", "the service ends; try again later")
-_FULL = _Refusal(503, "unavailable", "every connection is in use; try again later")
+_UNREADABLE = Refusal(400, "bad_request", "this is not a request of HTTP/1.1")
+_LATE = Refusal(408, "request_timeout", "the request did not arrive in time")
+_ENDING = Refusal(503, "unavailable", "the service ends; try again later")
+_FULL = Refusal(503, "unavailable", "every connection is in use; try again later")
 
 
 class Connection(HttpToolsProtocol):
@@ -61,8 +55,8 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive = self._limits.idle_timeout_s
         self.address = ""
         self._running: RequestResponseCycle | None = None
-        self._head = _Head(self._limits)
-        self._body = _Body(self._limits)
+        self._head = Head(self._limits)
+        self._body = Body(self._limits)
         self._in_head = True
         self._at_boundary = False  # what was fed last is not of one head or one body alone
         self._deadline: float | None = None
@@ -105,8 +99,8 @@ class Connection(HttpToolsProtocol):
             self._end_after_answer()  # what follows would be another protocol, and none is spoken
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, _Refusal) else _UNREADABLE)
-        except _Refusal as refusal:
+            self._refuse(cause if isinstance(cause, Refusal) else _UNREADABLE)
+        except Refusal as refusal:
             self._refuse(refusal)
 
     # Callbacks of the parser; what they raise comes out of `feed_data` as the context of its error
@@ -114,9 +108,9 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         if len(self.pipeline) >= _SENT_AHEAD:
-            raise _Refusal(400, "bad_request", "too many requests were sent ahead of their answers")
+            raise Refusal(400, "bad_request", "too many requests were sent ahead of their answers")
         self._at_boundary = True
-        self._head = _Head(self._limits)
+        self._head = Head(self._limits)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -133,7 +127,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request can be answered, though its body may be to come."""
         self._in_head, self._at_boundary = False, True
-        self._body = _Body(self._limits)
+        self._body = Body(self._limits)
         now = self.loop.time()
         self._body_until = now + self._limits.body_timeout_s
         self._deadline = now + self._limits.body_stall_s
@@ -148,7 +142,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete; what comes now is the next one."""
         self._in_head, self._at_boundary = True, True
-        self._head = _Head(self._limits)
+        self._head = Head(self._limits)
         self._deadline = None
         super().on_message_complete()
 
@@ -162,6 +156,8 @@ class Connection(HttpToolsProtocol):
             self._linger()
             return
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # what was sent ahead first
         if self._running is not None and self._running.more_body:
             self._deadline = self.loop.time() + self._limits.body_stall_s
         elif self._running is None and not self._head.is_empty:
@@ -217,11 +213,11 @@ class Connection(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self._running is not None
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self._connections.note(Ending.UNREADABLE)
         self._stop(refusal)
 
-    def _stop(self, refusal: _Refusal) -> None:
+    def _stop(self, refusal: Refusal) -> None:
         """Read no more; say why, unless an answer is on its way that must not be mixed with it."""
         running = self._running
         if running is not None and not running.more_body:
@@ -254,7 +250,7 @@ class Connection(HttpToolsProtocol):
         if self._discarded > self._limits.max_body_bytes:
             self.transport.abort()
 
-    def _answer(self, refusal: _Refusal) -> None:
+    def _answer(self, refusal: Refusal) -> None:
         body = problem_document(refusal.status, refusal.code, refusal.detail)
         headers = [
             *self.server_state.default_headers,
@@ -265,58 +261,6 @@ class Connection(HttpToolsProtocol):
         ]
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
-
-
-class _Head:
-    """How much of a request line and headers has come."""
-
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self._most_bytes, self._most_headers = limits.max_header_bytes, limits.max_headers
-        self._target = self._size = self._headers = self._unfinished = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has come at all."""
-        return not (self._target or self._size or self._unfinished)
-
-    def target(self, size: int) -> None:
-        """A part of the request's target has come."""
-        self._target += size
-        if self._target > self._most_bytes:
-            raise self._too_large(414, "uri_too_long", "the request line is")
-
-    def header(self, size: int) -> None:
-        """A header has come."""
-        self._size += size
-        self._headers += 1
-        if self._headers > self._most_headers:
-            detail = f"at most {self._most_headers} headers are accepted"
-            raise _Refusal(431, "request_header_fields_too_large", detail)
-        if self._target + self._size > self._most_bytes:
-            raise self._too_large(431, "request_header_fields_too_large", "the headers are")
-
-    def fed(self, size: int) -> None:
-        """Bytes of it have come, which may hold no end of a header."""
-        self._unfinished += size
-        if self._unfinished > self._most_bytes:
-            raise self._too_large(431, "request_header_fields_too_large", "the headers are")
-
-    def _too_large(self, status: int, code: str, what: str) -> _Refusal:
-        return _Refusal(status, code, f"{what} longer than {self._most_bytes} bytes")
-
-
-class _Body:
-    """How much of a body has come, and in how many bytes."""
-
-    def __init__(self, limits: ConnectionLimits) -> None:
-        self._most_framing = limits.max_header_bytes
-        self.size = self._sent = 0
-
-    def fed(self, size: int) -> None:
-        """Bytes of it have come, which may hold nothing but chunk extensions or trailers."""
-        self._sent += size
-        if self._sent > self._most_framing + _FRAMING * self.size:
-            raise _Refusal(400, "bad_request", "the body's chunked coding is longer than the body")
 
 
 def _leave_silent_reader(transport: asyncio.Transport, seconds: float) -> None:

@@ -53,8 +53,8 @@ def test_in_a_path_or_a_query(client: TestClient, worked: History, path: str, nu
 def test_in_a_header(
     client: TestClient, method: str, path: str, header: str, form: str, number: str
 ) -> None:
-    value = form.format(number).encode("latin-1")
-    with client.stream(method, path, headers={header: value.decode("latin-1")}) as answer:
+    sent = {header.encode(): form.format(number).encode("latin-1")}
+    with client.stream(method, path, headers=sent) as answer:
         if answer.status_code == 200:
             return  # a stream of events, begun at the newest
         answer.read()

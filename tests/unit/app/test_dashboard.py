@@ -31,13 +31,15 @@ def _dashboard() -> str:
 @pytest.mark.parametrize("file", ["dashboard", "alerts"])
 def test_every_series_asked_for_exists(file: str) -> None:
     text = _dashboard() if file == "dashboard" else (_DOCKER / "alerts.yml").read_text()
-    asked = set(re.findall(r"\berrata_\w+", text))
+    asked = set(re.findall(r"\b(?:errata|process)_\w+", text))
     assert len(asked) > 5
     assert asked <= _existing()
 
 
 def test_the_page_on_metrics_tells_of_every_series_and_no_other() -> None:
-    rows = re.findall(r"^\| `(errata_\w+)`", (_ROOT / "docs" / "metrics.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `((?:errata|process)_\w+)`", (_ROOT / "docs" / "metrics.md").read_text(), re.M
+    )
     ends = ("_bucket", "_count", "_sum")
     assert sorted(rows) == sorted({_without(name, ends) for name in _existing()})
 
