@@ -13,6 +13,7 @@ import uvicorn
 from app.events.hub import Hub
 from app.main import Components, create_app
 from app.server import StreamingServer
+from app.services import Services
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until
@@ -41,6 +42,7 @@ class Served:
 
     url: str
     hub: Hub
+    services: Services
 
     def told(self, path: str, *, after: int | None = None, most: int | None = None) -> list[Told]:
         """The events of a stream up to its end, or the first of them."""
@@ -119,7 +121,8 @@ def serving(settings: Settings, *, port: int = 0) -> Iterator[Served]:
     wait_until(lambda: server.started or not thread.is_alive(), _START_S, what="the start")
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", server.lifespan.state["hub"])
+        state = server.lifespan.state
+        yield Served(f"http://127.0.0.1:{port}", state["hub"], state["services"])
     finally:
         server.should_exit = True
         thread.join(_START_S)

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from app.budgets.budget import Budget
-from app.budgets.store import open_store
 from app.budgets.places import Places
+from app.budgets.store import open_store
 from app.errors import OverBudget, RateLimited
 from tests.integration.keyed import SetClock
 
