@@ -1,6 +1,7 @@
 """What a request handler may reach: built once in the lifespan, typed, and never global."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated, Generic, TypeVar
@@ -118,12 +119,25 @@ async def _report(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]
         yield services.reporting
 
 
-async def _download(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]:
-    with services.budgets.downloads.opened(actor):
-        yield services.reporting
+@dataclass(frozen=True)
+class Download:
+    """A file of all history that somebody fetches.
+
+    Attributes:
+        lane: Where it is made.
+        after: What is done once the answer has ended, however it does.
+    """
+
+    lane: Lane
+    after: ExitStack
+
+
+async def _download(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Download]:
+    with services.budgets.downloads.opened(actor), ExitStack() as after:
+        yield Download(services.reporting, after)
 
 
 #: where a report on history is made; a caller may ask for few at a time
 ReportDep = Annotated[Lane, Depends(_report)]
 #: where a file of all history is made, which takes memory or disk until it was fetched
-DownloadDep = Annotated[Lane, Depends(_download)]
+DownloadDep = Annotated[Download, Depends(_download)]

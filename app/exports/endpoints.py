@@ -180,12 +180,14 @@ def delete_export(export_id: IdPath, services: ServicesDep, actor: ActorDep) -> 
 async def get_delta(
     revision: str,
     services: ServicesDep,
-    lane: DownloadDep,
+    download: DownloadDep,
     request: Request,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """All that differs between the base and a revision, exactly: the factors of its live edits."""
-    found, data = await while_connected(request, lane.run(partial(_delta, services, revision)))
+    found, data = await while_connected(
+        request, download.lane.run(partial(_delta, services, revision))
+    )
     headers = {
         "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
         "X-Revision": str(found.number),

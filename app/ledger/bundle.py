@@ -83,6 +83,10 @@ class PackedBundle:
         )
         return blocks + len(_END)
 
+    def close(self) -> None:
+        """Give back the entries; for one that was not read to its end."""
+        self._ledger.close()
+
     def __iter__(self) -> Iterator[bytes]:
         """The bytes, in order, once."""
         with self._ledger:

@@ -79,11 +79,11 @@ def get_checkpoint(services: ServicesDep) -> Checkpoint:
     responses=common_responses(429)
     | {200: {"description": "One entry a line.", "content": {_JSON_LINES: {}}}},
 )
-async def export_ledger(services: ServicesDep, lane: DownloadDep) -> StreamingResponse:
+async def export_ledger(services: ServicesDep, download: DownloadDep) -> StreamingResponse:
     """Every entry, oldest first, as JSON Lines."""
     # What fails later can only break off.
-    await lane.run(lambda _: services.database.ping())
-    lines = lane.each(service.export(services.database))
+    await download.lane.run(lambda _: services.database.ping())
+    lines = download.lane.each(service.export(services.database))
     return StreamingResponse(lines, media_type=_JSON_LINES)
 
 
@@ -93,16 +93,17 @@ async def export_ledger(services: ServicesDep, lane: DownloadDep) -> StreamingRe
     responses=common_responses(429) | {200: {"description": "A tar file.", "content": {_TAR: {}}}},
 )
 async def get_bundle(
-    services: ServicesDep, lane: DownloadDep, request: Request
+    services: ServicesDep, download: DownloadDep, request: Request
 ) -> StreamingResponse:
     """All evidence in one file, which `errata verify FILE` checks without any server."""
-    packing = lane.run(partial(_pack, services))
+    packing = download.lane.run(partial(_pack, services))
     bundle = await while_connected(request, packing)
+    download.after.callback(bundle.close)
     headers = {
         "Content-Disposition": f'attachment; filename="{bundle.file_name}"',
         "Content-Length": str(bundle.size),
     }
-    return StreamingResponse(lane.each(iter(bundle)), media_type=_TAR, headers=headers)
+    return StreamingResponse(download.lane.each(iter(bundle)), media_type=_TAR, headers=headers)
 
 
 def verification(services: Services) -> Shared[LedgerVerdict]:

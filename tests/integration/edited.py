@@ -13,6 +13,7 @@ from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.service import AddedEdit, NewRevision
+from app.snapshots.limits import LabelLimits
 from editing_core.delta import Delta, dense_on_grid, left_grid, on_grid
 from editing_core.digest import weights_digest
 from tests.integration.history import REPORT
@@ -42,6 +43,9 @@ def _factors(base: Mapping[int, Tensor], ids: list[str], seed: int) -> Delta:
     )
 
 
+_ANY_NUMBER = LabelLimits()
+
+
 class Edited:
     """One database and one data directory, edited the way the worker does it."""
 
@@ -52,6 +56,7 @@ class Edited:
         *,
         every: int = 0,
         kept: int = 4,
+        labels: LabelLimits = _ANY_NUMBER,
         base: Mapping[int, Tensor] | None = None,
     ) -> None:
         base = self._base = _base() if base is None else base
@@ -60,7 +65,13 @@ class Edited:
         self.artefacts = ArtefactStore(folder / "artefacts")
         self.files = ArtefactStore(folder / "snapshots")
         self.snapshots = Snapshots(
-            database, self.files, base, every=every, kept=kept, clock=self.records.clock
+            database,
+            self.files,
+            base,
+            every=every,
+            kept=kept,
+            clock=self.records.clock,
+            labels=labels,
         )
         self.history = History(database, self.artefacts, base, self.snapshots)
         self.history.recover()

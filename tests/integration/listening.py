@@ -14,6 +14,7 @@ from app.events.hub import Hub
 from app.keys.doorkeeper import Doorkeeper
 from app.main import Components, create_app
 from app.server import StreamingServer, http_config
+from app.services import Services
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until
@@ -43,6 +44,7 @@ class Served:
     url: str
     hub: Hub
     doorkeeper: Doorkeeper
+    services: Services
 
     def told(self, path: str, *, after: int | None = None, most: int | None = None) -> list[Told]:
         """The events of a stream up to its end, or the first of them."""
@@ -126,7 +128,9 @@ def serving(
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         state = server.lifespan.state
-        yield Served(f"http://127.0.0.1:{port}", state["hub"], state["doorkeeper"])
+        yield Served(
+            f"http://127.0.0.1:{port}", state["hub"], state["doorkeeper"], state["services"]
+        )
     finally:
         server.should_exit = True
         thread.join(_START_S)

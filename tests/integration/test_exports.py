@@ -3,6 +3,7 @@
 import hashlib
 import os
 import resource
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -288,3 +289,69 @@ def test_what_a_stopped_service_was_writing_is_written_after_the_next_start(
         export = client.ended(export_id)
     assert (export["status"], export["attempts"]) == ("finished", 1)
     assert larger.files == [f"{export_id}.tar"]
+
+
+def test_the_same_export_is_one_whoever_asks_for_it(installation: Installation) -> None:
+    database, now = installation.edited.database, installation.edited.records.clock()
+    _accept(installation, "export_a")
+    with database.write() as session:
+        service.claim(session, _GONE, now)  # another host's process writes it
+    with installation.serving() as client:
+        assert client.post(format="delta", revision=1)["id"] == "export_a"
+        other = client.post(format="delta", revision=2)
+        assert other["id"] != "export_a"
+        client.ended(other["id"])
+        again = client.http.post("/v1/exports", json={"format": "delta", "revision": 2})
+        assert (again.status_code, again.json()["id"]) == (200, other["id"])
+        assert again.json()["status"] == "finished"
+        assert client.post(format="lora", revision=2)["id"] != other["id"]
+        assert client.post(format="lora", revision=2, max_rank=1)["max_rank"] == 1
+        client.http.delete(f"/v1/exports/{other['id']}")
+        assert client.post(format="delta", revision=2)["id"] != other["id"]
+
+
+@only_sqlite
+def test_an_export_whose_file_is_gone_is_made_again(installation: Installation) -> None:
+    with installation.serving() as client:
+        export = client.made(format="delta")
+        (installation.settings.data_dir / "exports" / f"{export['id']}.tar").unlink()
+        assert client.made(format="delta")["id"] != export["id"]
+
+
+def test_so_many_exports_are_unfinished_and_no_more(installation: Installation) -> None:
+    _accept(installation, "export_a")
+    with installation.edited.database.write() as session:
+        service.claim(session, _GONE, installation.edited.records.clock())
+    with installation.serving(exports_per_caller=1) as client:
+        refused = client.http.post("/v1/exports", json={"format": "delta", "revision": 2})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_exports")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert client.post(format="delta", revision=1)["id"] == "export_a"
+        client.http.delete("/v1/exports/export_a")
+        client.made(format="delta", revision=2)
+    with installation.serving(max_exports=1) as client:
+        client.made(format="delta", revision=1)
+
+
+@only_sqlite
+def test_finished_exports_take_so_many_bytes_but_the_newest_always_stays(
+    installation: Installation,
+) -> None:
+    with installation.serving(exports_kept_bytes=1) as client:
+        made = [client.made(format="delta", revision=revision) for revision in range(3)]
+    assert installation.files == [f"{made[-1]['id']}.tar"]
+
+
+@only_sqlite
+def test_no_export_is_begun_that_the_disk_has_no_room_for(installation: Installation) -> None:
+    free = shutil.disk_usage(installation.settings.data_dir).free
+    with installation.serving(min_free_bytes=2 * free) as client:
+        refused = client.http.post("/v1/exports", json={"format": "delta"})
+        assert refused.status_code == 507
+        assert refused.json()["error"]["code"] == "insufficient_storage"
+    _accept(installation, "export_a")
+    with installation.serving(min_free_bytes=2 * free) as client:
+        failed = client.ended("export_a")
+    assert failed["status"] == "failed"
+    assert "bytes free" in failed["reason"]
+    assert installation.files == []

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from app.database.database import Database
-from app.errors import CorruptArtefact, LabelTaken, StorageUnavailable, UnknownRevision
+from app.errors import (
+    CorruptArtefact,
+    LabelTaken,
+    StorageUnavailable,
+    TooManyLabels,
+    UnknownRevision,
+)
 from app.ledger import repository as ledger
 from app.ledger.service import check
 from app.snapshots import repository
+from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
 from app.snapshots.service import add_automatic, remove_label
 from tests.integration.edited import Edited
@@ -242,3 +249,30 @@ def test_what_a_snapshot_took_is_logged(
     edited.edit()
     (digest,) = edited.files.digests()
     assert f"snapshot_taken revision=1 digest={digest}" in caplog.text
+
+
+def test_so_many_labels_are_given_and_no_more(open_edited: Open) -> None:
+    edited = open_edited(labels=LabelLimits(most=2))
+    edited.edit()
+    edited.edit()
+    for number, label in enumerate(("first", "second")):
+        edited.snapshots.label(number, label, edited.history.weights, actor="client")
+    with pytest.raises(TooManyLabels, match="there are 2 labels"):
+        edited.snapshots.label(2, "third", edited.history.weights, actor="client")
+    assert not edited.snapshots.label(0, "first", edited.history.weights, actor="client")[1]
+    with edited.database.write() as session:
+        remove_label(session, "second", actor="client", now=edited.records.clock())
+    edited.snapshots.label(2, "third", edited.history.weights, actor="client")
+
+
+def test_labels_take_so_many_bytes_and_one_file_counts_once(open_edited: Open) -> None:
+    edited = open_edited()
+    edited.edit()
+    edited.edit()
+    first, second, third = (len(edited.history.weights(number).to_bytes()) for number in range(3))
+    edited = open_edited(labels=LabelLimits(bytes=first + second))
+    for number, label in ((0, "first"), (1, "second"), (1, "second-again")):
+        edited.snapshots.label(number, label, edited.history.weights, actor="client")
+    with pytest.raises(TooManyLabels, match=f"take {first + second} bytes, this one {third} more"):
+        edited.snapshots.label(2, "third", edited.history.weights, actor="client")
+    assert len(edited.files.digests()) == 2
