@@ -288,3 +288,26 @@ def test_what_a_stopped_service_was_writing_is_written_after_the_next_start(
         export = client.ended(export_id)
     assert (export["status"], export["attempts"]) == ("finished", 1)
     assert larger.files == [f"{export_id}.tar"]
+
+
+def test_the_ledger_tells_who_exported_what_which_file_came_of_it_and_who_removed_it(
+    installation: Installation,
+) -> None:
+    with installation.serving(exports_kept=1) as client:
+        first = client.made(format="lora", revision=1, max_rank=2)
+        second = client.made(format="delta", revision=2)
+        client.http.delete(f"/v1/exports/{second['id']}")
+        entries = client.http.get("/v1/ledger?limit=1000").json()["items"]
+        verdict = client.http.get("/v1/ledger/verify").json()
+    told = [(e["actor"], e["payload"]) for e in entries if e["kind"] == "export"]
+    one, two = {"id": first["id"]}, {"id": second["id"]}
+    assert told == [
+        ("local", one | {"format": "lora", "revision": 1, "max_rank": 2}),
+        ("exporter", one | {"digest": first["digest"], "bytes": first["bytes"]}),
+        ("local", two | {"format": "delta", "revision": 2}),
+        ("exporter", two | {"digest": second["digest"], "bytes": second["bytes"]}),
+        ("exporter", one | {"removed": True}),
+        ("local", two | {"removed": True}),
+    ]
+    assert {first["created_by"], second["created_by"]} == {"local"}
+    assert verdict["ok"], verdict
