@@ -29,6 +29,7 @@ from editing_core.progress import Progress
 from editing_core.recipe import Recipe
 from editing_core.statistics import Statistics, keep_part
 
+_ASIDE = "recipe-"
 _REFERENCE_CHARACTERS = 6000  # of the text that trials are charged by: seconds, not minutes
 
 
@@ -64,8 +65,8 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
         EditingError: The model cannot be loaded or edited; the message says why.
     """
     base, text = _load(settings, progress), _calibration_text(settings)
-    recipe = _stored_recipe(settings.data_dir)
-    layers = None if recipe is None or recipe.model_digest != base.digest else recipe.layers
+    recipe = _stored_recipe(settings.data_dir, base)
+    layers = None if recipe is None else recipe.layers
     statistics = prepare_statistics(
         base, text=text, layers=layers, cache_dir=settings.cache_dir, progress=progress
     )
@@ -74,7 +75,7 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
             base, text=text, cache_dir=settings.cache_dir, progress=progress
         )
         recipe = default_recipe(base, statistics, progress)
-        _store(settings.data_dir, recipe)
+    _store(settings.data_dir, recipe)
     return Prepared(base, recipe, statistics)
 
 
@@ -145,16 +146,33 @@ def _calibration_text(settings: Settings) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else bundled_text("statistics")
 
 
-def _stored_recipe(data_dir: Path) -> Recipe | None:
-    path = _recipe_path(data_dir)
-    return Recipe.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+def _stored_recipe(data_dir: Path, base: LoadedModel) -> Recipe | None:
+    """The recipe in use, or else the last one of this model that was set aside."""
+    aside = sorted(data_dir.glob(f"{_ASIDE}*.json"), key=_written, reverse=True)
+    found = (_read(path) for path in (_recipe_path(data_dir), *aside))
+    fitting = (one for one in found if one is not None and one.model_digest == base.digest)
+    return next(fitting, None)
 
 
 def _store(data_dir: Path, recipe: Recipe) -> None:
+    """Put a recipe in use; the one before is set aside, for it may have taken hours to find."""
     path = _recipe_path(data_dir)
+    former = _read(path)
+    if former is not None and former.digest == recipe.digest:
+        return
+    if former is not None:
+        path.replace(data_dir / f"{_ASIDE}{former.digest[:12]}.json")
     partial = path.with_suffix(".partial")
     partial.write_text(recipe.to_json(), encoding="utf-8")
     partial.replace(path)
+
+
+def _read(path: Path) -> Recipe | None:
+    return Recipe.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _recipe_path(data_dir: Path) -> Path:

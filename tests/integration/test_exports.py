@@ -355,3 +355,24 @@ def test_no_export_is_begun_that_the_disk_has_no_room_for(installation: Installa
     assert failed["status"] == "failed"
     assert "bytes free" in failed["reason"]
     assert installation.files == []
+def test_the_ledger_tells_who_exported_what_which_file_came_of_it_and_who_removed_it(
+    installation: Installation,
+) -> None:
+    with installation.serving(exports_kept=1) as client:
+        first = client.made(format="lora", revision=1, max_rank=2)
+        second = client.made(format="delta", revision=2)
+        client.http.delete(f"/v1/exports/{second['id']}")
+        entries = client.http.get("/v1/ledger?limit=1000").json()["items"]
+        verdict = client.http.get("/v1/ledger/verify").json()
+    told = [(e["actor"], e["payload"]) for e in entries if e["kind"] == "export"]
+    one, two = {"id": first["id"]}, {"id": second["id"]}
+    assert told == [
+        ("local", one | {"format": "lora", "revision": 1, "max_rank": 2}),
+        ("exporter", one | {"digest": first["digest"], "bytes": first["bytes"]}),
+        ("local", two | {"format": "delta", "revision": 2}),
+        ("exporter", two | {"digest": second["digest"], "bytes": second["bytes"]}),
+        ("exporter", one | {"removed": True}),
+        ("local", two | {"removed": True}),
+    ]
+    assert {first["created_by"], second["created_by"]} == {"local"}
+    assert verdict["ok"], verdict

@@ -1,6 +1,8 @@
 """The mark of the newest ledger entry: kept outside of the database, and held against it."""
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -329,3 +331,25 @@ def test_processes_that_move_one_mark_and_shorten_its_file_never_lose_the_furthe
     marks = Marks(tmp_path)
     assert marks.newest() == a_mark(3999)
     assert marks.path.stat().st_size < 600_000
+
+
+@only_sqlite
+@pytest.mark.parametrize("command", [["serve"], ["worker"], ["keys", "list"]])
+def test_a_command_on_an_older_database_ends_with_what_to_do(
+    settings: Settings, command: list[str]
+) -> None:
+    with opened(settings) as history:
+        history.edit("a")
+        cut_back(history.database, 1)
+        kept = newest(history.database)
+    places = ["--data-dir", str(settings.data_dir), "--database-url", settings.database_url]
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.cli", *command, *places],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith("errata: the database ends at entry 0 (")
+    assert f"--accept-older-database {kept[1][:12]}:" in ended.stderr
+    assert "Traceback" not in ended.stderr
