@@ -194,7 +194,7 @@ def test_a_log_for_people_hides_nothing() -> None:
     kept = root.handlers[:], root.level
     try:
         for form in ("console", "json"):
-            configure(form, "info", stream)  # type: ignore[arg-type]
+            configure(form, "info", stream)
             get_logger("app.test").warning(EVIL, said=EVIL)
             logging.getLogger("app.library").warning("said %s", EVIL)
     finally:
