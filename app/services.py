@@ -15,6 +15,7 @@ from app.disk import DiskSpace
 from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
 from app.lane import Lane
+from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.operations.room import Room
@@ -94,6 +95,7 @@ class Services:
         """Tell log and worker of operations that are accepted, which is committed."""
         for operation_id in operation_ids:
             _log.info("operation_accepted", operation_id=operation_id)
+        failpoint(Failpoint.ACCEPTED)
         self.doorbell.ring(operation_ids[0])
 
 

@@ -2,8 +2,6 @@
 
 from threading import Condition
 
-from app.failpoints import Failpoint, failpoint
-
 
 class MemoryDoorbell:
     """A `Doorbell` that is heard by the worker of the same process only.
@@ -20,7 +18,6 @@ class MemoryDoorbell:
     def ring(self, operation_id: str) -> None:
         """Say that an operation was accepted."""
         del operation_id  # it is in the database, as for every doorbell
-        failpoint(Failpoint.ACCEPTED)
         with self._changed:
             self._rung += 1
             self._changed.notify_all()

@@ -13,7 +13,6 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from app.errors import ErrataError, QueueUnavailable
-from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
 
 STREAM = "errata:doorbell"
@@ -73,7 +72,6 @@ class RedisDoorbell:
 
     def ring(self, operation_id: str) -> None:
         """Say that an operation was accepted; a lost ring is healed by the worker's own looking."""
-        failpoint(Failpoint.ACCEPTED)
         try:
             self._ringing.xadd(
                 STREAM, {"operation": operation_id}, maxlen=_MAX_STREAM, approximate=True

@@ -355,6 +355,8 @@ def test_no_export_is_begun_that_the_disk_has_no_room_for(installation: Installa
     assert failed["status"] == "failed"
     assert "bytes free" in failed["reason"]
     assert installation.files == []
+
+
 def test_the_ledger_tells_who_exported_what_which_file_came_of_it_and_who_removed_it(
     installation: Installation,
 ) -> None:
