@@ -9,10 +9,17 @@ from tests.attack.site import WatchedSite
 pytestmark = pytest.mark.attack
 
 _REFUSALS = {"400", "413", "422", "429"}
+_COMPUTED = {"200", "open"}
+_LEFT_AFTER_S = 10.0
 
 
 def _tokens(count: int) -> list[int]:
     return [number % 300 + 3 for number in range(count)]
+
+
+def _at_once(target: Target, request: Request, count: int) -> list[Answer]:
+    """What is refused is refused at once; what is computed is left after a while."""
+    return ask_all(target, [request] * count, at_once=count, timeout_s=_LEFT_AFTER_S)
 
 
 def ask_for_all_scores_of_long_prompts(target: Target) -> list[Answer]:
@@ -24,17 +31,17 @@ def ask_for_all_scores_of_long_prompts(target: Target) -> list[Answer]:
 def read_long_prompts_again_and_again(target: Target) -> list[Answer]:
     """Ten times 40,000 tokens, of which none is generated."""
     body = {"prompt": [_tokens(2_000)] * 20, "max_tokens": 0, "echo": True}
-    return ask_all(target, [Request.post("/v1/completions", body)] * 10, at_once=4)
+    return _at_once(target, Request.post("/v1/completions", body), 10)
 
 
 def probe_again_and_again(target: Target) -> list[Answer]:
     items = [{"prompt": "x " * 200, "target": "y"}] * 256
-    return ask_all(target, [Request.post("/v1/probe", {"items": items})] * 10, at_once=4)
+    return _at_once(target, Request.post("/v1/probe", {"items": items}), 10)
 
 
 def take_every_place(target: Target) -> list[Answer]:
     body = {"prompt": "Paris", "max_tokens": 3_000, "n": 16, "temperature": 1}
-    return ask_all(target, [Request.post("/v1/completions", body)] * 8, at_once=8, timeout_s=10.0)
+    return _at_once(target, Request.post("/v1/completions", body), 8)
 
 
 def ask_old_revisions_at_once(target: Target, model: str, revisions: int) -> list[Answer]:
@@ -57,13 +64,13 @@ def test_an_answer_of_hundreds_of_megabytes_is_refused(keyed: WatchedSite) -> No
 
 def test_the_tokens_of_prompts_are_counted(keyed: WatchedSite) -> None:
     answers = keyed.attack(read_long_prompts_again_and_again, keyed.target(Scope.QUERY))
-    assert outcomes(answers).keys() <= {"200", *_REFUSALS}
+    assert outcomes(answers).keys() <= _COMPUTED | _REFUSALS
     assert outcomes(answers)["429"] > 0
 
 
 def test_the_tokens_of_probes_are_counted(keyed: WatchedSite) -> None:
     answers = keyed.attack(probe_again_and_again, keyed.target(Scope.QUERY))
-    assert outcomes(answers).keys() <= {"200", *_REFUSALS}
+    assert outcomes(answers).keys() <= _COMPUTED | _REFUSALS
     assert outcomes(answers)["429"] > 0
 
 
