@@ -14,8 +14,8 @@ from app.database.database import Database
 from app.disk import DiskSpace
 from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
-from app.lane import Lane
 from app.failpoints import Failpoint, failpoint
+from app.lane import Lane
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.operations.room import Room

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
-from app.database.base import JsonObject
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
 from app.keys.bootstrap import revoke_key
@@ -18,6 +18,9 @@ from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, keyed, kid
 from tests.integration.service import running
 from tests.integration.tampering import tampering
+
+if TYPE_CHECKING:
+    from app.database.base import JsonObject
 
 _MADE_AT = datetime(2026, 5, 1, tzinfo=UTC)
 

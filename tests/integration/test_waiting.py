@@ -40,9 +40,9 @@ def counted(database: Database) -> Iterator[list[str]]:
     def begin(_: object) -> None:
         begun.append("")
 
-    event.listen(database._reading, "begin", begin)
+    event.listen(database._readers[0].engine, "begin", begin)
     yield begun
-    event.remove(database._reading, "begin", begin)
+    event.remove(database._readers[0].engine, "begin", begin)
 
 
 def test_an_end_is_seen_when_it_is_committed_and_one_before_at_once(history: History) -> None:
