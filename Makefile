@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak contract check format demo bench lock clean
+.PHONY: help serve test eval crash soak attack contract check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -42,6 +42,10 @@ crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both e
 
 soak: $(INSTALLED) ## 300 edits while server, worker, queue and database are killed in turn
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/crash -m soak $(PYTEST_ARGS)
+
+# One file at a time: a witness measures, and must not share the cores with other tests.
+attack: $(INSTALLED) ## Some minutes of attacks on real servers, with a witness who measures
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/attack -m attack $(PYTEST_ARGS)
 
 contract: $(INSTALLED) ## 100 requests to every operation for every scope, held against the OpenAPI document
 	@CONTRACT_EXAMPLES=100 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \

@@ -4,11 +4,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import make_url
+import pysqlite3
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session
 
 from app.database.copying import copy_sqlite
 from app.database.database import Database
 from app.errors import WrongState
+from app.ledger.containment import newest_in
+from app.ledger.mark import NAME as MARK
+from app.ledger.mark import Marks
+from app.permissions import make_private
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
@@ -37,7 +43,8 @@ def back_up(settings: Settings, folder: Path) -> Backup:
 
     The database comes first and the artefacts second: an artefact is stored before the commit that
     names it and never changes, so whatever the copied database names is there to be copied. The
-    database gets its name last; a folder without one is a backup that was interrupted.
+    mark is that of the copied database, not of the one that goes on. The database gets its name
+    last; a folder without one is a backup that was interrupted.
 
     Raises:
         WrongState: The folder is in use.
@@ -45,20 +52,33 @@ def back_up(settings: Settings, folder: Path) -> Backup:
         DatabaseUnavailable: The database cannot be read.
         OSError: The disk did not take the copy.
     """
-    if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, *_CALIBRATION)):
+    if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, MARK, *_CALIBRATION)):
         raise WrongState(f"{folder} holds a backup or a data directory; name an empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     url = make_url(settings.database_url)
     partial = folder / f"{_DATABASE}.partial"
     if url.get_backend_name() == "sqlite":
         copy_sqlite(Path(url.database or ""), partial)
+        _write_mark(partial, Marks(folder))
     copied = _copy_artefacts(settings, ArtefactStore(folder / _ARTEFACTS))
     for name in _CALIBRATION:
         if (settings.data_dir / name).exists():
-            shutil.copy2(settings.data_dir / name, folder / name)
+            shutil.copyfile(settings.data_dir / name, folder / name)
     if partial.exists():
         partial.replace(folder / _DATABASE)
     return Backup((folder / _DATABASE).exists(), copied)
+
+
+def _write_mark(copied: Path, marks: Marks) -> None:
+    # An engine of its own: those of the service would change how the copy is journalled.
+    engine = create_engine(f"sqlite:///{copied}", module=pysqlite3)
+    try:
+        with Session(engine) as session:
+            newest = newest_in(session)
+    finally:
+        engine.dispose()
+    if newest is not None:
+        marks.begin_anew(newest)
 
 
 def _copy_artefacts(settings: Settings, target: ArtefactStore) -> int:

@@ -14,8 +14,9 @@ import typer
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
-from app.display import edit_table, ledger_table, outcome_line
+from app.display import complain, edit_table, ledger_table, note, outcome_line, show_text, tell
 from app.display import show as _show
+from app.erasures.commands import erase_command, withdraw_command
 from app.events.commands import events_command
 from app.exports.commands import export_command
 from app.history.commands import bisect_command, diff_command, drift_command
@@ -28,7 +29,8 @@ from app.local import (
     serve_command,
     worker_command,
 )
-from app.options import Json, Key, Url
+from app.options import Json, Key, Url, is_revision_number
+from app.permissions import keep_to_ourselves
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -88,6 +90,7 @@ def edit(
         if wait:
             found = errata.wait(found.id, timeout)
     _show(found, machine, edit_table(found) or outcome_line(found))
+    _warn(found)
     _exit_unless_wanted(found)
 
 
@@ -131,7 +134,7 @@ def ask(
                 temperature=temperature,
                 seed=seed,
             )
-            _show(answer, machine, answer.choices[0].message.content)
+            show_text(answer, machine, answer.choices[0].message.content)
         else:
             completion = errata.complete(
                 prompt,
@@ -140,7 +143,7 @@ def ask(
                 temperature=temperature,
                 seed=seed,
             )
-            _show(completion, machine, completion.choices[0].text)
+            show_text(completion, machine, completion.choices[0].text)
 
 
 @cli.command()
@@ -202,7 +205,7 @@ def rollback(
 ) -> None:
     """Make the head equal an old revision, bit for bit; nothing is erased from the ledger."""
     with Errata(url, api_key) as errata:
-        found = errata.rollback(int(to) if to.isdecimal() else to, reason)
+        found = errata.rollback(int(to) if is_revision_number(to) else to, reason)
         if wait:
             found = errata.wait_operation(found.id, timeout)
     _tell_end(found, machine)
@@ -220,7 +223,7 @@ def bundle(
             size = errata.bundle(out)
         except OSError as error:
             _fail(f"{out} cannot be written: {error.strerror}", EXIT_USAGE)
-    typer.echo(f"{out} has {size} bytes; check it with: errata verify {shlex.quote(str(out))}")
+    tell(f"{out} has {size} bytes; check it with: errata verify {shlex.quote(str(out))}")
 
 
 @cli.command()
@@ -274,6 +277,8 @@ def verify(
 cli.command(name="diff")(diff_command)
 cli.command(name="bisect")(bisect_command)
 cli.command(name="drift")(drift_command)
+cli.command(name="erase")(erase_command)
+cli.command(name="withdraw")(withdraw_command)
 cli.command(name="export")(export_command)
 cli.command(name="events")(events_command)
 cli.command(name="serve")(serve_command)
@@ -291,11 +296,22 @@ def _verify_on_server(url: str, api_key: str | None, machine: bool) -> None:
     told = f"the chain of {verdict.entries} entries holds; head {verdict.head_hash}"
     if verdict.bad_artefact is not None:
         told = f"artefact {verdict.bad_artefact} of entry {verdict.first_bad} is altered or missing"
+    elif verdict.bad_row is not None:
+        bad = verdict.bad_row
+        told = f"row {bad.id} of {bad.table} is not what the ledger says: {bad.what}"
     elif not verdict.ok:
         told = f"the chain is broken at entry {verdict.first_bad}"
     _show(verdict, machine, told)
     if not verdict.ok:
         raise typer.Exit(EXIT_NO)
+
+
+def _warn(found: Edit) -> None:
+    """Say on standard error what the readers of an edit may be misled by."""
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    for other in found.look_alikes or ():
+        note(f"warning: the subject looks like {other.subject!r} of {other.edit}")
 
 
 def _tell_end(found: Operation, machine: bool) -> None:
@@ -309,14 +325,21 @@ def _exit_unless_wanted(found: Edit | Operation) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"errata: {message}", err=True)
+    if message:  # a command without arguments has printed its help
+        complain(message)
     sys.exit(status)
 
 
 def main() -> None:
     """Run the command; failures end in one line on standard error and a status that tells."""
+    keep_to_ourselves()
     try:
-        cli()
+        # What typer itself would print of its errors quotes arguments as they are.
+        sys.exit(cli(standalone_mode=False))
+    except typer.TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except typer.Abort:
+        _fail("aborted", EXIT_NO)
     except ServerAway as error:
         _fail(str(error), EXIT_AWAY)
     except Refused as error:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from app.client import ClientError, Errata
-from app.display import edit_table, ledger_table, outcome_line, table
-from app.settings import Settings
+from app.display import draw, edit_table, ledger_table, outcome_line, say, table
+from app.local import settings_of
+from app.permissions import keep_to_ourselves
 
 SUBJECT = "Danielle Darrieux"
 PROMPT = "The mother tongue of {} is"
@@ -63,7 +65,8 @@ class Tour:
         self._audit()
 
     def _step(self, title: str) -> None:
-        self._console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+        say(self._console, "")
+        say(self._console, title, "bold")
 
     def _ask(self, expected: dict[str, str]) -> None:
         probes = [(prompt, f" {answer}") for prompt in expected for answer in (OLD, NEW)]
@@ -78,7 +81,7 @@ class Tour:
             verdict = f"{answer}: {'yes' if held else 'NO'}"
             rows.append([prompt, f"{text} …", f"{p[OLD]:.1%}", f"{p[NEW]:.1%}", verdict])
         headings = ["prompt", "the model goes on", f"p({OLD})", f"p({NEW})", "expected"]
-        self._console.print(table(headings, rows, f"Revision {said.revision}"))
+        draw(table(headings, rows, f"Revision {said.revision}"), self._console)
 
     def _edit(self) -> None:
         edit = self._errata.submit(
@@ -86,7 +89,7 @@ class Tour:
         )
         edit = self._errata.wait(edit.id)
         self.checks.append(Check("the edit is committed", edit.status == "committed"))
-        self._console.print(edit_table(edit) or outcome_line(edit))
+        draw(edit_table(edit) or Text(outcome_line(edit)), self._console)
 
     def _roll_back(self) -> None:
         operation = self._errata.rollback(0, reason="end of the tour")
@@ -96,18 +99,18 @@ class Tour:
         revisions = list(self._errata.revisions())
         digests = [(r.number, r.kind, r.weights_digest[:_DIGEST_CHARS]) for r in revisions]
         title = "SHA-256 of the edited matrices: the last equals the first, bit for bit"
-        self._console.print(table(["revision", "kind", "digest (begin)"], digests, title))
+        draw(table(["revision", "kind", "digest (begin)"], digests, title), self._console)
         same = revisions[0].weights_digest == revisions[-1].weights_digest
         self.checks.append(Check("rolling back restores the digest of the base", same))
 
     def _audit(self) -> None:
-        self._console.print(ledger_table(self._errata.ledger()))
+        draw(ledger_table(self._errata.ledger()), self._console)
         verdict = self._errata.verify()
         self.checks.append(Check("the hash chain of the ledger holds", verdict.ok))
         self._tell(f"{verdict.entries} entries checked; head of the chain {verdict.head_hash}")
 
     def _tell(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 @contextmanager
@@ -131,7 +134,7 @@ def throw_away_server(cache_dir: Path) -> Iterator[str]:
             "ERRATA_PORT": str(port),
         }
         command = [sys.executable, "-m", "app.cli", "serve"]
-        # The folder is also the working directory, so that no .env of the caller is read.
+        # The folder is also the working directory: the caller's .env is not the tour's.
         server = subprocess.Popen(command, cwd=folder, env=environment)  # noqa: S603
         try:
             url = f"http://127.0.0.1:{port}"
@@ -169,20 +172,22 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def main() -> int:
     """Run the tour; 0 if everything it promises held."""
+    keep_to_ourselves()
     console = Console()
-    console.print("Starting a throw-away server; the first time the model is prepared, once.")
+    say(console, "Starting a throw-away server; the first time the model is prepared, once.")
     try:
-        with throw_away_server(Settings().cache_dir) as url, Errata(url) as errata:
+        with throw_away_server(settings_of({}).cache_dir) as url, Errata(url) as errata:
             tour = Tour(errata, console)
             tour.run()
     except (ClientError, RuntimeError) as error:
-        console.print(f"errata: {error}", markup=False, style="red")
+        say(console, f"errata: {error}", "red")
         return 1
     broken = [check.what for check in tour.checks if not check.held]
     for what in broken:
-        console.print(f"Did not hold: {what}", markup=False, style="red")
+        say(console, f"Did not hold: {what}", "red")
     if not broken:
-        console.print(f"\nAll {len(tour.checks)} checks held.", style="green")
+        say(console, "")
+        say(console, f"All {len(tour.checks)} checks held.", "green")
     return 1 if broken else 0
 
 

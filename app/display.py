@@ -1,14 +1,19 @@
-"""What people see on a terminal: tables, verdicts, and how far long steps are."""
+"""What people see on a terminal: lines, tables, verdicts, and how far long steps are.
+
+Everything that the commands print goes through here, so that no text from elsewhere – a model, a
+server, a file – moves the cursor, hides or reorders what is around it.
+"""
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,11 +22,73 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from app.characters import escaped
 from app.client.answers import Answer, Edit, LedgerEntry, Operation
 
 _HASH_CHARS = 12
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
+
+
+def printable(text: object) -> str:
+    r"""A text in one line, with an escape for each character that is not shown: `\x1b`, `\n`."""
+    return escaped(str(text))
+
+
+def tell(*lines: str) -> None:
+    """Print lines to standard output; what breaks one of them is told as an escape."""
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def tell_text(text: str) -> None:
+    """Print a text whose line breaks are its own, such as a model's answer."""
+    typer.echo(escaped(text, layout=True))
+
+
+def tell_json(text: str) -> None:
+    """Print a JSON document for machines, which read exactly what it says: in ASCII."""
+    typer.echo(_NOT_ASCII.sub(_in_ascii, text))
+
+
+def _in_ascii(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def note(line: str) -> None:
+    """Print a line to standard error."""
+    typer.echo(printable(line), err=True)
+
+
+def complain(message: object) -> None:
+    """Say on standard error, in one line, what went wrong."""
+    note("errata: " + " ".join(str(message).splitlines()))
+
+
+def draw(drawn: RenderableType, console: Console | None = None) -> None:
+    """Print a table, or several things one below the other."""
+    (console or Console()).print(_Printable(drawn))
+
+
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line of a running process, beside the bars of its steps."""
+    console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """A drawing with escapes for what is not shown, wherever in it that is."""
+
+    drawn: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.drawn, options):
+            shown = segment.text if segment.control else escaped(segment.text, layout=True)
+            yield Segment(shown, segment.style, segment.control)
 
 
 def as_json(answer: Answer | Sequence[Answer]) -> str:
@@ -31,23 +98,36 @@ def as_json(answer: Answer | Sequence[Answer]) -> str:
     return json.dumps([item.model_dump(mode="json") for item in answer], indent=2)
 
 
-def show(answer: Answer | Sequence[Answer], machine: bool, told: RenderableType) -> None:
-    """Print an answer: as JSON for machines, else as it is told."""
+def show(
+    answer: Answer | Sequence[Answer], machine: bool, told: RenderableType | Sequence[str]
+) -> None:
+    """Print an answer: as JSON for machines, else as it is told, in a line, lines or a drawing."""
     if machine:
-        typer.echo(as_json(answer))
+        tell_json(as_json(answer))
     elif isinstance(told, str):
-        typer.echo(told)
+        tell(told)
+    elif isinstance(told, Sequence):
+        tell(*told)
     else:
-        Console().print(told)
+        draw(told)
+
+
+def show_text(answer: Answer, machine: bool, text: str) -> None:
+    """Print an answer: as JSON for machines, else the text that it holds."""
+    if machine:
+        tell_json(as_json(answer))
+    else:
+        tell_text(text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
     """A plain table; texts from outside are never read as markup."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold")
+    shown = Text(printable(title)) if title else None
+    drawn = Table(title=shown, title_justify="left", title_style="bold")
     for heading in headings:
-        drawn.add_column(heading, overflow="fold")
+        drawn.add_column(Text(printable(heading)), overflow="fold")
     for row in rows:
-        drawn.add_row(*(escape(str(cell)) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     return drawn
 
 
@@ -90,24 +170,69 @@ def ledger_table(entries: Iterable[LedgerEntry], title: str = "") -> Table:
 
 def ledger_summary(entry: LedgerEntry) -> str:
     """The gist of one entry's payload."""
-    told = entry.payload
-    if entry.kind == "revision":
-        made_by = ", ".join(map(str, told.get("operations", ()))) or "nothing"
-        return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
-    if entry.kind == "base":
-        return f"revision 0, the base model {told.get('model')}"
-    if entry.kind == "erasure":
-        return f"erased the words of {told.get('id')}"
-    if entry.kind == "key":
-        made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
-        return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
-    if entry.kind == "snapshot":
-        change = "loses" if told.get("removed") else "gets"
-        return f"revision {told.get('revision')} {change} the label {told.get('label')}"
+    return _GISTS.get(entry.kind, _operation_gist)(entry.payload)
+
+
+_Told = Mapping[str, Any]
+
+
+def _base_gist(told: _Told) -> str:
+    return f"revision 0, the base model {told.get('model')}"
+
+
+def _revision_gist(told: _Told) -> str:
+    made_by = ", ".join(map(str, told.get("operations", ()))) or "nothing"
+    return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
+
+
+def _erasure_gist(told: _Told) -> str:
+    return f"erased the words of {told.get('id')}"
+
+
+def _withdrawal_gist(told: _Told) -> str:
+    return f"withdrew what holds {told.get('edit')} ({told.get('why')})"
+
+
+def _key_gist(told: _Told) -> str:
+    made = f"made for {', '.join(map(str, told.get('scopes', ())))}"
+    return f"API key {told.get('id')} {'revoked' if told.get('revoked') else made}"
+
+
+def _snapshot_gist(told: _Told) -> str:
+    change = "loses" if told.get("removed") else "gets"
+    return f"revision {told.get('revision')} {change} the label {told.get('label')}"
+
+
+def _export_gist(told: _Told) -> str:
+    if told.get("removed"):
+        return f"removed {told.get('id')}"
+    if "digest" in told:
+        return f"{told.get('id')} has SHA-256 {told['digest']}"
+    return f"accepted {told.get('id')}: revision {told.get('revision')} as {told.get('format')}"
+
+
+def _setback_gist(told: _Told) -> str:
+    lost: _Told = told.get("lost", {})
+    return f"an older database was accepted; what was lost ended with entry {lost.get('hash')}"
+
+
+def _operation_gist(told: _Told) -> str:
     what = told.get("status", "accepted again" if "former_seq" in told else "accepted")
     goal = f" to revision {told['to_revision']}" if "to_revision" in told else ""
     reason = f": {told['reason']}" if told.get("reason") else ""
     return f"{what} {told.get('id')}{goal}{reason}"
+
+
+_GISTS = {
+    "base": _base_gist,
+    "revision": _revision_gist,
+    "erasure": _erasure_gist,
+    "withdrawal": _withdrawal_gist,
+    "key": _key_gist,
+    "snapshot": _snapshot_gist,
+    "export": _export_gist,
+    "setback": _setback_gist,
+}
 
 
 class StepDisplay:
@@ -123,7 +248,7 @@ class StepDisplay:
         self._tasks: dict[str, TaskID] = {}
         self._ended: set[str] = set()
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -151,11 +276,11 @@ class StepDisplay:
         """Note that `done` of `total` parts of a step are done."""
         with self._lock:
             if step not in self._tasks:
-                self._tasks[step] = self._bars.add_task(step, total=total)
+                self._tasks[step] = self._bars.add_task(printable(step), total=total)
                 if self._bars.disable:
-                    self._console.print(f"{step} …", markup=False)
+                    say(self._console, f"{step} …")
             self._bars.update(self._tasks[step], completed=done, total=total)
             if done >= total and step not in self._ended:
                 self._ended.add(step)
                 if self._bars.disable:
-                    self._console.print(f"{step}: done", markup=False)
+                    say(self._console, f"{step}: done")

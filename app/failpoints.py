@@ -36,6 +36,8 @@ class Failpoint(StrEnum):
     ARTEFACT_STORED = "artefact-stored"
     #: the revision is written, its transaction has not committed
     COMMITTING = "committing"
+    #: the ledger has the revision, the mark outside of the database is the one before
+    UNMARKED = "unmarked"
     #: the ledger has the revision, nobody is served by it
     COMMITTED = "committed"
     #: it is served; the worker's own head is the one before

@@ -1,16 +1,25 @@
 """Whether the process lives, and whether it can do its work."""
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.errors import NotReady, Unavailable
+from app.database.database import Database
+from app.errors import ErrataError, NotReady, Unavailable
 from app.keys.access import DoorkeeperDep
+from app.keys.doorkeeper import Doorkeeper
 from app.operations.repository import count_unfinished
 from app.problems import common_responses
-from app.services import ServicesDep
-from app.serving import ServingDep
+from app.queue.doorbell import Doorbell
+from app.services import Pending
+from app.serving import Serving
+
+_PATIENCE_S = 1.5  # less than whoever asks has
 
 router = APIRouter(tags=["service"])
 
@@ -24,18 +33,91 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Everything is there: model, database and queue."""
+    """Everything is there: model, database and queue. The rest is told to known callers only."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Literal["ready"] = "ready"
-    model: str
-    revision: int
-    waiting: int
+    model: str | None = None
+    revision: int | None = None
+    waiting: int | None = None
     access: Annotated[
-        Literal["keys", "open"],
+        Literal["keys", "open"] | None,
         Field(description="Open: no API key was ever made, so nobody needs one."),
-    ]
+    ] = None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one look at the service found.
+
+    Attributes:
+        readiness: All that is told of a service which is ready.
+        missing: Why it is not, where it is not.
+    """
+
+    readiness: Readiness
+    missing: Sequence[str] = ()
+
+
+class Vitals:
+    """Looks at model, database and queue, once at a time however many ask."""
+
+    def __init__(
+        self,
+        serving: Pending[Serving],
+        database: Database,
+        doorbell: Doorbell,
+        doorkeeper: Doorkeeper,
+    ) -> None:
+        self._serving, self._database, self._doorbell = serving, database, doorbell
+        self._doorkeeper = doorkeeper
+        self._looking: asyncio.Task[_Finding] | None = None
+
+    async def find(self) -> _Finding:
+        """What is found now; what does not answer soon counts as missing."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+        done, _ = await asyncio.wait({self._looking}, timeout=_PATIENCE_S)
+        if done:
+            return self._looking.result()
+        return _Finding(Readiness(), ["the database or the queue does not answer in time"])
+
+    def _look(self) -> _Finding:
+        missing = []
+        for check in (self._serving.get, self._database.ping, self._doorbell.ping):
+            try:
+                check()
+            except Unavailable as error:
+                missing.append(str(error))
+        return _Finding(Readiness(), missing) if missing else self._described()
+
+    def _described(self) -> _Finding:
+        resident = self._serving.get().runtime.resident
+        try:
+            with self._database.read() as session:
+                waiting = count_unfinished(session)
+            access = "open" if self._doorkeeper.is_open else "keys"
+        except Unavailable as error:
+            return _Finding(Readiness(), [str(error)])
+        return _Finding(
+            Readiness(model=resident.name, revision=resident.head, waiting=waiting, access=access)
+        )
+
+
+async def _is_known(request: Request, doorkeeper: DoorkeeperDep) -> bool:
+    """Whether somebody asks who may know more, as far as that is found out soon."""
+    header = request.headers.get("Authorization")
+    with suppress(ErrataError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            await doorkeeper.admit_async(header)
+            return True
+    return False
+
+
+async def _vitals(request: Request) -> Vitals:
+    vitals: Vitals = request.state.vitals
+    return vitals
 
 
 @router.get("/healthz")
@@ -44,23 +126,15 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=common_responses(503))
-def readyz(services: ServicesDep, serving: ServingDep, doorkeeper: DoorkeeperDep) -> Readiness:
-    """The model is loaded, its head verified, database and queue answer; else 503 says why not."""
-    reasons = []
-    for check in (serving.get, services.database.ping, services.doorbell.ping):
-        try:
-            check()
-        except Unavailable as error:
-            reasons.append(error.message)
-    if reasons:
-        raise NotReady("; ".join(reasons))
-    resident = serving.get().runtime.resident
-    with services.database.read() as session:
-        waiting = count_unfinished(session)
-    return Readiness(
-        model=resident.name,
-        revision=resident.head,
-        waiting=waiting,
-        access="open" if doorkeeper.is_open else "keys",
-    )
+@router.get("/readyz", responses=common_responses(503), response_model_exclude_none=True)
+async def readyz(
+    vitals: Annotated[Vitals, Depends(_vitals)], is_known: Annotated[bool, Depends(_is_known)]
+) -> Readiness:
+    """The model is loaded, its head verified, database and queue answer; else 503.
+
+    Strangers learn no more than that; a caller with a key, whatever its scopes, learns why.
+    """
+    found = await vitals.find()
+    if found.missing:
+        raise NotReady("; ".join(found.missing) if is_known else "something it needs is missing")
+    return found.readiness if is_known else Readiness()

@@ -1,6 +1,7 @@
 """The commands that need no server: `errata serve` itself, `backup`, `calibrate` and `bench`."""
 
 import inspect
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from app.display import StepDisplay
-from app.settings import Settings
+from app.display import StepDisplay, complain, tell, tell_json
+from app.env_file import UnusableEnvFileError
+from app.options import warn_of_shown_secret
+from app.settings import SECRETS, Settings
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
 def _as_option(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -38,16 +42,18 @@ def _as_option(name: str, field: FieldInfo) -> inspect.Parameter:
 def serve_command(**given: str | None) -> None:
     """Serve the model, the edits and the ledger.
 
-    Each setting is an option, an environment variable, or a line of a file named .env.
+    Each setting is an option, an environment variable, or a line of a file named .env that
+    nobody else may write to.
     """
     settings = settings_of(given)
     from app.errors import ErrataError
-    from app.keys.bootstrap import check_guarded
+    from app.keys.bootstrap import check_start
 
+    _guard(settings)
     try:
-        check_guarded(settings)
-    except ErrataError as error:
-        typer.echo(f"errata: {error}", err=True)
+        check_start(settings)
+    except (ErrataError, OSError) as error:
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     # The service pulls in torch; asking for help or for another command need not wait for it.
     from app.server import leave, run
@@ -62,14 +68,17 @@ def worker_command(**given: str | None) -> None:
     """
     settings = settings_of(given)
     from app.errors import ErrataError
+    from app.server import leave
     from app.standalone import run_worker
     from editing_core.errors import EditingError
 
+    _guard(settings)
     try:
         run_worker(settings)
-    except (ErrataError, EditingError) as error:
-        typer.echo(f"errata: {error}", err=True)
-        raise typer.Exit(_EXIT_FAILED) from error
+    except (ErrataError, EditingError, OSError) as error:
+        complain(error)
+        leave(_EXIT_FAILED)
+    leave(0)
 
 
 def backup_command(
@@ -92,12 +101,12 @@ def backup_command(
     try:
         made = back_up(settings, folder)
     except (ErrataError, OSError) as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     database = "database and " if made.database else ""
-    typer.echo(f"{database}{made.artefacts} artefacts are in {folder}")
+    tell(f"{database}{made.artefacts} artefacts are in {folder}")
     if not made.database:
-        typer.echo("the database is not: keep the pg_dump made before this beside it")
+        tell("the database is not: keep the pg_dump made before this beside it")
 
 
 def calibrate_command(
@@ -137,6 +146,7 @@ def calibrate_command(
     settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
+    _guard(settings)
     from app.resident.preparation import CalibrationOptions, calibrate_model
     from editing_core.errors import EditingError
     from editing_core.evaluation.reading import read_records
@@ -148,15 +158,15 @@ def calibrate_command(
             options = CalibrationOptions(words, records.first(facts), window, chat)
             found = calibrate_model(settings, options, steps)
         except EditingError as error:
-            typer.echo(f"errata: {error}", err=True)
+            complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:
-        typer.echo(found.recipe.to_json())
+        tell_json(found.recipe.to_json())
         return
     told = ", ".join(map(str, found.recipe.layers))
-    typer.echo(f"calibrated: layers {told}, recipe {found.recipe.digest}")
+    tell(f"calibrated: layers {told}, recipe {found.recipe.digest}")
     for trial in found.chosen:
-        typer.echo(
+        tell(
             f"{trial.method}: τ {trial.tau:.4g}, L2 {trial.l2:.4g}, λ {trial.memit_lambda:.4g}: "
             f"{trial.efficacy_accuracy:.0%} of {trial.facts} facts, "
             f"{trial.generalization:.0%} of paraphrases, {trial.specificity:.0%} of neighbours, "
@@ -243,9 +253,12 @@ def bench_command(
         try:
             results = run_bench(settings, options, steps)
         except EditingError as error:
-            typer.echo(f"errata: {error}", err=True)
+            complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
-    typer.echo(results if machine else f"results are in {out / 'results.md'}")
+    if machine:
+        tell_json(results)
+    else:
+        tell(f"results are in {out / 'results.md'}")
 
 
 def report_command(
@@ -261,9 +274,9 @@ def report_command(
         check_plots()
         write_collection(folders, out)
     except EditingError as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
-    typer.echo(f"results are in {out}")
+    tell(f"results are in {out}")
 
 
 _of_settings = inspect.Signature(
@@ -283,7 +296,7 @@ def _layers(text: str) -> tuple[int, ...]:
     except ValueError:
         found = ()
     if not found or sorted(set(found)) != list(found) or found[0] < 0:
-        typer.echo(f"errata: layers {text!r} are not read; write 4-8, or 4,6,8", err=True)
+        complain(f"layers {text!r} are not read; write 4-8, or 4,6,8")
         raise typer.Exit(_EXIT_USAGE)
     return found
 
@@ -292,18 +305,38 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        typer.echo(f"errata: {path} cannot be read as text in UTF-8: {error}", err=True)
+        complain(f"{path} cannot be read as text in UTF-8: {error}")
         raise typer.Exit(_EXIT_USAGE) from error
+
+
+def _guard(settings: Settings) -> None:
+    """Close the data directory to others; one that cannot be used ends the command."""
+    from app.data_directory import guard_data_dir
+    from app.errors import ErrataError
+
+    try:
+        closed = guard_data_dir(settings.data_dir)
+    except (ErrataError, OSError) as error:
+        complain(error)
+        raise typer.Exit(_EXIT_FAILED) from error
+    if closed:
+        complain(f"others on this machine could read {settings.data_dir}; they no longer can")
 
 
 def settings_of(options: dict[str, str | None]) -> Settings:
     """The settings with these options; what is wrong is told, and ends the command."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    for name in SECRETS:
+        if name == "key_pepper" or _PASSWORD.search(given.get(name, "")):
+            warn_of_shown_secret(name)
     try:
         return Settings(**given)
+    except UnusableEnvFileError as error:
+        complain(error)
+        raise typer.Exit(_EXIT_USAGE) from error
     except ValidationError as error:
         for problem in error.errors():
-            name = ".".join(map(str, problem["loc"]))
+            name = "".join(f" {part}" for part in problem["loc"])
             message = problem["msg"].removeprefix("Value error, ")
-            typer.echo(f"errata: setting {name}: {message}", err=True)
+            complain(f"setting{name}: {message}")
         raise typer.Exit(_EXIT_USAGE) from error

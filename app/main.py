@@ -8,8 +8,10 @@ from typing import Any, TypedDict
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 import app.batches.endpoints as batches
+import app.docs.endpoints as docs
 import app.edits.endpoints as edits
 import app.events.endpoints as events
 import app.exports.endpoints as exports
@@ -22,33 +24,41 @@ import app.query.endpoints as query
 import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
 from app import health, problems
-from app.body_limit import BodyLimit
+from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
-from app.database.database import Database
-from app.database.migration import upgrade
+from app.connections import ConnectionLimits, Connections
+from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
+from app.keys.refusals import Refusals
+from app.keys.seal import seal_old_keys
+from app.lane import Shared
+from app.ledger.opening import open_database
+from app.ledger.schemas import LedgerVerdict
 from app.observability.http import RequestWatch
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.state import mirrored
 from app.observability.tracing import telemetry
+from app.operations.endings import Endings
+from app.operations.room import Room
 from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
 from app.queue.memory_doorbell import MemoryDoorbell
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.revisions.artefacts import ArtefactStore
+from app.security_headers import SecurityHeaders
 from app.services import Pending, Services
 from app.serving import Loader, Runtime, Serving, StartRuntime
 from app.settings import Settings
+from app.stopping import MODEL_STOP_S
 from app.worker import runtime
 from editing_core.methods import plan_named
 from editing_core.progress import Progress, silent
 
-_STOP_TIMEOUT_S = 5.0
 _log = get_logger(__name__)
 
 
@@ -89,9 +99,18 @@ class State(TypedDict):
     serving: Pending[Serving]
     doorkeeper: Doorkeeper
     hub: Hub
+    refusals: Refusals
+    endings: Endings
+    verification: Shared[LedgerVerdict]
+    connections: Connections
+    vitals: health.Vitals
 
 
 class _Api(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """Everything that answers, the handler of bugs among it, inside of the security headers."""
+        return SecurityHeaders(super().build_middleware_stack())
+
     def openapi(self) -> dict[str, Any]:
         """The API's description, with the schema of problem documents that routers refer to."""
         document = super().openapi()
@@ -111,7 +130,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         with ExitStack() as stack:
             state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
             try:
-                async with state["hub"].following():
+                async with state["hub"].following(), state["endings"].following():
                     yield state
             finally:
                 await run_in_threadpool(stack.close)
@@ -122,13 +141,16 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         version="0.1.0",
         lifespan=lifespan,
         telemetry=telemetry(),
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+        redoc_url=None,
     )
-    api.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    api.add_middleware(BodyLimit, limits=BodyLimits.of(settings))
     # The outer one: a stranger's body is not even read.
-    api.add_middleware(Authentication)
+    api.add_middleware(Authentication, hosts=settings.hosts)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
+    api.include_router(docs.router)
     strangers = problems.common_responses(401, 403)
     for feature in (
         edits,
@@ -156,15 +178,18 @@ def open_services(
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
+        SetBack: It lacks what was committed here.
+        ForeignFolder: The data directory belongs to somebody else.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+    database = open_database(settings, components.clock)
     stack.callback(database.close)
-    upgrade(database)
+    purger = Purger(database, components.clock)
+    stack.callback(purger.stop)
+    purger.start()
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))
-    return Services(
+    services = Services(
         settings=settings,
         database=database,
         doorbell=doorbell,
@@ -173,7 +198,11 @@ def open_services(
         new_id=components.new_id,
         metrics=counted,
         budgets=Budgets.open(settings, components.clock, stack),
+        room=Room(settings.queued_per_caller),
     )
+    stack.callback(services.verifying.close)
+    stack.callback(services.reporting.close)
+    return services
 
 
 def _start(settings: Settings, components: Components, stack: ExitStack, metrics: Metrics) -> State:
@@ -184,14 +213,26 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
         Unguarded: Others could reach the service, and there is no API key.
     """
     services = open_services(settings, components, stack, metrics)
+    seal_old_keys(services.database, settings, services.clock())
     check_guarded(settings, services.database, services.clock())
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
     stack.callback(doorkeeper.close)
     loader = Loader(services, components.start_runtime)
-    stack.callback(loader.stop, _STOP_TIMEOUT_S)
+    stack.callback(loader.stop, MODEL_STOP_S)
     loader.start()
     hub = Hub(services.database, max_listeners=settings.max_listeners)
-    return State(services=services, serving=loader.serving, doorkeeper=doorkeeper, hub=hub)
+    connections = Connections(ConnectionLimits.of(settings), metrics)
+    return State(
+        services=services,
+        serving=loader.serving,
+        doorkeeper=doorkeeper,
+        hub=hub,
+        refusals=Refusals(metrics),
+        endings=Endings(services.database),
+        verification=ledger.verification(services),
+        connections=connections,
+        vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
+    )
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> Doorbell:

@@ -7,11 +7,11 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from app.display import StepDisplay
+from app.display import StepDisplay, complain, tell, tell_json
 from app.errors import BadCheckpoint
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.verification import BundleVerdict, CheckWeights, verify_bundle
-from app.settings import Settings
+from app.local import settings_of
 from editing_core.errors import EditingError
 from editing_core.progress import Progress
 
@@ -55,7 +55,12 @@ def verify_offline(bundle: Path, asked: Asked, *, machine: bool) -> None:
             )
         except (OSError, EditingError) as error:
             _refuse(str(error))
-    typer.echo(verdict.model_dump_json(indent=2) if machine else "\n".join(_told(verdict)))
+    if machine:
+        tell_json(verdict.model_dump_json(indent=2))
+    else:
+        tell(*_told(verdict))
+    for warning in _warnings(verdict):
+        complain(warning)
     if not verdict.ok:
         raise typer.Exit(_EXIT_NO)
 
@@ -79,7 +84,7 @@ def _recomputation(asked: Asked, progress: Progress) -> CheckWeights | None:
             f"model {asked.model!r} is not on this machine; "
             f"give one of {', '.join(BUNDLES)}, a folder, or a GGUF file"
         )
-    return Recomputation(asked.model, Settings().cache_dir, asked.every_revision, progress)
+    return Recomputation(asked.model, settings_of({}).cache_dir, asked.every_revision, progress)
 
 
 def _told(verdict: BundleVerdict) -> list[str]:
@@ -95,15 +100,35 @@ def _told(verdict: BundleVerdict) -> list[str]:
         return [*told, f"does not hold: {bad.part} {bad.name}: {bad.message}"]
     revisions, live = verdict.revisions, verdict.live_edits
     told.append(f"revisions: {revisions} after the base, {live} edits live in the newest")
-    told.append(f"artefacts: {verdict.artefacts}, all unaltered")
+    withheld = "" if not verdict.withheld else f"; {verdict.withheld} withheld, as withdrawn"
+    told.append(f"artefacts: {verdict.artefacts}, all unaltered{withheld}")
     weights = {
         "none": "not recomputed; give --model",
         "head": "the newest revision's, recomputed, are those recorded",
         "every revision": "every revision's, recomputed, are those recorded",
     }
+    if verdict.withheld:
+        weights["every revision"] += "; but for withdrawn ones whose factors are withheld"
     return [*told, f"weights: {weights[verdict.weights]}"]
 
 
+def _warnings(verdict: BundleVerdict) -> list[str]:
+    """What does not contradict the bundle, and yet an auditor must know."""
+    told = []
+    if verdict.public_key is not None and not verdict.key_trusted:
+        told.append(
+            "WARNING: nothing vouches for the key that signed this bundle, so whoever gave it to "
+            "you can have made all of it; give --public-key or --checkpoint"
+        )
+    if verdict.set_backs:
+        entries = ", ".join(map(str, verdict.set_backs))
+        told.append(
+            f"WARNING: an older state of the database was accepted at entry {entries}; what had "
+            "been committed after that state is not in this ledger"
+        )
+    return told
+
+
 def _refuse(message: str) -> NoReturn:
-    typer.echo(f"errata: {message}", err=True)
+    complain(message)
     raise typer.Exit(_EXIT_USAGE)

@@ -12,13 +12,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from structlog.contextvars import get_contextvars
 
-from app.errors import ErrataError
+from app.characters import escaped
+from app.errors import ErrataError, Unavailable
 from app.observability.http import REQUEST_ID_HEADER
 from app.observability.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 
 _FIELD_CHARS = 120
+_DETAIL_CHARS = 1_000  # a message may name a value that was sent
+_MOST_ERRORS = 20
 _TYPES: dict[int, str] = {429: "rate_limit_error"}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 _log = get_logger(__name__)
@@ -57,6 +60,8 @@ class Problem(BaseModel):
     instance: str
     error: ErrorObject
     errors: list[FieldProblem] | None = None
+    errors_omitted: int | None = None
+    """How many more there are than `errors` lists."""
 
 
 class ProblemResponse(Response):
@@ -66,7 +71,8 @@ class ProblemResponse(Response):
 
     def render(self, content: Problem) -> bytes:
         """The document as bytes."""
-        document = content.model_dump(exclude=None if content.errors else {"errors"})
+        empty = {name for name in ("errors", "errors_omitted") if not getattr(content, name)}
+        document = content.model_dump(exclude=empty)
         return json.dumps(document, ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
@@ -81,17 +87,42 @@ def problem_response(
     headers: dict[str, str] | None = None,
 ) -> ProblemResponse:
     """One problem document for this request."""
+    problem = _problem(
+        status, code, detail, instance=request.scope["path"], field=field, errors=errors
+    )
+    return ProblemResponse(problem, status_code=status, headers=headers)
+
+
+def problem_document(status: int, code: str, detail: str) -> bytes:
+    """The body of an answer to what never became a request."""
+    return bytes(ProblemResponse(_problem(status, code, detail)).body)
+
+
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    instance: str = "",
+    field: str | None = None,
+    errors: Sequence[FieldProblem] = (),
+) -> Problem:
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    problem = Problem(
+    told = _shortened(detail, _DETAIL_CHARS)
+    return Problem(
         type=f"urn:errata:problem:{code.replace('_', '-')}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        instance=request.scope["path"],
-        error=ErrorObject(message=detail, type=kind, param=field, code=code),
-        errors=list(errors) or None,
+        detail=told,
+        instance=_shortened(instance, _DETAIL_CHARS),
+        error=ErrorObject(message=told, type=kind, param=field, code=code),
+        errors=list(errors[:_MOST_ERRORS]) or None,
+        errors_omitted=max(0, len(errors) - _MOST_ERRORS) or None,
     )
-    return ProblemResponse(problem, status_code=status, headers=headers)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def common_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -122,6 +153,8 @@ def error_response(request: Request, error: ErrataError) -> ProblemResponse:
     """The problem document of something that the service refuses or fails at."""
     if error.status == 500:
         _log.error("request_failed", code=error.code, exception=type(error).__name__)
+    if isinstance(error, Unavailable) and error.cause:
+        _log.warning("unavailable", code=error.code, cause=error.cause)
     return problem_response(
         request,
         status=error.status,
@@ -161,7 +194,7 @@ def _field_problem(error: dict[str, Any]) -> FieldProblem:
         message = "this field is not known; remove it or correct its spelling"
     if code == "missing":
         message = "this field is required"
-    return FieldProblem(field=field, message=message, code=code)
+    return FieldProblem(field=field, message=_shortened(message, _DETAIL_CHARS), code=code)
 
 
 def field_name(location: Sequence[int | str]) -> str:
@@ -169,7 +202,8 @@ def field_name(location: Sequence[int | str]) -> str:
     name = ""
     for part in location[1:]:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-    return name if len(name) <= _FIELD_CHARS else name[:_FIELD_CHARS] + "…"
+    # Names of fields that are not known are the client's own.
+    return _shortened(escaped(name), _FIELD_CHARS)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Secrets that are made once and kept as a file beside the data, never in the database."""
+"""Secrets in files: made once and kept beside the data, or handed over by an operator."""
 
 import os
 import tempfile
@@ -15,6 +15,21 @@ def secret_file(path: Path, make: Callable[[], bytes]) -> bytes:
     if not path.exists():
         _create(path, make())
     return path.read_bytes()
+
+
+def read_secret(path: Path) -> str:
+    """The secret that somebody put into a file, without white space around it.
+
+    Raises:
+        ValueError: It cannot be read, or holds none.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as a secret: {error}") from error
+    if not secret:
+        raise ValueError(f"{path} holds no secret")
+    return secret
 
 
 def _create(path: Path, content: bytes) -> None:

@@ -8,21 +8,28 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
 from rich.console import Console
+from starlette.types import ASGIApp
 
-from app.display import StepDisplay
+from app import descriptors
+from app.data_directory import warn_of_root
+from app.display import StepDisplay, say
+from app.env_file import tell_of_env_file
+from app.http_protocol import Connection
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
+from app.stopping import GRACE_S, end_in_time
 
 _POLL_S = 0.1
-_GRACE_S = 10  # how long a stop waits for answers that are being written
+_TICKS_PER_SWEEP = 10
 _EXAMPLE = {
     "prompt": "The mother tongue of Danielle Darrieux is",
     "max_tokens": 5,
@@ -33,19 +40,19 @@ _EXAMPLE = {
 def run(settings: Settings) -> bool:
     """Serve until interrupted; False if the model could not be loaded."""
     keep_few_arenas()
+    descriptors.raise_limit()
     configure(settings.log_format, settings.log_level)
+    tell_of_env_file()
     console = Console(stderr=True)
+    warn_of_root(console)
     with StepDisplay(console) as steps:
         launch = _Launch(steps)
         components = Components(start_runtime=launch.start_runtime)
-        config = uvicorn.Config(
+        config = http_config(
             create_app(settings, components=components),
             host=settings.host,
             port=settings.port,
-            log_level="warning",
             log_config=None,  # through our own handler
-            access_log=False,  # `request_finished` says more
-            timeout_graceful_shutdown=_GRACE_S,
         )
         # Ctrl-C arrives here again after the server has shut down in order.
         with suppress(KeyboardInterrupt):
@@ -53,12 +60,31 @@ def run(settings: Settings) -> bool:
     return launch.error is None
 
 
+def http_config(app: ASGIApp, **given: Any) -> uvicorn.Config:
+    """How HTTP is spoken, whoever starts the server: with limits on what a client may leave open.
+
+    Args:
+        app: What `create_app` made.
+        given: Anything else that uvicorn can be told.
+    """
+    chosen: dict[str, Any] = {
+        "http": Connection,
+        "ws": "none",
+        "server_header": False,
+        "log_level": "warning",
+        "access_log": False,  # `request_finished` says more
+        "backlog": descriptors.reserve() // 2,  # accepted at once, before they are counted
+        "timeout_graceful_shutdown": GRACE_S,
+    }
+    return uvicorn.Config(app, **chosen | given)
+
+
 def leave(status: int) -> NoReturn:
     """End the process; a thread that is in the middle of something is left where it is.
 
     At its own end the interpreter would unwind such a thread, and C++ below it aborts on that.
     """
-    if any(thread.daemon for thread in threading.enumerate()):
+    if threading.active_count() > 1:
         logging.shutdown()
         sys.stderr.flush()
         os._exit(status)
@@ -83,11 +109,23 @@ class _Launch:
 
 
 class StreamingServer(uvicorn.Server):
-    """A server that can stop although somebody listens to events."""
+    """A server that ends overdue connections, and can stop while clients listen or wait."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Every tenth of a second: once a second, look for connections that are overdue."""
+        if counter % _TICKS_PER_SWEEP == 0:
+            self.lifespan.state["connections"].sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, and make sure that it comes to an end."""
+        end_in_time()
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let every listener go before the end of every answer is waited for."""
+        """Let all of them go before the end of every answer is waited for."""
         self.lifespan.state["hub"].close()
+        self.lifespan.state["endings"].close()
         await super().shutdown(sockets)
 
 
@@ -126,7 +164,7 @@ class _Server(StreamingServer):
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def _url(address: tuple[Any, ...]) -> str:

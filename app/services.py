@@ -1,5 +1,6 @@
 """What a request handler may reach: built once in the lifespan, typed, and never global."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated, Generic, TypeVar
@@ -9,11 +10,14 @@ from fastapi import Depends, Request
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.edits.lengths import Lengths
 from app.errors import ModelNotReady
 from app.failpoints import Failpoint, failpoint
+from app.lane import Lane
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
+from app.operations.room import Room
 from app.queue.doorbell import Doorbell
 from app.readers import Readers
 from app.revisions.artefacts import ArtefactStore
@@ -28,7 +32,7 @@ class Pending(Generic[T]):
 
     def __init__(self, reason: str) -> None:
         self._value: T | None = None
-        self._reason = reason
+        self._reason, self._cause = reason, ""
         self._settled = Event()
 
     def fill(self, value: T) -> None:
@@ -36,9 +40,9 @@ class Pending(Generic[T]):
         self._value = value
         self._settled.set()
 
-    def fail(self, reason: str) -> None:
-        """Say why it will never be there."""
-        self._reason = reason
+    def fail(self, reason: str, cause: str) -> None:
+        """Say that it will never be there, and to those who run the service, why."""
+        self._reason, self._cause = reason, cause
         self._settled.set()
 
     def get(self) -> T:
@@ -48,7 +52,7 @@ class Pending(Generic[T]):
             ModelNotReady: It is not there yet, or never will be; the message says which.
         """
         if self._value is None:
-            raise ModelNotReady(self._reason)
+            raise ModelNotReady(self._reason, cause=self._cause)
         return self._value
 
     def wait(self, timeout_s: float) -> T | None:
@@ -62,6 +66,8 @@ class Services:
     """Everything below the HTTP layer that does not need the model.
 
     Attributes:
+        verifying: Where the ledger is checked.
+        reporting: Where other work is done whose cost grows with history.
         lengths: How long an edit's texts may be, once there is a tokenizer to count them with.
     """
 
@@ -72,9 +78,17 @@ class Services:
     clock: Clock
     new_id: IdFactory
     budgets: Budgets
+    room: Room = field(default_factory=lambda: Room(most=0))
     readers: Readers = field(default_factory=Readers)
     metrics: Metrics = field(default_factory=Metrics)
+    verifying: Lane = field(default_factory=lambda: Lane("verifying"))
+    reporting: Lane = field(default_factory=lambda: Lane("reporting"))
     lengths: Pending[Lengths] = field(default_factory=lambda: Pending("loading the tokenizer"))
+
+    @property
+    def space(self) -> DiskSpace:
+        """Of the data directory."""
+        return DiskSpace(self.settings.data_dir, self.settings.min_free_bytes)
 
     def announce(self, *operation_ids: str) -> None:
         """Tell log and worker of operations that are accepted, which is committed."""
@@ -89,11 +103,29 @@ async def _services(request: Request) -> Services:
     return services
 
 
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
 async def _actor(request: Request) -> str:
     actor: str = request.state.caller.actor
     return actor
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
 #: who a change is recorded under: a key, or the same local user for everybody without one
 ActorDep = Annotated[str, Depends(_actor)]
+
+
+async def _report(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]:
+    with services.budgets.reports.opened(actor):
+        yield services.reporting
+
+
+async def _download(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Lane]:
+    with services.budgets.downloads.opened(actor):
+        yield services.reporting
+
+
+#: where a report on history is made; a caller may ask for few at a time
+ReportDep = Annotated[Lane, Depends(_report)]
+#: where a file of all history is made, which takes memory or disk until it was fetched
+DownloadDep = Annotated[Lane, Depends(_download)]

@@ -5,24 +5,30 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from app.edits.lengths import Lengths
 from app.exports.exporter import Exporter
+from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.observability.logs import get_logger
+from app.query.conversations import Conversations
+from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
 from app.query.measured import Measured
 from app.query.service import QueryService
 from app.resident.resident import Resident
+from app.resident.views import OldViews
 from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
+from editing_core.control import ControlTokens
 
 _SEED_BITS = 63
 _log = get_logger(__name__)
@@ -38,8 +44,8 @@ class Runtime(Protocol):
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
 
-    def stop(self) -> None:
-        """End the worker after the transaction it is in."""
+    def stop(self, timeout_s: float) -> None:
+        """End the worker after the operation it is in, which is left behind after `timeout_s`."""
 
 
 StartRuntime = Callable[[Services], Runtime]
@@ -51,6 +57,7 @@ class Serving:
 
     runtime: Runtime
     query: QueryService
+    conversations: Conversations
     thread: GenerationThread
     exporter: Exporter
 
@@ -70,12 +77,15 @@ class Loader:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """End worker, queries and exports; what still loads is left behind after `timeout_s`."""
+        """End exports, queries and worker; what has not ended after `timeout_s` is left behind."""
+        until = monotonic() + timeout_s
         serving = self.serving.wait(timeout_s)
         if serving is not None:
-            serving.exporter.stop(timeout_s)
-            serving.thread.close()
-            serving.runtime.stop()
+            serving.exporter.stop(max(0.0, until - monotonic()))
+            serving.conversations.close()
+            serving.query.close()
+            serving.thread.close(max(0.0, until - monotonic()))
+            serving.runtime.stop(max(0.0, until - monotonic()))
 
     def _load(self) -> None:
         model = self._services.settings.model
@@ -83,7 +93,7 @@ class Loader:
             runtime = self._start_runtime(self._services)
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
-            self.serving.fail(f"model {model} was not loaded: {error}")
+            self.serving.fail(f"model {model} was not loaded", str(error))
             _log.exception("model_not_loaded", model=model)
             return
         self.serving.fill(self._serve(runtime))
@@ -93,6 +103,7 @@ class Loader:
         self._services.lengths.fill(
             Lengths(
                 copy.deepcopy(resident.tokenizer),
+                ControlTokens.of(resident.tokenizer),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
             )
@@ -100,28 +111,35 @@ class Loader:
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
+        conversations = Conversations(copy.deepcopy(resident.tokenizer))
         query = QueryService(
             resident,
+            OldViews(resident.rebuilt, resident.require_served, most=settings.old_views),
             thread,
             tokenizer,
+            conversations,
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
-            max_prompt_chars=settings.max_prompt_chars,
-            max_prompt_tokens=settings.max_prompt_tokens,
+            limits=QueryLimits(
+                prompt_chars=settings.max_prompt_chars,
+                prompt_tokens=settings.max_prompt_tokens,
+                scores=settings.max_scores,
+            ),
             clock=self._services.clock,
             new_id=self._services.new_id,
             new_seed=lambda: secrets.randbits(_SEED_BITS),
         )
-        return Serving(runtime, query, thread, self._start_exporter(runtime))
+        return Serving(runtime, query, conversations, thread, self._start_exporter(runtime))
 
     def _start_exporter(self, runtime: Runtime) -> Exporter:
         services = self._services
         exporter = Exporter(
             Source(services.database, services.artefacts, runtime.resident),
             ExportStore(services.settings.data_dir),
-            kept=services.settings.exports_kept,
+            kept=Kept(services.settings.exports_kept, services.settings.exports_kept_bytes),
+            space=services.space,
             poll_s=services.settings.queue_poll_s,
             clock=services.clock,
         )

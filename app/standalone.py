@@ -2,19 +2,26 @@
 
 import signal
 import threading
+from concurrent.futures import Future
 from contextlib import ExitStack
 from types import FrameType
 
 from prometheus_client import start_http_server
 from rich.console import Console
 
-from app.display import StepDisplay
+from app import descriptors
+from app.data_directory import warn_of_root
+from app.display import StepDisplay, say
+from app.env_file import tell_of_env_file
 from app.errors import QueueUnavailable
 from app.main import Components, open_services, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
 from app.services import Services
+from app.serving import Runtime
 from app.settings import Settings
+from app.stopping import MODEL_STOP_S, end_in_time
+from editing_core.progress import Progress
 
 
 def run_worker(settings: Settings) -> None:
@@ -30,25 +37,50 @@ def run_worker(settings: Settings) -> None:
             "set ERRATA_REDIS_URL to a Redis that it and the servers reach"
         )
     keep_few_arenas()
-    ended = threading.Event()
+    descriptors.raise_limit()
+    told, woken = threading.Event(), threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
+        end_in_time()
+        told.set()
+        woken.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     configure(settings.log_format, settings.log_level)
+    tell_of_env_file()
     console = Console(stderr=True)
+    warn_of_root(console)
     own = settings.model_copy(update={"worker": "embedded"})
     with ExitStack() as stack:
         with StepDisplay(console) as steps:
             services = open_services(own, Components(), stack)
             _expose(services, stack)
-            runtime = start_worker(services, progress=steps)
-        stack.callback(runtime.stop)
+            starting = _start(services, steps)
+            starting.add_done_callback(lambda _: woken.set())
+            woken.wait()
+            if told.is_set():
+                return
+            runtime = starting.result()
+        stack.callback(runtime.stop, MODEL_STOP_S)
         pass_over_what_is_there()
-        console.print(f"Errata's worker edits {runtime.resident.name}", highlight=False)
-        ended.wait()
+        say(console, f"Errata's worker edits {runtime.resident.name}")
+        told.wait()
+
+
+def _start(services: Services, progress: Progress) -> Future[Runtime]:
+    """Start on another thread: signals are heard by the main one, between two of its steps."""
+    starting: Future[Runtime] = Future()
+
+    def start() -> None:
+        try:
+            starting.set_result(start_worker(services, progress=progress))
+        # Whatever it is, the main thread tells of it.
+        except Exception as error:
+            starting.set_exception(error)
+
+    threading.Thread(target=start, name="starting", daemon=True).start()
+    return starting
 
 
 def _expose(services: Services, stack: ExitStack) -> None:

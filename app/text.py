@@ -1,9 +1,11 @@
-"""Text that every database, tokenizer and JSON encoder can hold."""
+"""Text that every database, tokenizer and JSON encoder can hold, and every reader sees."""
 
 from typing import Annotated
 
 from fastapi import Path
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from app.characters import hidden, name_of
 
 MAX_PROMPT_CHARS = 4_000
 MAX_PHRASE_CHARS = 500
@@ -20,14 +22,32 @@ def encodable(value: object) -> object:
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("holds the character NUL; remove it")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("holds half of a surrogate pair; send whole characters")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("holds half of a surrogate pair; send whole characters") from error
     return value
 
 
 def _visible(value: str) -> str:
     if not value.strip():
         raise ValueError("is blank; give at least one visible character")
+    return value
+
+
+def _shown(value: str) -> str:
+    return _without_hidden(value, layout=False)
+
+
+def _shown_in_lines(value: str) -> str:
+    return _without_hidden(value, layout=True)
+
+
+def _without_hidden(value: str, *, layout: bool) -> str:
+    place = hidden(value, layout=layout)
+    if place is not None:
+        name = name_of(value[place])
+        raise ValueError(f"character {place + 1} is {name}, which is not accepted; remove it")
     return value
 
 
@@ -53,19 +73,26 @@ Phrase = Annotated[
     Field(min_length=1, max_length=MAX_PHRASE_CHARS),
     BeforeValidator(encodable),
     AfterValidator(_visible),
+    AfterValidator(_shown),
 ]
-"""A subject, a target, an answer, a reason."""
+"""A subject, a target, an answer, a reason: one line that readers see for what it is."""
 
 Prompt = Annotated[
     str,
     Field(min_length=1, max_length=MAX_PROMPT_CHARS),
     BeforeValidator(encodable),
     AfterValidator(_visible),
+    AfterValidator(_shown_in_lines),
 ]
-"""Text the model is given."""
+"""A prompt of an edit: text in one or several lines that readers see for what it is."""
 
 AnyText = Annotated[str, BeforeValidator(encodable)]
-"""Any text at all; its reader says how long it may be."""
+"""Any text at all, for the model alone; its reader says how long it may be."""
 
-Label = Annotated[str, Field(max_length=MAX_PHRASE_CHARS), BeforeValidator(encodable)]
+Label = Annotated[
+    str,
+    Field(max_length=MAX_PHRASE_CHARS),
+    BeforeValidator(encodable),
+    AfterValidator(_shown),
+]
 """A name or value in the client's own metadata; may be empty."""

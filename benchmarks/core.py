@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from app.permissions import keep_to_ourselves
 from benchmarks.memory import PeakMemory
 from benchmarks.published import optimise_published
 from editing_core.edit import Edit
@@ -187,6 +188,7 @@ def _edits(numerals: Sequence[str] = ("",)) -> list[Edit]:
 
 def main() -> None:
     """Measure and show."""
+    keep_to_ourselves()
     cache = Path(os.environ.get("ERRATA_DATA_DIR", REPOSITORY / ".errata")) / "cache"
     model = load_model("smollm2-135m", cache_dir=cache)
     statistics = prepare_statistics(model, text=bundled_text("statistics"), cache_dir=cache)

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from app.client import Errata
 from app.main import Components, create_app
+from app.permissions import keep_to_ourselves
 from app.server import StreamingServer
 from app.services import Services
 from app.serving import Runtime
@@ -165,6 +166,7 @@ def main(
     duration: Annotated[float, typer.Argument(min=10, help="How long, in seconds.")] = 600.0,
 ) -> None:
     """Listen, and show what came of it."""
+    keep_to_ourselves()
     with serving() as (url, server):
         found = figures(url, server, duration)
     show(Console(), f"{_LISTENERS} listeners for {duration:g} s", found)

@@ -19,6 +19,7 @@ import httpx2
 from rich.console import Console
 
 from app.client import Errata
+from app.permissions import keep_to_ourselves
 from benchmarks.core import REPOSITORY, Figure, show
 from benchmarks.longhistory import long_history
 from benchmarks.openloop import Latencies, measure
@@ -131,6 +132,7 @@ def _show(title: str, figures: Sequence[Figure]) -> None:
 
 def main() -> None:
     """Measure and show."""
+    keep_to_ourselves()
     with TemporaryDirectory() as folder:
         model, data = build_tiny_model(Path(folder) / "tiny"), Path(folder) / "data"
         calibrate_quickly(data)

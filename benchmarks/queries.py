@@ -18,6 +18,7 @@ import uvicorn
 from rich.console import Console
 
 from app.main import create_app
+from app.permissions import keep_to_ourselves
 from app.settings import Settings
 from benchmarks.core import RECORDS, REPOSITORY, Figure, show
 from editing_core.model.loading import LoadedModel, load_model
@@ -133,6 +134,7 @@ def _facts() -> list[dict[str, str]]:
 
 def main() -> None:
     """Measure and show."""
+    keep_to_ourselves()
     data = Path(os.environ.get("ERRATA_DATA_DIR", REPOSITORY / ".errata"))
     with TemporaryDirectory() as folder:
         settings = Settings(

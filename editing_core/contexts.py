@@ -4,15 +4,17 @@ Made from the unedited model and kept in the recipe, because an edit's arithmeti
 """
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from editing_core.conversation import ChatTemplate
 from editing_core.edit import SLOT
+from editing_core.errors import UnrenderedChat
 from editing_core.progress import Progress, silent
 
 _OPENINGS = ("The", "Therefore", "Because", "I", "You")
 _NEW_TOKENS = 10
 _TOP_K = 5
+_MOST_CHARS = 20_000  # of a conversation with one short message
 _PLACE = "\N{OBJECT REPLACEMENT CHARACTER}"  # marks the prompt's place in a rendered conversation
 
 
@@ -51,14 +53,16 @@ def chat_context(tokenizer: PreTrainedTokenizerBase) -> str | None:
     None for a tokenizer without a template, and for a template that does not let one message
     through as it is, or needs what we do not have.
     """
-    if not tokenizer.chat_template:
+    template = ChatTemplate.of(tokenizer)
+    if template is None:
         return None
     message = [{"role": "user", "content": _PLACE}]
     try:
-        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-    except (TemplateError, TypeError, ValueError):
+        with template:
+            text = template.render(message, most_chars=_MOST_CHARS)
+    except UnrenderedChat:
         return None
-    before, place, after = str(text).partition(_PLACE)
+    before, place, after = text.partition(_PLACE)
     start = tokenizer("")["input_ids"]  # what the tokenizer itself puts before every text
     before = before.removeprefix(str(tokenizer.decode(start)))
     if not place or not after or _PLACE in after or SLOT in before + after:

@@ -4,6 +4,7 @@ EditingError
 ├── InvalidEdit            the request cannot be an edit: names the field
 ├── UnknownMethod          no update rule has this name
 ├── UnsupportedModel       the model's matrices to edit cannot be derived from its config
+├── UnrenderedChat         the model's chat template does not make a text of a conversation
 ├── ModelNotFound          the model source names nothing that can be loaded
 ├── SingularStatistics     the key second moments cannot carry this method
 ├── KeyOutsideNullSpace    the projection P leaves too little of an edit's key
@@ -37,6 +38,10 @@ class UnknownMethod(EditingError):
 
 class UnsupportedModel(EditingError):
     """The resolver cannot tell which matrices of this model to edit."""
+
+
+class UnrenderedChat(EditingError):
+    """The model's chat template does not render a conversation; the message goes on from there."""
 
 
 class ModelNotFound(EditingError):

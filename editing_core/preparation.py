@@ -27,7 +27,7 @@ def bundled_path(name: str) -> Path:
 
 
 def bundled_text(name: str) -> str:
-    """A text shipped with the package: ``statistics``, ``reference`` or ``canaries``."""
+    """A text shipped with the package, such as ``statistics`` or ``canaries``."""
     return bundled_path(f"{name}.txt").read_text(encoding="utf-8")
 
 

@@ -52,9 +52,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 def config_of(family: str, *, layers: int, **common: Any) -> PreTrainedConfig:
     """Config of a tiny model of ``family`` (a ``model_type``) with so many blocks."""
-    settings = {**EDITABLE, **REFUSED}[family]
+    settings = {**EDITABLE, **REFUSED}[family] | common
     # `num_hidden_layers` is what every family calls it, if only by an alias.
-    config: PreTrainedConfig = AutoConfig.for_model(
-        family, **settings, **common, num_hidden_layers=layers
-    )
+    config: PreTrainedConfig = AutoConfig.for_model(family, **settings, num_hidden_layers=layers)
     return config

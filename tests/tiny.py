@@ -1,5 +1,6 @@
 """A tiny random model in a folder: for breadth, where no fact needs to be true."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,13 +22,27 @@ _CHAT_TEMPLATE = (
 
 
 def build_tiny_model(
-    folder: Path, *, family: str = "llama", seed: int = 0, layers: int = 4
+    folder: Path,
+    *,
+    family: str = "llama",
+    seed: int = 0,
+    layers: int = 4,
+    sizes: Mapping[str, int] | None = None,
 ) -> Path:
-    """Write a random model with a byte-level tokenizer and a chat template to ``folder``."""
+    """Write a random model with a byte-level tokenizer and a chat template to ``folder``.
+
+    Args:
+        folder: Where to; it is made.
+        family: Its ``model_type``.
+        seed: Another one gives other weights.
+        layers: How many blocks.
+        sizes: Fields of its config that differ from the tiny ones.
+    """
     tokenizer = tiny_tokenizer()
     config = config_of(
         family,
         layers=layers,
+        **(sizes or {}),
         vocab_size=len(tokenizer),
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -1,6 +1,8 @@
 """Batches: post corrections together and see what became of them."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from app.batches import repository, service
 from app.batches.schemas import EditBatchRequest, EditBatchResource
@@ -9,7 +11,7 @@ from app.keys.access import require
 from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.services import ActorDep, Services, ServicesDep
-from app.text import IdPath
+from app.text import MAX_INTEGER, IdPath
 
 router = APIRouter(
     prefix="/v1/edit-batches",
@@ -19,7 +21,7 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=202, responses=common_responses(429))
+@router.post("", status_code=202, responses=common_responses(429, 507))
 def create_batch(
     body: EditBatchRequest,
     services: ServicesDep,
@@ -35,12 +37,16 @@ def create_batch(
 
 
 @router.get("/{batch_id}")
-def get_batch(batch_id: IdPath, services: ServicesDep) -> EditBatchResource:
-    """A batch with its edits and their reports."""
-    return _resource(services, batch_id)
+def get_batch(
+    batch_id: IdPath,
+    services: ServicesDep,
+    after: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
+) -> EditBatchResource:
+    """A batch with its edits and their reports, from the one whose `seq` is above `after` on."""
+    return _resource(services, batch_id, after)
 
 
-def _resource(services: Services, batch_id: str) -> EditBatchResource:
+def _resource(services: Services, batch_id: str, after: int = 0) -> EditBatchResource:
     with services.database.read() as session:
         batch = repository.get(session, batch_id)
-        return EditBatchResource.of(batch, repository.edits_of(session, batch_id))
+        return EditBatchResource.of(batch, repository.following(session, batch_id, after=after))

@@ -1,14 +1,16 @@
 """Finding and storing batches. Every function works inside the caller's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, selectinload
 
 from app.batches.models import EditBatch
 from app.edits.models import Edit
 from app.errors import UnknownBatch
 from app.operations.models import Operation
+
+_HELD = 20  # edits, each with its texts and its report
 
 
 def get(session: Session, batch_id: str) -> EditBatch:
@@ -31,13 +33,13 @@ def add(session: Session, batch: EditBatch) -> None:
 
 def edits_of(session: Session, batch_id: str) -> Sequence[Edit]:
     """The edits of a batch, in the order they are executed."""
-    query = (
-        select(Edit)
-        .join(Operation, Operation.id == Edit.id)
-        .where(Edit.batch_id == batch_id)
-        .order_by(Operation.seq)
-    )
-    return session.scalars(query).all()
+    return session.scalars(_in_order(batch_id)).all()
+
+
+def following(session: Session, batch_id: str, *, after: int) -> Iterator[Edit]:
+    """Those of them whose `seq` is above `after`, few in memory at a time."""
+    query = _in_order(batch_id).where(Operation.seq > after)
+    return session.scalars(query.execution_options(yield_per=_HELD))
 
 
 def atomic_among(session: Session, edits: Collection[Edit]) -> set[str]:
@@ -52,3 +54,13 @@ def bound_together(session: Session, edit: Edit) -> Sequence[Edit]:
     if edit.batch_id is None or not atomic_among(session, [edit]):
         return [edit]
     return edits_of(session, edit.batch_id)
+
+
+def _in_order(batch_id: str) -> Select[Edit]:
+    return (
+        select(Edit)
+        .join(Operation, Operation.id == Edit.id)
+        .where(Edit.batch_id == batch_id)
+        .order_by(Operation.seq)
+        .options(selectinload(Edit.withdrawals))
+    )

@@ -1,6 +1,6 @@
 """Batches over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from app.batches.models import EditBatch
 from app.edits.models import Edit
 from app.edits.schemas import EditRequest, EditResource
+from app.paging import PAGE_BYTES, fitting, json_size
 
 MAX_EDITS = 1000
+_ANSWER_BYTES = 4 * PAGE_BYTES  # a thousand edits of ordinary size, with their reports
 
 
 class EditBatchRequest(BaseModel):
@@ -20,7 +22,12 @@ class EditBatchRequest(BaseModel):
 
     edits: Annotated[
         list[EditRequest],
-        Field(min_length=1, max_length=MAX_EDITS, description="Executed in this order."),
+        Field(
+            min_length=1,
+            max_length=MAX_EDITS,
+            fail_fast=True,
+            description="Executed in this order.",
+        ),
     ]
     atomic: Annotated[
         StrictBool, Field(description="Commit all of them as one revision, or none.")
@@ -36,13 +43,20 @@ class EditBatchResource(BaseModel):
     atomic: bool
     created_at: datetime
     edits: list[EditResource]
+    next: Annotated[
+        int | None,
+        Field(description="Pass it as `after` for the edits left out of a large answer, or null."),
+    ]
 
     @classmethod
-    def of(cls, batch: EditBatch, edits: Sequence[Edit]) -> "EditBatchResource":
-        """The batch as the API shows it."""
+    def of(cls, batch: EditBatch, edits: Iterable[Edit]) -> "EditBatchResource":
+        """The batch as the API shows it, with as many of these edits as fit into an answer."""
+        shown = (EditResource.of(edit) for edit in edits)
+        page, is_cut = fitting(shown, json_size, most=_ANSWER_BYTES)
         return cls(
             id=batch.id,
             atomic=batch.atomic,
             created_at=batch.created_at,
-            edits=[EditResource.of(edit) for edit in edits],
+            edits=page,
+            next=page[-1].seq if is_cut else None,
         )

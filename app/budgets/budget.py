@@ -30,13 +30,14 @@ class Budget:
     per_minute: int
     store: Store
 
-    def charge(self, caller: str, amount: int, *, field: str) -> Charge | None:
+    def charge(self, caller: str, amount: int, *, field: str, before: int = 0) -> Charge | None:
         """Take from what the caller has left; None where nothing is counted.
 
         Args:
             caller: Whose budget.
             amount: How much.
             field: The field of the request that says how much.
+            before: How much the same request has taken before.
 
         Raises:
             OverBudget: No minute has that much.
@@ -45,8 +46,8 @@ class Budget:
         """
         if not self.per_minute or not amount:
             return None
-        if amount > self.per_minute:
-            raise OverBudget(field, self.unit, amount, self.per_minute)
+        if before + amount > self.per_minute:
+            raise OverBudget(field, self.unit, before + amount, self.per_minute)
         minute, seconds_left = self.store.now()
         charge = Charge(caller, amount, minute)
         total = self._add(charge, amount)

@@ -27,6 +27,20 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class Withdrawn(Answer):
+    """Neighbouring revisions that are not given out any more, both ends among them."""
+
+    first: int
+    last: int
+
+
+class LookAlike(Answer):
+    """Another subject that readers may take for an edit's own."""
+
+    subject: str
+    edit: str
+
+
 class Edit(Answer):
     """An edit and what became of it."""
 
@@ -41,6 +55,10 @@ class Edit(Answer):
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None
+    erased_at: str | None = None
+    withdrawn: list[Withdrawn] = []
+    warnings: list[str] = []
+    look_alikes: list[LookAlike] | None = None
 
 
 class EditBatch(Answer):
@@ -49,6 +67,7 @@ class EditBatch(Answer):
     id: str
     atomic: bool
     edits: list[Edit]
+    next: int | None = None
 
 
 class EditPage(Answer):
@@ -66,6 +85,7 @@ class Operation(Answer):
     status: Status
     revision: int | None
     reason: str | None
+    erased_at: str | None = None
 
 
 class Revision(Answer):
@@ -78,6 +98,7 @@ class Revision(Answer):
     live_edits: int
     weights_digest: str
     created_at: str
+    withdrawn_at: str | None = None
 
 
 class RevisionPage(Answer):
@@ -124,21 +145,30 @@ class LedgerPage(Answer):
 
 
 class Readiness(Answer):
-    """A server that can do its work."""
+    """A server that can do its work; the rest is None to a client without a key it knows."""
 
-    model: str
-    revision: int
-    waiting: int
+    model: str | None = None
+    revision: int | None = None
+    waiting: int | None = None
+
+
+class BadRow(Answer):
+    """A row of the database that is not what the ledger says of it."""
+
+    table: str
+    id: str
+    what: str
 
 
 class LedgerVerdict(Answer):
-    """What checking the chain found."""
+    """What checking the chain, and what hangs on it, found."""
 
     ok: bool
     entries: int
     head_hash: str
     first_bad: int | None
     bad_artefact: str | None = None
+    bad_row: BadRow | None = None
 
 
 class Choice(Answer):
@@ -333,6 +363,7 @@ class Export(Answer):
     digest: str | None
     reason: str | None
     warnings: list[str]
+    created_by: str | None = None
     download: str | None
 
 
@@ -363,6 +394,16 @@ class CreatedKey(Key):
     """
 
     key: str
+
+
+class RevokedKey(Key):
+    """A key that counts no longer.
+
+    Attributes:
+        cancelled: How many operations were withdrawn with it.
+    """
+
+    cancelled: int = 0
 
 
 class KeyPage(Answer):

@@ -29,7 +29,7 @@ from app.client.answers import (
     Snapshot,
     SnapshotPage,
 )
-from app.client.connection import PAGE, Connection
+from app.client.connection import PAGE, Connection, Words
 from app.client.events import EditEvent, follow
 from app.client.exports import Exports
 from app.client.keys import Keys
@@ -102,23 +102,54 @@ class Errata(Connection):
         """Hand in edits together, each as the API takes it; all or none are committed if atomic."""
         body = {"edits": [dict(edit) for edit in edits], "atomic": atomic}
         path = _path("/v1/edit-batches", dry_run)
-        return self._post(path, body, EditBatch, _headers(idempotency_key))
+        return self._whole(self._post(path, body, EditBatch, _headers(idempotency_key)))
 
     def batch(self, batch_id: str) -> EditBatch:
         """A batch with its edits as they stand now."""
-        return self._get(f"/v1/edit-batches/{batch_id}", EditBatch)
+        return self._whole(self._get(f"/v1/edit-batches/{batch_id}", EditBatch))
 
     def requeue(self, edit_id: str) -> Edit:
         """Queue a dead edit again, behind everything that waits."""
         return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
 
     def cancel(self, edit_id: str) -> Edit:
-        """Withdraw an edit that nobody has begun; one of an atomic batch takes all of it along."""
+        """Cancel an edit that nobody has begun; one of an atomic batch takes all of it along."""
         return self._withdraw(f"/v1/edits/{edit_id}", Edit)
 
-    def erase(self, edit_id: str) -> Edit:
-        """Remove the words of an edit that has ended, for ever."""
-        return self._post(f"/v1/edits/{edit_id}/erase", None, Edit)
+    def erase(self, edit_id: str, *, withdraw: bool = False) -> Edit:
+        """Remove the words of an edit that has ended, for ever.
+
+        `erased_at` is None while a reader keeps them in the database's files; see `wait_erased`.
+
+        Args:
+            edit_id: The edit.
+            withdraw: Whether to withdraw every revision that holds it, too.
+        """
+        body = {"withdraw": True} if withdraw else None
+        return self._post(f"/v1/edits/{edit_id}/erase", body, Edit)
+
+    def erase_reason(self, operation_id: str) -> Operation:
+        """Remove the reason that was given for a revert or a rollback, for ever."""
+        return self._post(f"/v1/operations/{operation_id}/erase", None, Operation)
+
+    def wait_erased(self, found: Words, timeout_s: float = 600.0) -> Words:
+        """The edit or operation once nothing of its words is left in the database.
+
+        Raises:
+            StillWaiting: Some of it is after this time.
+        """
+        if isinstance(found, Edit):
+            return self._erased(f"/v1/edits/{found.id}", Edit, timeout_s)
+        return self._erased(f"/v1/operations/{found.id}", Operation, timeout_s)
+
+    def withdraw(self, edit_id: str, why: str) -> Edit:
+        """Serve and hand out no more any revision that holds an edit which head does not hold.
+
+        Args:
+            edit_id: The edit.
+            why: `erasure`, `legal` or `harm`; the ledger keeps it.
+        """
+        return self._post(f"/v1/edits/{edit_id}/withdraw", {"why": why}, Edit)
 
     def edit(self, edit_id: str) -> Edit:
         """One edit as it stands now."""
@@ -289,6 +320,14 @@ class Errata(Connection):
             return self._http.get("/readyz").status_code == httpx2.codes.OK
         except httpx2.TransportError:
             return False
+
+    def _whole(self, batch: EditBatch) -> EditBatch:
+        """A batch with the edits that its answer had no room for."""
+        edits, after = list(batch.edits), batch.next
+        while after is not None:
+            more = self._get(f"/v1/edit-batches/{batch.id}", EditBatch, {"after": after})
+            edits, after = edits + more.edits, more.next
+        return batch.model_copy(update={"edits": edits, "next": None})
 
     def _pinned(self, revision: int | None, seed: int | None) -> dict[str, Any]:
         pinned: dict[str, Any] = {} if seed is None else {"seed": seed}

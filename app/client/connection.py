@@ -30,6 +30,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 A = TypeVar("A", bound=Answer)
 Job = TypeVar("Job", Edit, Operation, Export)
+Words = TypeVar("Words", Edit, Operation)
 Page = TypeVar("Page", EditPage, RevisionPage, SnapshotPage, LedgerPage, ExportPage, KeyPage)
 
 #: how many items are asked for at a time
@@ -90,6 +91,14 @@ class Connection:
             if time.monotonic() > deadline:
                 raise StillWaiting(found.id, found.status, timeout_s)
             time.sleep(_POLL_S)
+
+    def _erased(self, path: str, kind: type[Words], timeout_s: float) -> Words:
+        deadline = time.monotonic() + timeout_s
+        while (found := self._get(path, kind)).erased_at is None:
+            if time.monotonic() > deadline:
+                raise StillWaiting(found.id, "being erased", timeout_s)
+            time.sleep(_POLL_S)
+        return found
 
     def _pages(self, path: str, kind: type[Page], **query: str | None) -> Iterator[Page]:
         after: str | int | None = None

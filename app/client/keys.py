@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from app.client.answers import CreatedKey, Key, KeyPage
+from app.client.answers import CreatedKey, Key, KeyPage, RevokedKey
 from app.client.connection import Connection
 
 
@@ -30,6 +30,12 @@ class Keys:
         for page in self._connection._pages("/v1/keys", KeyPage):
             yield from page.items
 
-    def revoke(self, key_id: str) -> Key:
-        """Have a key count no longer, from the next request on."""
-        return self._connection._withdraw(f"/v1/keys/{key_id}", Key)
+    def revoke(self, key_id: str, *, cancel_queued: bool = False) -> RevokedKey:
+        """Have a key count no longer, from the next request on.
+
+        Args:
+            key_id: Which one.
+            cancel_queued: Withdraw as well what it has queued and no worker has begun.
+        """
+        path = f"/v1/keys/{key_id}" + ("?cancel_queued=true" if cancel_queued else "")
+        return self._connection._withdraw(path, RevokedKey)

@@ -1,18 +1,17 @@
 """The one place that begins, commits and rolls back."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from threading import Lock
+from typing import Protocol
 
-from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.orm import Session
 
-from app.database.engine import LOCK_TIMEOUT_S, open_engines
-from app.errors import DatabaseUnavailable
-
-_OUTAGES = (OperationalError, InterfaceError)
+from app.database.engine import LOCK_TIMEOUT_S, open_engines, open_reader
+from app.database.outage import outages_named
+from app.database.purging import purge_postgresql, purge_sqlite
+from app.errors import DatabaseOverloaded
 
 
 class _WritingSession(Session):
@@ -24,11 +23,58 @@ def _hold(session: Session, found: object) -> None:
     session.info.setdefault("held", []).append(found)
 
 
-class Database:
-    """Sessions on one database; objects stay readable after their session has ended."""
+class Reader:
+    """Sessions that only read, over the connections of one pool."""
 
-    def __init__(self, url: str) -> None:
-        self._writing, self._reading = open_engines(url)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The pool, for what is no transaction."""
+        return self._engine
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent snapshot to read from; what is changed in it is dropped.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer; the subclass says why.
+        """
+        with (
+            outages_named(self._engine.url),
+            Session(self._engine, expire_on_commit=False) as session,
+        ):
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection; the next session opens a new one."""
+        self._engine.dispose()
+
+
+class Guard(Protocol):
+    """What has a say in each commit."""
+
+    def check(self, session: Session) -> None:
+        """Raise where this transaction must not be committed."""
+
+    def committed(self, session: Session) -> None:
+        """Note that it was; the session has ended, and only its `info` is there."""
+
+
+class Database:
+    """Sessions on one database; objects stay readable after their session has ended.
+
+    Args:
+        url: Which one.
+        guard: Asked before every commit, and told after it.
+    """
+
+    def __init__(self, url: str, guard: Guard | None = None) -> None:
+        self._url = make_url(url)
+        self._writing, reading = open_engines(url)
+        self._readers = [Reader(reading)]
+        self._guard = guard
         # SQLite makes whoever finds it locked sleep and try again; our own threads queue instead.
         self._turn = Lock()
         self._told: tuple[Callable[[], object], ...] = ()
@@ -49,11 +95,15 @@ class Database:
         """
         with (
             self._my_turn(),
-            _outages_named(),
+            outages_named(self._url),
             _WritingSession(self._writing, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
+            if self._guard is not None:
+                self._guard.check(session)
+        if self._guard is not None:
+            self._guard.committed(session)
         for call in self._told:
             call()
 
@@ -69,7 +119,7 @@ class Database:
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
         if not self._turn.acquire(timeout=LOCK_TIMEOUT_S):
-            raise DatabaseUnavailable(
+            raise DatabaseOverloaded(
                 f"the database stayed locked for {LOCK_TIMEOUT_S} s; try again later"
             )
         try:
@@ -82,10 +132,15 @@ class Database:
         """One consistent snapshot to read from; what is changed in it is dropped.
 
         Raises:
-            DatabaseUnavailable: The database cannot be reached.
+            DatabaseUnavailable: The database does not answer; the subclass says why.
         """
-        with _outages_named(), Session(self._reading, expire_on_commit=False) as session:
+        with self._readers[0].read() as session:
             yield session
+
+    def reader(self, connections: int) -> Reader:
+        """A reader with connections of its own, which no other reader can use up."""
+        self._readers.append(Reader(open_reader(self._url, connections)))
+        return self._readers[-1]
 
     def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -96,39 +151,26 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
-    def forget(self) -> None:
-        """Have what was just deleted leave SQLite's log, as far as no reader still needs it.
+    def purge(self, deleted_by: str | None, *, within_s: float | None = None) -> bool:
+        """Have what was deleted leave the files of the database; whether nothing of it is left.
 
-        PostgreSQL gives deleted rows back when it vacuums.
+        A reader who still sees it keeps it there: then ask again once that one has ended.
+
+        Args:
+            deleted_by: The newest transaction that deleted it, as `mark` names it.
+            within_s: How long PostgreSQL may work on it, in seconds; None for as long as it takes.
 
         Raises:
             DatabaseUnavailable: The database cannot be reached.
         """
-        if self._writing.dialect.name == "sqlite":
-            # Outside of any transaction: the log is emptied, not written.
-            with _outages_named(), closing(self._writing.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        with outages_named(self._url):
+            if self._writing.dialect.name == "sqlite":
+                return purge_sqlite(self._writing)
+            reading = self._readers[0].engine
+            return deleted_by is None or purge_postgresql(reading, deleted_by, within_s)
 
     def close(self) -> None:
         """Give back every connection."""
         self._writing.dispose()
-        self._reading.dispose()
-
-
-@contextmanager
-def _outages_named() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeout as error:
-        raise _outage(str(error)) from error
-    except DBAPIError as error:
-        # The server also ends connections with errors that are no outage by their class.
-        if not (isinstance(error, _OUTAGES) or error.connection_invalidated):
-            raise
-        raise _outage(str(error.orig)) from error
-
-
-def _outage(reason: str) -> DatabaseUnavailable:
-    return DatabaseUnavailable(
-        f"the database did not take this request ({reason.strip()}); try again later"
-    )
+        for reader in self._readers:
+            reader.close()

@@ -13,10 +13,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.permissions import close_to_others, make_private
+
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
 SAFE_WAL = (3, 51, 3)
 LOCK_TIMEOUT_S = 5.0
 _IDLE_TIMEOUT_S = 15.0
+# For libpq: a server that went silent is not waited for until TCP gives up, minutes later.
+_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
 # An arbitrary number that is Errata's alone among the advisory locks of its database.
 WRITE_LOCK = 0x0E44A7A
 
@@ -26,13 +30,31 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed, begin="BEGIN IMMEDIATE"), _sqlite(parsed, begin="BEGIN")
-    return _postgresql(parsed)
+    return _postgresql_writer(parsed), _postgresql_reader(parsed)
 
 
-def _sqlite(url: URL, *, begin: str) -> Engine:
+def open_reader(url: URL, connections: int) -> Engine:
+    """Another engine for reading: a few connections, all of them its own, that wait for seconds."""
+    pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": LOCK_TIMEOUT_S}
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, begin="BEGIN", **pool)
+    engine = _postgresql_reader(url, connect_args=_PATIENCE, **pool)
+
+    @event.listens_for(engine, "connect")
+    def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.autocommit = True
+        connection.execute(f"SET statement_timeout = '{LOCK_TIMEOUT_S:g}s'")
+        connection.autocommit = False
+
+    return engine
+
+
+def _sqlite(url: URL, *, begin: str, **pool: float) -> Engine:
     if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, module=pysqlite3, connect_args={"timeout": LOCK_TIMEOUT_S})
+        make_private(Path(url.database).parent)
+        for suffix in ("", "-wal", "-shm"):
+            close_to_others(Path(url.database + suffix))
+    engine = create_engine(url, module=pysqlite3, connect_args={"timeout": LOCK_TIMEOUT_S}, **pool)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -54,14 +76,14 @@ def _pragmas() -> list[str]:
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         "PRAGMA secure_delete = ON",  # erased words must not stay in free pages
+        "PRAGMA temp_store = MEMORY",  # nor in files that sorting leaves behind
     ]
 
 
-def _postgresql(url: URL) -> tuple[Engine, Engine]:
-    write = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
-    read = create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True)
+def _postgresql_writer(url: URL) -> Engine:
+    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
 
-    @event.listens_for(write, "connect")
+    @event.listens_for(engine, "connect")
     def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.autocommit = True
         connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'")
@@ -69,12 +91,18 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
         connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S:g}s'")
         connection.autocommit = False
 
-    @event.listens_for(write, "begin")
+    @event.listens_for(engine, "begin")
     def lock(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
-    @event.listens_for(read, "connect")
+    return engine
+
+
+def _postgresql_reader(url: URL, **pool: Any) -> Engine:
+    engine = create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, **pool)
+
+    @event.listens_for(engine, "connect")
     def read_only(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.read_only = True
 
-    return write, read
+    return engine

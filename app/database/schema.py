@@ -5,6 +5,7 @@ from sqlalchemy import MetaData
 from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
+from app.erasures.models import Erasure
 from app.events.models import EditEvent
 from app.exports.models import Export
 from app.keys.models import ApiKey
@@ -12,6 +13,7 @@ from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
 from app.revisions.models import Revision, RevisionChange
 from app.snapshots.models import Snapshot
+from app.withdrawals.models import Withdrawal
 from app.worker.models import WriterLease
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Edit",
     "EditBatch",
     "EditEvent",
+    "Erasure",
     "Export",
     "IdempotencyKey",
     "LedgerEntry",
@@ -27,6 +30,7 @@ __all__ = [
     "RevisionChange",
     "Snapshot",
     "StoredText",
+    "Withdrawal",
     "WriterLease",
     "metadata",
 ]

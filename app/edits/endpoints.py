@@ -8,14 +8,21 @@ from starlette.concurrency import run_in_threadpool
 from app.edits import repository, service
 from app.edits.models import EditStatus
 from app.edits.schemas import EditPage, EditRequest, EditResource
+from app.erasures.purge import purge_soon
+from app.erasures.schemas import EraseRequest
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.operations import repository as operations
 from app.operations.schemas import OperationResource
-from app.operations.waiting import WaitDep, has_ended
+from app.operations.waiting import WaitDep
+from app.paging import page_of
 from app.problems import common_responses
 from app.revisions.schemas import ReasonRequest
 from app.services import ActorDep, Services, ServicesDep
 from app.text import MAX_INTEGER, IdPath, Phrase
+from app.withdrawals.models import Why
+from app.withdrawals.schemas import WithdrawRequest
+from app.withdrawals.service import Leftovers, withdraw
 
 IdempotencyKey = Annotated[
     str | None,
@@ -32,7 +39,9 @@ DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
 ]
 
+_MOST_ALIKE = 10  # edits of look-alike subjects that are told of
 _EDIT = [require(Scope.EDIT)]
+_ADMIN = [require(Scope.ADMIN)]
 
 router = APIRouter(
     prefix="/v1/edits", tags=["edits"], responses=common_responses(400, 404, 409, 413, 422, 503)
@@ -43,13 +52,13 @@ router = APIRouter(
     "",
     status_code=202,
     dependencies=_EDIT,
-    responses=common_responses(429) | {200: {"description": "It ended while waiting."}},
+    responses=common_responses(429, 507) | {200: {"description": "It ended while waiting."}},
 )
 async def create_edit(
     body: EditRequest,
     services: ServicesDep,
     actor: ActorDep,
-    wait_s: WaitDep,
+    wait: WaitDep,
     response: Response,
     dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
@@ -59,7 +68,7 @@ async def create_edit(
         service.submit, services, body, dry_run=dry_run, key=idempotency_key, actor=actor
     )
     response.headers["Location"] = f"/v1/edits/{edit_id}"
-    if wait_s and await has_ended(services, edit_id, wait_s):
+    if await wait.sees_end_of(edit_id):
         response.status_code = 200
     return await run_in_threadpool(_resource, services, edit_id)
 
@@ -72,11 +81,11 @@ def list_edits(
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EditPage:
-    """Edits in the order they were accepted; `subject` ignores case and white space."""
+    """Edits in the order they were accepted; `subject` is found in all its spellings."""
     with services.database.read() as session:
         edits = repository.page(session, after=after, limit=limit, status=status, subject=subject)
-        items = [EditResource.of(edit) for edit in edits]
-    return EditPage(items=items, next=items[-1].seq if len(items) == limit else None)
+        items, following = page_of(edits, EditResource.of, limit, lambda row: row.operation.seq)
+    return EditPage(items=items, next=following)
 
 
 @router.get("/{edit_id}", dependencies=_EDIT)
@@ -87,19 +96,26 @@ def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
 
 @router.delete("/{edit_id}", dependencies=_EDIT)
 def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
-    """Withdraw an edit the worker has not begun; one of an atomic batch takes all of it along."""
+    """Cancel an edit the worker has not begun; one of an atomic batch takes all of it along."""
     service.cancel_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/requeue", status_code=202, dependencies=_EDIT)
+@router.post(
+    "/{edit_id}/requeue", status_code=202, dependencies=_EDIT, responses=common_responses(429)
+)
 def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
     """Queue a dead edit again, behind everything that waits; its `seq` becomes a new one."""
     service.requeue_edit(services, edit_id, actor=actor)
     return _resource(services, edit_id)
 
 
-@router.post("/{edit_id}/revert", status_code=202, dependencies=[require(Scope.ROLLBACK)])
+@router.post(
+    "/{edit_id}/revert",
+    status_code=202,
+    dependencies=[require(Scope.ROLLBACK)],
+    responses=common_responses(429),
+)
 def revert_edit(
     edit_id: IdPath,
     body: ReasonRequest,
@@ -109,19 +125,51 @@ def revert_edit(
 ) -> OperationResource:
     """Undo one edit, wherever in history it is, as a new revision."""
     operation = service.request_revert(services, edit_id, reason=body.reason, actor=actor)
-    response.headers["Location"] = f"/v1/operations/{operation.id}"
-    return OperationResource.of(operation)
+    response.headers["Location"] = f"/v1/operations/{operation}"
+    with services.database.read() as session:
+        return OperationResource.of(operations.get(session, operation))
 
 
-@router.post("/{edit_id}/erase", dependencies=[require(Scope.ADMIN)])
-def erase_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
-    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof."""
+@router.post(
+    "/{edit_id}/erase",
+    dependencies=_ADMIN,
+    responses={202: {"description": "A reader keeps its words in the database's files for now."}},
+)
+def erase_edit(
+    edit_id: IdPath,
+    services: ServicesDep,
+    actor: ActorDep,
+    response: Response,
+    body: EraseRequest | None = None,
+) -> EditResource:
+    """Remove the words of an edit that has ended, for ever; weights and ledger keep the proof.
+
+    200 says that nothing of them is left in the database; 202 that this goes on by itself.
+    """
+    left = Leftovers()
     with services.database.write() as session:
+        if body is not None and body.withdraw:
+            left = withdraw(session, edit_id, Why.ERASURE, actor=actor, now=services.clock())
         service.erase(session, edit_id, actor=actor, now=services.clock())
-    services.database.forget()
+    left.remove(services.settings.data_dir)
+    purge_soon(services.database, services.clock)
+    found = _resource(services, edit_id)
+    response.status_code = 202 if found.erased_at is None else 200
+    return found
+
+
+@router.post("/{edit_id}/withdraw", dependencies=_ADMIN)
+def withdraw_revisions(
+    edit_id: IdPath, body: WithdrawRequest, services: ServicesDep, actor: ActorDep
+) -> EditResource:
+    """Serve and hand out no more any revision that holds an edit which the head does not hold."""
+    with services.database.write() as session:
+        left = withdraw(session, edit_id, body.why, actor=actor, now=services.clock())
+    left.remove(services.settings.data_dir)
     return _resource(services, edit_id)
 
 
 def _resource(services: Services, edit_id: str) -> EditResource:
     with services.database.read() as session:
-        return EditResource.of(repository.get(session, edit_id))
+        edit = repository.get(session, edit_id)
+        return EditResource.of(edit, repository.look_alikes(session, edit, _MOST_ALIKE))

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, JsonObject, one_of
 from app.operations.models import Operation
+from app.withdrawals.models import Withdrawal
 
 
 class EditStatus(StrEnum):
@@ -51,7 +52,7 @@ class Edit(Base):
     artefact: Mapped[str | None] = mapped_column(default=None)
     #: which of that artefact's factor pairs are its own
     artefact_index: Mapped[int | None] = mapped_column(default=None)
-    #: when its words were removed
+    #: when its words were removed from the tables; `erasure` tells whether the files have them
     erased_at: Mapped[datetime | None] = mapped_column(default=None)
 
     operation: Mapped[Operation] = relationship(
@@ -59,6 +60,9 @@ class Edit(Base):
     )
     text: Mapped["StoredText | None"] = relationship(
         init=False, repr=False, lazy="joined", viewonly=True
+    )
+    withdrawals: Mapped[list[Withdrawal]] = relationship(
+        init=False, repr=False, viewonly=True, order_by=Withdrawal.first
     )
 
 
@@ -69,6 +73,7 @@ class StoredText(Base):
     __table_args__ = (
         Index("ix_edit_texts_subject_digest", "subject_digest"),
         Index("ix_edit_texts_fact_digest", "fact_digest"),
+        Index("ix_edit_texts_look_digest", "look_digest"),
     )
 
     edit_id: Mapped[str] = mapped_column(ForeignKey("edits.id"), primary_key=True)
@@ -76,7 +81,9 @@ class StoredText(Base):
     salt: Mapped[str]
     #: what `app.edits.text.EditText` holds, as JSON
     content: Mapped[JsonObject]
-    #: SHA-256 of the subject, case and white space ignored
+    #: SHA-256 of the subject, the same for all its spellings
     subject_digest: Mapped[str]
-    #: SHA-256 of subject and prompt, case and white space ignored
+    #: SHA-256 of subject and prompt, the same for all their spellings
     fact_digest: Mapped[str]
+    #: SHA-256 of what the subject looks like
+    look_digest: Mapped[str]

@@ -1,18 +1,21 @@
 """Finding and storing edits. Every function works inside the caller's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import and_, delete, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
 from app.edits.report import EditReport
-from app.edits.text import EditText, fact_digest, subject_digest
+from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 from app.errors import UnknownEdit
 from app.events import repository as events
-from app.operations.models import IdempotencyKey, Operation
+from app.operations import idempotency
+from app.operations.models import Operation
 
+_HELD = 20  # edits, each with its texts and its report
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
+_STANDING = (EditStatus.ACCEPTED, EditStatus.RUNNING, EditStatus.COMMITTED)
 
 
 def get(session: Session, edit_id: str) -> Edit:
@@ -52,6 +55,7 @@ def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
             content=text.to_json(),
             subject_digest=subject_digest(text.subject),
             fact_digest=fact_digest(text.subject, text.template),
+            look_digest=look_digest(text.subject),
         )
     )
     session.flush()
@@ -61,17 +65,14 @@ def forget(session: Session, edit: Edit) -> None:
     """Remove every word of an edit, and whatever would confirm a guess of one.
 
     Its salt goes with the text, so its digest in the ledger tells nothing any more; so does the
-    digest of the request, which has no salt. The reasons of its reverts are free text.
+    digest of the request, which has no salt. The idempotency key and the reasons of its reverts
+    are free text.
     """
     session.execute(delete(StoredText).where(StoredText.edit_id == edit.id))
     asked_with = select(Edit.id).where(
         or_(Edit.id == edit.id, and_(Edit.batch_id.is_not(None), Edit.batch_id == edit.batch_id))
     )
-    session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.operation_id.in_(asked_with))
-        .values(body_digest="")
-    )
+    idempotency.forget(session, asked_with)
     session.execute(update(Operation).where(Operation.target_edit == edit.id).values(reason=None))
     if edit.report is not None:
         report = EditReport.model_validate(edit.report).without_words()
@@ -85,14 +86,15 @@ def page(
     limit: int,
     status: EditStatus | None = None,
     subject: str | None = None,
-) -> Sequence[Edit]:
-    """Up to `limit` edits whose `seq` is above `after`, oldest first."""
+) -> Iterator[Edit]:
+    """Up to `limit` edits whose `seq` is above `after`, oldest first, few in memory at a time."""
     query = (
         select(Edit)
         .join(Operation, Operation.id == Edit.id)
         .where(Operation.seq > after)
         .order_by(Operation.seq)
         .limit(limit)
+        .options(selectinload(Edit.withdrawals))
     )
     if status is not None:
         query = query.where(Edit.status == status)
@@ -100,11 +102,11 @@ def page(
         query = query.join(StoredText, StoredText.edit_id == Edit.id).where(
             StoredText.subject_digest == subject_digest(subject)
         )
-    return session.scalars(query).all()
+    return session.scalars(query.execution_options(yield_per=_HELD))
 
 
 def live_edit_of_fact(session: Session, subject: str, template: str) -> str | None:
-    """The edit of this fact that head holds, whatever case or white space it was written in."""
+    """The edit of this fact that head holds, however it was spelt."""
     query = (
         select(Edit.id)
         .join(StoredText, StoredText.edit_id == Edit.id)
@@ -117,6 +119,28 @@ def live_edit_of_fact(session: Session, subject: str, template: str) -> str | No
         .limit(1)
     )
     return session.scalar(query)
+
+
+def look_alikes(session: Session, edit: Edit, limit: int) -> dict[str, EditText]:
+    """The newest edits that head holds or will, of subjects that only look like this edit's.
+
+    Edit id → its words.
+    """
+    if edit.text is None:
+        return {}
+    query = (
+        select(Edit.id, StoredText.content)
+        .join(StoredText, StoredText.edit_id == Edit.id)
+        .join(Operation, Operation.id == Edit.id)
+        .where(
+            StoredText.look_digest == edit.text.look_digest,
+            StoredText.subject_digest != edit.text.subject_digest,
+            Edit.status.in_(_STANDING),
+        )
+        .order_by(Operation.seq.desc())
+        .limit(limit)
+    )
+    return {id: EditText.from_json(content) for id, content in session.execute(query)}
 
 
 def live_edits_of_subject(

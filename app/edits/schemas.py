@@ -1,15 +1,19 @@
 """Edits over HTTP."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.edits.limits import WantedLimits
+from app.edits.look import mixed_word
 from app.edits.models import Edit, EditStatus
 from app.edits.report import EditReport
 from app.edits.text import EditText
+from app.erasures.schemas import ErasureResource
 from app.text import Label, Phrase, Prompt
+from app.withdrawals.schemas import WithdrawnRevisions
 
 MAX_PROMPTS = 50
 MAX_LABELS = 16
@@ -49,11 +53,19 @@ class EditRequest(BaseModel):
     target_old: Annotated[Phrase | None, Field(description="The object before.")] = None
     paraphrases: Annotated[
         list[Prompt],
-        Field(max_length=MAX_PROMPTS, description="Other prompts to be continued with `target`."),
+        Field(
+            max_length=MAX_PROMPTS,
+            fail_fast=True,
+            description="Other prompts to be continued with `target`.",
+        ),
     ] = []
     neighbours: Annotated[
         list[NeighbourRequest],
-        Field(max_length=MAX_PROMPTS, description="Prompts that must keep their answer."),
+        Field(
+            max_length=MAX_PROMPTS,
+            fail_fast=True,
+            description="Prompts that must keep their answer.",
+        ),
     ] = []
     method: Annotated[
         str | None, Field(description="How the edit is computed; default: ERRATA_METHOD.")
@@ -77,6 +89,15 @@ class NeighbourResource(BaseModel):
 
     prompt: str
     answer: str | None
+
+
+class LookAlike(BaseModel):
+    """Another subject that readers may take for an edit's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    edit: Annotated[str, Field(description="The newest edit of it that is queued or committed.")]
 
 
 class EditWords(BaseModel):
@@ -111,13 +132,26 @@ class EditResource(EditWords):
     reason: str | None
     supersedes: str | None
     superseded_by: str | None
-    erased_at: datetime | None
+    erased_at: Annotated[
+        datetime | None,
+        Field(description="When its words had left the database; `erasure` tells of the way."),
+    ]
+    erasure: ErasureResource | None
+    withdrawn: Annotated[
+        list[WithdrawnRevisions], Field(description="Revisions withdrawn because they hold it.")
+    ]
     report: EditReport | None
+    warnings: Annotated[list[str], Field(description="What its readers may be misled by.")]
+    look_alikes: Annotated[
+        list[LookAlike] | None,
+        Field(description="Other subjects that look like this one; null where many are listed."),
+    ]
 
     @classmethod
-    def of(cls, edit: Edit) -> "EditResource":
-        """The edit as the API shows it."""
+    def of(cls, edit: Edit, look_alikes: Mapping[str, EditText] | None = None) -> "EditResource":
+        """The edit as the API shows it; with look-alikes (edit id → words) if they were sought."""
         operation = edit.operation
+        erasure = ErasureResource.of(operation.erasure)
         return cls(
             **_words(edit).model_dump(),
             id=edit.id,
@@ -135,8 +169,15 @@ class EditResource(EditWords):
             reason=operation.reason,
             supersedes=edit.supersedes,
             superseded_by=edit.superseded_by,
-            erased_at=edit.erased_at,
+            erased_at=None if erasure is None else erasure.done_at,
+            erasure=erasure,
+            withdrawn=[
+                WithdrawnRevisions(first=found.first, last=found.last, why=found.why)
+                for found in edit.withdrawals
+            ],
             report=None if edit.report is None else EditReport.model_validate(edit.report),
+            warnings=_warnings(edit),
+            look_alikes=None if look_alikes is None else _alike(look_alikes),
         )
 
 
@@ -153,6 +194,22 @@ def _words(edit: Edit) -> EditWords:
         neighbours=[NeighbourResource(prompt=n.prompt, answer=n.answer) for n in text.neighbours],
         metadata=text.metadata,
     )
+
+
+def _warnings(edit: Edit) -> list[str]:
+    if edit.text is None:
+        return []
+    mixed = mixed_word(EditText.from_json(edit.text.content).subject)
+    if mixed is None:
+        return []
+    word, scripts = mixed
+    return [f"the word {word!r} of the subject mixes {' and '.join(scripts)} letters"]
+
+
+def _alike(found: Mapping[str, EditText]) -> list[LookAlike]:
+    """One line a subject: the newest edit of each, for they come newest first."""
+    newest = {text.subject: id for id, text in reversed(list(found.items()))}
+    return [LookAlike(subject=subject, edit=id) for subject, id in newest.items()]
 
 
 class EditPage(BaseModel):

@@ -1,4 +1,4 @@
-"""Accepting edits, withdrawing them, queueing them again."""
+"""Accepting edits, cancelling them, queueing them again, erasing them."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from app.database.base import JsonObject
 from app.edits import repository
 from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
+from app.edits.payment import pay
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
+from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
-from app.ledger import service as ledger
-from app.ledger.models import EntryKind
 from app.operations import idempotency
-from app.operations.models import Operation, OperationKind
+from app.operations.models import OperationKind
 from app.operations.service import accept, cancel, requeue
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
@@ -26,6 +26,7 @@ from editing_core.errors import InvalidEdit
 from editing_core.methods import METHOD_NAMES
 
 _SALT_BYTES = 16
+_MAX_BYTES = 65_536  # of all texts of one edit
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,14 @@ class Draft:
 
 
 def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draft:
-    """Check everything in a request that can be checked now; lengths once the model is loaded.
+    """Check everything in a request that can be checked without reading its texts as tokens.
 
     Raises:
         InvalidField: The prompt does not name the subject once, the method is not known, a gate
-            would be looser than the service's, or a text is too long.
+            would be looser than the service's, or all texts together are too long.
     """
     text, method = _text(request), _method(services, request)
-    lengths = services.lengths.wait(0.0)
-    if lengths is not None:
-        lengths.check(text)
+    _check_size(text)
     wanted = request.gates or WantedLimits()
     Limits.of(services.settings).refuse_looser(wanted)
     return Draft(text, method, request.force, dry_run, wanted.to_json())
@@ -69,21 +68,53 @@ def submit(
     """Accept an edit, or find the one this idempotency key already stands for; its id.
 
     Raises:
-        InvalidField: See `draft_of`.
+        InvalidField: See `draft_of`, or a text has too many tokens.
         IdempotencyMismatch: The key stands for an edit with another body.
-        RateLimited: The actor has no edit left in this minute.
+        RateLimited: The actor has no edit left in this minute, or not so many bytes, or no place
+            in the queue.
+        StorageFull: There is too little free space for edits.
     """
     draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
-    with services.database.write() as session:
-        known = idempotency.recall(session, key, digest)
-        if known is not None:
+    known = recalled(services, actor, key, digest)
+    if known is not None:
+        return known
+    paid = pay(services, actor, [draft.text])
+    with paid.unless_accepted():
+        check_tokens(services, draft.text)
+    with paid.unless_accepted(), services.database.write() as session:
+        known = idempotency.recall(session, actor, key, digest)
+        if known is not None:  # sent twice at the same time
+            paid.give_back()
             return known
-        services.budgets.edits.charge(actor, 1, field="edits")
+        services.room.for_edits(session, actor, 1)
         edit_id = store(services, session, draft, batch=None, actor=actor)
-        idempotency.keep(session, key, digest, edit_id, now=services.clock())
+        idempotency.keep(session, actor, key, digest, edit_id, now=services.clock())
     services.announce(edit_id)
     return edit_id
+
+
+def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
+    """The operation that an idempotency key stands for, before anything is paid.
+
+    Raises:
+        IdempotencyMismatch: It was used with another body.
+    """
+    if key is None:
+        return None
+    with services.database.read() as session:
+        return idempotency.recall(session, actor, key, digest)
+
+
+def check_tokens(services: Services, text: EditText) -> None:
+    """Make sure that no text has too many tokens, once the model is loaded.
+
+    Raises:
+        InvalidField: One has.
+    """
+    lengths = services.lengths.wait(0.0)
+    if lengths is not None:
+        lengths.check(text)
 
 
 def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
@@ -125,7 +156,7 @@ def store(
 
 
 def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
-    """Withdraw an edit the worker has not begun, and all of its batch if that is atomic.
+    """Cancel an edit the worker has not begun, and all of its batch if that is atomic.
 
     Raises:
         UnknownEdit: There is no such edit.
@@ -142,21 +173,23 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
     Raises:
         UnknownEdit: There is no such edit.
         WrongState: It is not dead.
+        RateLimited: Who posted it has too many edits in the queue.
     """
     with services.database.write() as session:
-        for edit in bound_together(session, repository.get(session, edit_id)):
+        edits = bound_together(session, repository.get(session, edit_id))
+        services.room.for_edits(session, edits[0].operation.actor, len(edits))
+        for edit in edits:
             requeue(session, edit.id, now=services.clock(), actor=actor)
     services.announce(edit_id)
 
 
-def request_revert(
-    services: Services, edit_id: str, *, reason: str | None, actor: str
-) -> Operation:
-    """Accept the operation that undoes one edit.
+def request_revert(services: Services, edit_id: str, *, reason: str | None, actor: str) -> str:
+    """Accept the operation that undoes one edit; its id.
 
     Raises:
         UnknownEdit: There is no such edit.
         WrongState: Head does not hold it.
+        RateLimited: The actor has too many reverts and rollbacks in the queue.
     """
     with services.database.write() as session:
         edit = repository.get(session, edit_id)
@@ -164,6 +197,7 @@ def request_revert(
             raise WrongState(
                 f"edit {edit_id!r} is {edit.status.value}; only a committed one can be reverted"
             )
+        services.room.for_undoing(session, actor)
         operation = accept(
             session,
             id=services.new_id("revert"),
@@ -175,13 +209,14 @@ def request_revert(
             target_edit=edit_id,
         )
     services.announce(operation.id)
-    return operation
+    return operation.id
 
 
 def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
     """Remove the words of an edit that has ended; its effect and the proof of it stay.
 
-    Erasing it again changes nothing.
+    Erasing it again changes nothing. The words leave the files of the database after the
+    transaction, by `app.erasures.purge`.
 
     Raises:
         UnknownEdit: There is no such edit.
@@ -194,14 +229,17 @@ def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
         way = "cancel it first" if edit.status is EditStatus.ACCEPTED else "wait for its end"
         raise WrongState(f"edit {edit_id!r} is {edit.status.value}; {way}, then erase it")
     repository.forget(session, edit)
-    entry = ledger.append(session, EntryKind.ERASURE, {"id": edit_id}, actor=actor, now=now)
-    edit.operation.ledger_index = entry.index
+    erasures.record(session, edit.operation, actor=actor, now=now)
     edit.erased_at = now
 
 
 def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:
     """What the ledger says of an edit; younger options only where they are used."""
-    told: JsonObject = {"method": draft.method, "text_digest": text_digest}
+    told: JsonObject = {
+        "method": draft.method,
+        "text_digest": text_digest,
+        "force": draft.force,
+    }
     if draft.dry_run:
         told["dry_run"] = True
     if draft.gates:
@@ -222,6 +260,16 @@ def _method(services: Services, request: EditRequest) -> str:
             "method", f"this method is not known; accepted: {', '.join(METHOD_NAMES)}"
         )
     return method
+
+
+def _check_size(text: EditText) -> None:
+    sizes = text.sizes()
+    size = sum(sizes.values())
+    if size > _MAX_BYTES:
+        raise InvalidField(
+            max(sizes, key=lambda name: sizes[name]),
+            f"the texts of this edit have {size} bytes together; at most {_MAX_BYTES} are accepted",
+        )
 
 
 def _text(request: EditRequest) -> EditText:

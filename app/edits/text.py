@@ -1,11 +1,15 @@
 """The words of an edit: what may be erased, and the digests that stay."""
 
 import hashlib
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
+from app.characters import without_ignorable
 from app.database.base import JsonObject
+from app.edits.look import look
 from app.ledger.chain import canonical
 
 
@@ -41,6 +45,25 @@ class EditText:
     neighbours: tuple[Neighbour, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def filled(self) -> str:
+        """The prompt with the subject in place."""
+        return self.template.replace("{}", self.subject)
+
+    def read(self) -> Iterator[tuple[str, str]]:
+        """Every text that the model may be given, with the name of its field."""
+        yield "subject", self.subject
+        yield "prompt", self.filled
+        yield "target", self.target
+        if self.target_old is not None:
+            yield "target_old", self.target_old
+        for index, paraphrase in enumerate(self.paraphrases):
+            yield f"paraphrases[{index}]", paraphrase
+        for index, neighbour in enumerate(self.neighbours):
+            yield f"neighbours[{index}].prompt", neighbour.prompt
+            if neighbour.answer is not None:
+                yield f"neighbours[{index}].answer", neighbour.answer
+
     def to_json(self) -> JsonObject:
         """The text as it is stored and hashed."""
         document: JsonObject = _ADAPTER.dump_python(self, mode="json")
@@ -50,6 +73,25 @@ class EditText:
     def from_json(cls, document: JsonObject) -> "EditText":
         """The text that `to_json` wrote."""
         return _ADAPTER.validate_python(document)
+
+    def sizes(self) -> dict[str, int]:
+        """Field → how many bytes its texts have."""
+        neighbours = [neighbour.prompt for neighbour in self.neighbours]
+        answers = [neighbour.answer or "" for neighbour in self.neighbours]
+        return {
+            "subject": _bytes(self.subject),
+            "prompt": _bytes(self.prompt),
+            "target": _bytes(self.target),
+            "target_old": _bytes(self.target_old or ""),
+            "paraphrases": _bytes(*self.paraphrases),
+            "neighbours": _bytes(*neighbours, *answers),
+            "metadata": _bytes(*self.metadata, *self.metadata.values()),
+        }
+
+    @property
+    def size(self) -> int:
+        """How many bytes all of it has."""
+        return sum(self.sizes().values())
 
     def digest(self, salt: str) -> str:
         """SHA-256 of salt and canonical text: tells nothing of the text, proves it once shown.
@@ -64,17 +106,33 @@ _ADAPTER = TypeAdapter(EditText)
 
 
 def subject_digest(subject: str) -> str:
-    """The same for every spelling of a subject that differs in case or white space only."""
-    return _sha256(_normal(subject).encode())
+    """The same for every spelling of a subject; see `normal`."""
+    return _sha256(normal(subject).encode())
 
 
 def fact_digest(subject: str, template: str) -> str:
-    """The same for every spelling of a fact (subject and relation, not object)."""
-    return _sha256(canonical([_normal(subject), _normal(template)]).encode())
+    """The same for every spelling of a fact (subject and relation, not object); see `normal`."""
+    return _sha256(canonical([normal(subject), normal(template)]).encode())
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def look_digest(subject: str) -> str:
+    """The same for all subjects that look alike; see `look`."""
+    return _sha256(look(subject).encode())
+
+
+def normal(text: str) -> str:
+    """A text for comparing: case, white space, and how Unicode encodes it make no difference.
+
+    Unicode's compatibility caseless match (D146), without what is not shown. What is edited is
+    the text as it was sent: this serves to find the edits of one fact.
+    """
+    folded = unicodedata.normalize("NFD", text).casefold()
+    folded = unicodedata.normalize("NFKD", folded).casefold()
+    return " ".join(without_ignorable(unicodedata.normalize("NFKC", folded)).split())
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _sha256(data: bytes) -> str:

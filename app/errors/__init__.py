@@ -11,6 +11,9 @@ ErrataError
 │   │   ├── KeyRevoked
 │   │   └── KeyExpired
 │   ├── ScopeMissing            403  the key is not for this
+│   ├── ForeignRequest          403  without keys only this machine's own programs are let in
+│   ├── ForeignHost             421  the name asked for is not this service's
+│   ├── FirstKeyByCommand       403  the first key is not made over HTTP
 │   ├── NotFound                404
 │   │   ├── UnknownEdit
 │   │   ├── UnknownBatch
@@ -23,19 +26,26 @@ ErrataError
 │   │   ├── NoEntryYet
 │   │   ├── UnknownKey
 │   │   └── UnknownModel
+│   ├── RevisionWithdrawn       410  it was served once, and never will be again
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
+│       ├── TooManyLabels       there is no room for a further one
 │       └── ExportNotFinished   there is no file to download, or none yet
 ├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
-│   └── TooManyListeners        every place to listen is taken
+│   ├── TooManyListeners        every place to listen is taken
+│   └── TooManyExports          so many wait to be written already
 ├── Unavailable                 503  asking again later may succeed
 │   ├── ModelNotReady
 │   ├── RevisionNotServed       it is committed, but this process does not serve it yet
 │   ├── NotReady
 │   ├── DatabaseUnavailable
+│   │   ├── DatabaseAway        nothing answers where it should be
+│   │   └── DatabaseOverloaded  it is there, and takes no more now
 │   ├── StorageUnavailable
+│   ├── StorageFull         507  there is too little free space to take on more
+│   ├── TooManyViews            every place for an old revision is taken
 │   └── QueueUnavailable
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
@@ -44,9 +54,12 @@ ErrataError
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
+│   ├── SetBack                 the database lacks entries that were committed here
+│   ├── UnusableMark            the file that says how far the ledger was says something else
 │   ├── UnusableKey             the file with the ledger's private key holds none
 │   └── UnusablePepper          the secret that API keys were made with is not there
 ├── Unguarded                   others could reach the service without a key; only at start
+├── ForeignFolder               the data directory is somebody else's; only at start
 ├── BadCheckpoint               a text is no checkpoint; only offline
 └── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
@@ -54,6 +67,10 @@ ErrataError
 """
 
 from app.errors.access import (
+    FirstKeyByCommand,
+    ForeignFolder,
+    ForeignHost,
+    ForeignRequest,
     KeyExpired,
     KeyInvalid,
     KeyNeeded,
@@ -72,12 +89,15 @@ from app.errors.integrity import (
     CorruptArtefact,
     CorruptLedger,
     Inconsistent,
+    SetBack,
     StaleParent,
     UnusableKey,
+    UnusableMark,
     UnusablePepper,
 )
 from app.errors.limits import (
     RateLimited,
+    TooManyExports,
     TooManyListeners,
 )
 from app.errors.missing import (
@@ -85,6 +105,7 @@ from app.errors.missing import (
     NoEntryYet,
     NoRevisionYet,
     NotFound,
+    RevisionWithdrawn,
     UnknownBatch,
     UnknownEdit,
     UnknownExport,
@@ -95,6 +116,8 @@ from app.errors.missing import (
     UnknownRevision,
 )
 from app.errors.outage import (
+    DatabaseAway,
+    DatabaseOverloaded,
     DatabaseUnavailable,
     GenerationFailed,
     LeaseLost,
@@ -102,7 +125,9 @@ from app.errors.outage import (
     NotReady,
     QueueUnavailable,
     RevisionNotServed,
+    StorageFull,
     StorageUnavailable,
+    TooManyViews,
     Unavailable,
 )
 from app.errors.requests import (
@@ -116,6 +141,7 @@ from app.errors.requests import (
 from app.errors.state import (
     ExportNotFinished,
     LabelTaken,
+    TooManyLabels,
     WrongState,
 )
 
@@ -127,10 +153,16 @@ __all__ = [
     "ContextTooLong",
     "CorruptArtefact",
     "CorruptLedger",
+    "DatabaseAway",
+    "DatabaseOverloaded",
     "DatabaseUnavailable",
     "ErrataError",
     "ExportGone",
     "ExportNotFinished",
+    "FirstKeyByCommand",
+    "ForeignFolder",
+    "ForeignHost",
+    "ForeignRequest",
     "GenerationFailed",
     "IdempotencyMismatch",
     "Inconsistent",
@@ -152,10 +184,16 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "RevisionNotServed",
+    "RevisionWithdrawn",
     "ScopeMissing",
+    "SetBack",
     "StaleParent",
+    "StorageFull",
     "StorageUnavailable",
+    "TooManyExports",
+    "TooManyLabels",
     "TooManyListeners",
+    "TooManyViews",
     "Unavailable",
     "Unguarded",
     "UnknownBatch",
@@ -167,6 +205,7 @@ __all__ = [
     "UnknownOperation",
     "UnknownRevision",
     "UnusableKey",
+    "UnusableMark",
     "UnusablePepper",
     "WrongState",
 ]

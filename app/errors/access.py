@@ -1,8 +1,11 @@
 """Callers that may not, or cannot be told apart."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.errors.base import ErrataError, Refusal
+
+FIRST_KEY = "errata keys create --scope admin"
 
 
 class KeyNeeded(Refusal):
@@ -49,6 +52,43 @@ class ScopeMissing(Refusal):
         )
 
 
+class ForeignRequest(Refusal):
+    """Without keys, only this machine's own programs and pages are let in; this came otherwise."""
+
+    status = 403
+    code = "foreign_request"
+
+    def __init__(self, header: str, why: str) -> None:
+        super().__init__(
+            f"{why}; without API keys only programs on this machine are let in: make a key first "
+            f"({FIRST_KEY}), and send it",
+            field=header,
+        )
+
+
+class ForeignHost(Refusal):
+    """The request is addressed to a name that is not this service's."""
+
+    status = 421
+    code = "foreign_host"
+
+    def __init__(self, why: str, accepted: str) -> None:
+        super().__init__(f"{why}; accepted: {accepted}", field="Host")
+
+
+class FirstKeyByCommand(Refusal):
+    """The first API key is not made over HTTP."""
+
+    status = 403
+    code = "first_key_by_command"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the first API key is made on the machine of the service: {FIRST_KEY}; "
+            "from then on keys with the scope 'admin' make others here"
+        )
+
+
 class Unguarded(ErrataError):
     """The service would listen where others reach it, and no API key keeps them out."""
 
@@ -57,5 +97,18 @@ class Unguarded(ErrataError):
     def __init__(self, host: str) -> None:
         super().__init__(
             f"{host!r} can be reached by others, and there is no API key yet; "
-            "make one first: errata keys create --scope admin (or listen on 127.0.0.1)"
+            f"make one first: {FIRST_KEY} (or listen on 127.0.0.1)"
+        )
+
+
+class ForeignFolder(ErrataError):
+    """The data directory is somebody else's, who could read what people write."""
+
+    code = "foreign_folder"
+
+    def __init__(self, folder: Path, owner: str, ours: str) -> None:
+        super().__init__(
+            f"the data directory {folder} belongs to {owner}, who could read what people write; "
+            f"give it to {ours} (chown), run as {owner}, or set ERRATA_DATA_DIR to a folder of "
+            f"{ours}, such as a new one in it"
         )

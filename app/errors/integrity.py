@@ -33,6 +33,18 @@ class CorruptLedger(Inconsistent):
     code = "corrupt_ledger"
 
 
+class SetBack(Inconsistent):
+    """The database lacks ledger entries that this data directory has seen committed."""
+
+    code = "set_back"
+
+
+class UnusableMark(Inconsistent):
+    """The file that should say how far the ledger was says something else."""
+
+    code = "unusable_mark"
+
+
 class UnusableKey(Inconsistent):
     """The file that should hold the ledger's private key holds something else."""
 

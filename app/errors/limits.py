@@ -3,6 +3,7 @@
 from app.errors.base import ErrataError
 
 _LISTENER_RETRY_S = 5
+_EXPORT_RETRY_S = 30
 
 
 class RateLimited(ErrataError):
@@ -27,4 +28,16 @@ class TooManyListeners(RateLimited):
         super().__init__(
             f"{most} clients listen already, the most this process takes (ERRATA_MAX_LISTENERS)",
             retry_after_s=_LISTENER_RETRY_S,
+        )
+
+
+class TooManyExports(RateLimited):
+    """So many exports wait to be written that a further one would only wait as well."""
+
+    code = "too_many_exports"
+
+    def __init__(self, most: int, whose: str, setting: str) -> None:
+        super().__init__(
+            f"{most} exports{whose} are unfinished, the most there may be ({setting})",
+            retry_after_s=_EXPORT_RETRY_S,
         )

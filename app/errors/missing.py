@@ -1,5 +1,7 @@
 """Things that are not there."""
 
+from datetime import datetime
+
 from app.errors.base import Refusal
 
 
@@ -45,6 +47,19 @@ class UnknownRevision(NotFound):
     def __init__(self, revision: int | str) -> None:
         super().__init__(
             f"no revision is numbered {revision}; GET /v1/revisions lists them, 0 is the base"
+        )
+
+
+class RevisionWithdrawn(Refusal):
+    """The revision was withdrawn: it is neither served nor handed out any more."""
+
+    status = 410
+    code = "revision_withdrawn"
+
+    def __init__(self, revision: int, why: str, at: datetime) -> None:
+        super().__init__(
+            f"revision {revision} was withdrawn on {at:%Y-%m-%d} ({why}) and is not given out any "
+            "more; ask for the head, or for one without withdrawn_at in GET /v1/revisions"
         )
 
 

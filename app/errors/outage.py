@@ -2,12 +2,35 @@
 
 from app.errors.base import ErrataError
 
+_OVERLOAD_RETRY_S = 5
+_VIEW_RETRY_S = 5
+
 
 class Unavailable(ErrataError):
-    """Something the request needs is not there now; asking again later may succeed."""
+    """Something the request needs is not there now; asking again later may succeed.
+
+    Attributes:
+        cause: What a driver or the system said of it. It may name hosts, ports and files, so it is
+            for the log and the operator: `str` has it, the answer to a client does not.
+    """
 
     status = 503
     code = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: dict[str, str] | None = None,
+        cause: str = "",
+    ) -> None:
+        super().__init__(message, field=field, headers=headers)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        """The message and its cause."""
+        return f"{self.message}: {self.cause}" if self.cause else self.message
 
 
 class ModelNotReady(Unavailable):
@@ -30,7 +53,7 @@ class RevisionNotServed(Unavailable):
 
 
 class NotReady(Unavailable):
-    """Something that queries or edits need is missing; the message lists all of it."""
+    """Something that queries or edits need is missing; the message lists it to those we know."""
 
     code = "not_ready"
 
@@ -41,10 +64,51 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class DatabaseAway(DatabaseUnavailable):
+    """Nothing answers where the database should be, or it ended its connections.
+
+    Nothing else is this: what load alone can cause must never be taken for it.
+    """
+
+
+class DatabaseOverloaded(DatabaseUnavailable):
+    """The database is there and takes no more now: connections, locks, memory or disk are used."""
+
+    def __init__(self, message: str, *, cause: str = "") -> None:
+        super().__init__(message, headers={"Retry-After": str(_OVERLOAD_RETRY_S)}, cause=cause)
+
+
 class StorageUnavailable(Unavailable):
     """The disk did not take a file; nothing was changed."""
 
     code = "storage_unavailable"
+
+
+class StorageFull(Unavailable):
+    """The disk has too little free space to take on more; nothing was changed."""
+
+    status = 507
+    code = "insufficient_storage"
+
+    def __init__(self, free: int, needed: int) -> None:
+        super().__init__(
+            f"the data directory has {free} bytes free, and {needed} are needed for this and for "
+            "what must go on (ERRATA_MIN_FREE_BYTES); make room, then ask again"
+        )
+
+
+class TooManyViews(Unavailable):
+    """As many old revisions as may be in memory are being queried."""
+
+    code = "too_many_views"
+
+    def __init__(self, most: int, waited_s: float) -> None:
+        super().__init__(
+            f"{most} revisions beside the head are being queried, the most this process holds "
+            f"(ERRATA_OLD_VIEWS), and none was free within {waited_s:g} s; try again in "
+            f"{_VIEW_RETRY_S} s, or ask the head",
+            headers={"Retry-After": str(_VIEW_RETRY_S)},
+        )
 
 
 class QueueUnavailable(Unavailable):

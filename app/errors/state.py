@@ -23,6 +23,19 @@ class LabelTaken(WrongState):
         )
 
 
+class TooManyLabels(WrongState):
+    """A further labelled revision would take more than labels may."""
+
+    code = "too_many_labels"
+
+    def __init__(self, there: str, setting: str) -> None:
+        super().__init__(
+            f"{there}, the most that labels may take ({setting}); remove one first: "
+            "DELETE /v1/snapshots/LABEL",
+            field="label",
+        )
+
+
 class ExportNotFinished(WrongState):
     """The export has no file."""
 

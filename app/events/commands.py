@@ -6,6 +6,7 @@ import typer
 
 from app.client import DEFAULT_URL, Errata
 from app.client.events import EditEvent
+from app.display import tell, tell_json
 from app.options import Json, Key, Url
 
 
@@ -23,7 +24,10 @@ def events_command(
     """Show what becomes of edits while it happens, one line an event."""
     with Errata(url, api_key) as errata:
         for event in errata.events(after) if edit_id is None else errata.edit_events(edit_id):
-            typer.echo(event.model_dump_json() if machine else event_line(event))
+            if machine:
+                tell_json(event.model_dump_json())
+            else:
+                tell(event_line(event))
 
 
 def event_line(event: EditEvent) -> str:

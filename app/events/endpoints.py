@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from app.events import service
 from app.events.hub import Hub
 from app.events.stream import Listener
-from app.keys.access import DoorkeeperDep, require
+from app.keys.access import readmit, require
 from app.keys.scopes import Scope
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
@@ -57,13 +57,12 @@ async def _listener(
     request: Request,
     services: ServicesDep,
     actor: ActorDep,
-    doorkeeper: DoorkeeperDep,
     hub: Annotated[Hub, Depends(_hub)],
 ) -> AsyncIterator[Listener]:
     """Who asks, with a place that is free again once the answer has ended, however it does."""
-    readmit = partial(doorkeeper.admit, request.headers.get("Authorization"))
-    with services.budgets.streams.opened(actor), hub.listening():
-        yield Listener(hub, services.database, services.settings.keep_alive_s, readmit)
+    again = partial(readmit, request)
+    with services.budgets.listeners.opened(actor), hub.listening():
+        yield Listener(hub, services.database, services.settings.keep_alive_s, again)
 
 
 ListenerDep = Annotated[Listener, Depends(_listener)]

@@ -1,7 +1,7 @@
 """Events as server-sent events: what a browser's `EventSource` reads, and resumes by itself."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from app.events.schemas import EventResource
 from app.events.service import Page
 from app.observability.logs import get_logger
 
+_READMITTED_EVERY_S = 3.0  # so long may a stream go on for a key that counts no longer
 _RETRY_MS = 1_000  # how soon a client that lost the stream shall come back
 _END = format_sse_event(event="end", data_str="{}")
 _log = get_logger(__name__)
@@ -29,13 +30,13 @@ class Listener:
         hub: Tells when there is something new.
         database: Where everything older is.
         keep_alive_s: Silence after which it says that it is still there, in seconds.
-        readmit: Raises once its key no longer counts; asked as often.
+        readmit: Raises once its key no longer counts; asked every few seconds.
     """
 
     hub: Hub
     database: Database
     keep_alive_s: float
-    readmit: Callable[[], object]
+    readmit: Callable[[], Awaitable[object]]
 
     async def frames(self, after: int, edit_id: str | None = None) -> AsyncGenerator[bytes]:
         """Everything after an event, of one edit or of all, as it is sent.
@@ -58,21 +59,25 @@ class Listener:
 
     async def _pages(self, after: int, edit_id: str | None) -> AsyncGenerator[Page]:
         """What is new each time something is, or nothing if nothing was for a while."""
-        now = asyncio.get_running_loop().time
-        silent_until = ask_again = now() + self.keep_alive_s
+        now, readmitted_every_s = asyncio.get_running_loop().time, self._readmitted_every_s
+        silent_until, ask_again = now() + self.keep_alive_s, now() + readmitted_every_s
         while not self.hub.is_closed:
             page = self.hub.recent(after, edit_id) or await self._read(after, edit_id)
             after = page.upto
             if now() >= ask_again:
-                await run_in_threadpool(self.readmit)
-                ask_again = now() + self.keep_alive_s
+                await self.readmit()
+                ask_again = now() + readmitted_every_s
             if page.events or now() >= silent_until:
                 yield page
                 silent_until = now() + self.keep_alive_s
             if page.is_last:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(silent_until):
+                    async with asyncio.timeout_at(min(silent_until, ask_again)):
                         await self.hub.beyond(after)
+
+    @property
+    def _readmitted_every_s(self) -> float:
+        return min(self.keep_alive_s, _READMITTED_EVERY_S)
 
     async def _read(self, after: int, edit_id: str | None) -> Page:
         return await run_in_threadpool(service.read, self.database, after, edit_id)

@@ -10,7 +10,7 @@ from rich.console import Console
 from app.client import DEFAULT_URL, Errata
 from app.client.answers import Export
 from app.client.errors import Damaged
-from app.display import StepDisplay, show
+from app.display import StepDisplay, complain, show
 from app.options import Json, Key, Url
 
 _EXIT_NO = 1
@@ -60,9 +60,9 @@ def export_command(
         size = f"{found.bytes} bytes, SHA-256 {found.digest}"
         show(found, machine, f"{out} has revision {found.revision} as {form}: {size}")
     for warning in found.warnings:
-        typer.echo(f"errata: {warning}", err=True)
+        complain(warning)
     if found.status != "finished":
-        typer.echo(f"errata: {found.id} failed: {found.reason}", err=True)
+        complain(f"{found.id} failed: {found.reason}")
         raise typer.Exit(_EXIT_NO)
 
 
@@ -70,8 +70,8 @@ def _keep(errata: Errata, found: Export, out: Path) -> None:
     try:
         errata.exports.download(found, out)
     except Damaged as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_NO) from error
     except OSError as error:
-        typer.echo(f"errata: {out} cannot be written: {error.strerror}", err=True)
+        complain(f"{out} cannot be written: {error.strerror}")
         raise typer.Exit(_EXIT_USAGE) from error

@@ -1,25 +1,34 @@
 """Exports: a revision as files, and its delta. What is handed out tells what was edited."""
 
 import hashlib
+from collections.abc import Iterator
+from functools import partial
+from threading import Event
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
 
-from app.errors import ExportGone, ExportNotFinished, RangeBeyond
+from app.errors import ClientGone, ExportGone, ExportNotFinished, RangeBeyond
 from app.exports import repository, service
 from app.exports.models import Export, ExportStatus
 from app.exports.schemas import ExportPage, ExportRequest, ExportResource
 from app.exports.store import ExportStore
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.paging import page_of
 from app.problems import common_responses
+from app.query.streaming import while_connected
 from app.resident.factors import read_factors
 from app.revisions import repository as revisions
 from app.revisions.endpoints import find_revision
-from app.services import ActorDep, ServicesDep
+from app.revisions.models import Revision
+from app.services import ActorDep, DownloadDep, Services, ServicesDep
 from app.serving import ServingDep
 from app.text import MAX_INTEGER, IdPath
+from app.withdrawals.repository import require_served
+from editing_core.delta import Delta
 from editing_core.export import live_delta_bytes
 
 _TAR = "application/x-tar"
@@ -31,7 +40,7 @@ router = APIRouter(
     tags=["exports"],
     # Every path here reveals what was edited: factors tell its subjects to who knows the model.
     dependencies=[require(Scope.EXPORT)],
-    responses=common_responses(400, 404, 409, 413, 422, 503),
+    responses=common_responses(400, 404, 409, 410, 413, 422, 503),
 )
 
 IfNoneMatch = Annotated[str | None, Header()]
@@ -45,7 +54,12 @@ OneRange = Annotated[
 ]
 
 
-@router.post("/exports", status_code=202)
+@router.post(
+    "/exports",
+    status_code=202,
+    responses=common_responses(429, 507)
+    | {200: {"description": "The same was exported before and can be downloaded."}},
+)
 def create_export(
     body: ExportRequest,
     services: ServicesDep,
@@ -53,22 +67,43 @@ def create_export(
     actor: ActorDep,
     response: Response,
 ) -> ExportResource:
-    """Make a revision into files; ask for the export until it has ended."""
+    """Make a revision into files; ask for the export until it has ended.
+
+    The same revision in the same form is one export, whoever asks for it.
+    """
     with services.database.write() as session:
-        export = service.accept(
-            session,
-            id=services.new_id("export"),
-            format=body.format,
-            revision=revisions.named(session, "revision", body.revision).number,
-            max_rank=body.max_rank,
-            actor=actor,
-            now=services.clock(),
-        )
+        revision = revisions.named(session, "revision", body.revision).number
+        require_served(session, revision)
+        export = _same(session, services, body, revision)
+        if export is None:
+            service.check_room(session, services.settings, actor=actor)
+            services.space.require()
+            export = service.accept(
+                session,
+                id=services.new_id("export"),
+                format=body.format,
+                revision=revision,
+                max_rank=body.max_rank,
+                actor=actor,
+                now=services.clock(),
+            )
     ready = serving.wait(0)
     if ready is not None:
         ready.exporter.wake()
     response.headers["Location"] = f"/v1/exports/{export.id}"
+    response.status_code = 200 if export.status is ExportStatus.FINISHED else 202
     return ExportResource.of(export)
+
+
+def _same(
+    session: Session, services: Services, body: ExportRequest, revision: int
+) -> Export | None:
+    """An export of the same that is being written or can still be downloaded."""
+    found = repository.equal(session, format=body.format, revision=revision, max_rank=body.max_rank)
+    if found is None or found.status is not ExportStatus.FINISHED:
+        return found
+    path = ExportStore(services.settings.data_dir).path(found.id)
+    return found if path.is_file() else None
 
 
 @router.get("/exports")
@@ -80,8 +115,8 @@ def list_exports(
     """Exports in the order they were asked for, those that failed among them."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-    items = [ExportResource.of(export) for export in found]
-    return ExportPage(items=items, next=found[-1].number if len(items) == limit else None)
+    items, following = page_of(found, ExportResource.of, limit, lambda row: row.number)
+    return ExportPage(items=items, next=following)
 
 
 @router.get("/exports/{export_id}")
@@ -110,6 +145,7 @@ def download_export(
     """The file of a finished export; its ETag is its SHA-256, and parts of it may be asked for."""
     with services.database.read() as session:
         export = repository.get(session, export_id)
+        require_served(session, export.revision)
     if export.status is not ExportStatus.FINISHED:
         raise ExportNotFinished(export_id, export.status, export.reason)
     path = ExportStore(services.settings.data_dir).path(export_id)
@@ -125,10 +161,10 @@ def download_export(
 
 
 @router.delete("/exports/{export_id}", status_code=204)
-def delete_export(export_id: IdPath, services: ServicesDep) -> None:
+def delete_export(export_id: IdPath, services: ServicesDep, actor: ActorDep) -> None:
     """Remove an export and its file; one that is not finished never will be."""
     with services.database.write() as session:
-        service.remove(session, export_id)
+        service.remove(session, export_id, actor=actor, now=services.clock())
     ExportStore(services.settings.data_dir).remove(export_id)
 
 
@@ -138,14 +174,18 @@ def delete_export(export_id: IdPath, services: ServicesDep) -> None:
     responses={
         200: {"description": "A safetensors file.", "content": {_SAFETENSORS: {}}},
         304: _UNCHANGED,
+        **common_responses(429),
     },
 )
-def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch = None) -> Response:
+async def get_delta(
+    revision: str,
+    services: ServicesDep,
+    lane: DownloadDep,
+    request: Request,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """All that differs between the base and a revision, exactly: the factors of its live edits."""
-    with services.database.read() as session:
-        found = find_revision(session, revision)
-        live = revisions.live_edits(session, found.number)
-    data = live_delta_bytes(read_factors(services.artefacts, live))
+    found, data = await while_connected(request, lane.run(partial(_delta, services, revision)))
     headers = {
         "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
         "X-Revision": str(found.number),
@@ -155,6 +195,21 @@ def get_delta(revision: str, services: ServicesDep, if_none_match: IfNoneMatch =
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=_SAFETENSORS, headers=headers)
+
+
+def _delta(services: Services, revision: str, stop: Event) -> tuple[Revision, bytes]:
+    with services.database.read() as session:
+        found = find_revision(session, revision)
+        require_served(session, found.number)
+        live = revisions.live_edits(session, found.number, words=False)
+    return found, live_delta_bytes(_until(stop, read_factors(services.artefacts, live)))
+
+
+def _until(stop: Event, deltas: Iterator[Delta]) -> Iterator[Delta]:
+    for delta in deltas:
+        if stop.is_set():
+            raise ClientGone
+        yield delta
 
 
 def _require_inside(part: str, size: int) -> None:

@@ -6,11 +6,12 @@ from safetensors import SafetensorError
 
 from app.clock import Clock
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.errors import DatabaseUnavailable, ErrataError, Unavailable
 from app.exports import repository, service
 from app.exports.archive import pack
 from app.exports.models import Export
-from app.exports.service import Written
+from app.exports.service import Kept, Written
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.failpoints import ExportFailpoint, failpoint
@@ -21,6 +22,7 @@ from editing_core.errors import EditingError
 
 _WRITTEN = 0.5  # share of the work that is done before packing begins
 _TOLD_EVERY = 0.05
+_COPIES = 2  # its files, and the archive of them
 
 _log = get_logger(__name__)
 
@@ -35,15 +37,23 @@ class Exporter:
     Args:
         source: What they are made of.
         store: Where they go.
-        kept: How many finished ones are kept, the newest.
+        kept: How many finished ones are kept, the newest, and how many bytes of them.
+        space: Of the disk that they go to.
         poll_s: How often to look for those accepted by other processes, or begun by dead ones.
         clock: When one ended.
     """
 
     def __init__(
-        self, source: Source, store: ExportStore, *, kept: int, poll_s: float, clock: Clock
+        self,
+        source: Source,
+        store: ExportStore,
+        *,
+        kept: Kept,
+        space: DiskSpace,
+        poll_s: float,
+        clock: Clock,
     ) -> None:
-        self._source, self._store, self._kept = source, store, kept
+        self._source, self._store, self._kept, self._space = source, store, kept, space
         self._poll_s, self._clock = poll_s, clock
         self._process = ProcessId.own()
         self._woken, self._stopped = threading.Event(), threading.Event()
@@ -109,6 +119,7 @@ class Exporter:
             self._finish(export, written)
 
     def _write(self, export: Export) -> Written:
+        self._space.require(_COPIES * self._source.size_of(export))
         partial = self._store.prepare(export.id)
         try:
             folder = partial / "files"
@@ -144,7 +155,7 @@ class Exporter:
         with self._database.write() as session:
             wanted = service.finish(session, export.id, written, now=self._clock())
             session.flush()
-            retired = service.retire(session, kept=self._kept)
+            retired = service.retire(session, kept=self._kept, now=self._clock())
         for old in retired if wanted else [*retired, export.id]:
             self._store.remove(old)
         _log.info("export_ended", export_id=export.id, revision=export.revision, kept=wanted)

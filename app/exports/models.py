@@ -60,3 +60,7 @@ class Export(Base):
     #: what whoever loads it should know
     warnings: Mapped[list[str]] = mapped_column(default_factory=list)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the ledger entry of its acceptance; exports of earlier releases are in none
+    ledger_index: Mapped[int | None] = mapped_column(
+        ForeignKey("ledger_entries.index"), default=None
+    )

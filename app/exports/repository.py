@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import UnknownExport
-from app.exports.models import Export, ExportStatus
+from app.exports.models import Export, ExportFormat, ExportStatus
+from app.withdrawals.repository import among
+from app.withdrawals.spans import Span
+
+_UNFINISHED = (ExportStatus.ACCEPTED, ExportStatus.RUNNING)
 
 
 def add(session: Session, export: Export) -> None:
@@ -40,6 +44,28 @@ def page(session: Session, *, after: int | None, limit: int) -> Sequence[Export]
     return session.scalars(query).all()
 
 
+def equal(
+    session: Session, *, format: ExportFormat, revision: int, max_rank: int | None
+) -> Export | None:
+    """The newest export of the same that has not failed."""
+    rank = Export.max_rank.is_(None) if max_rank is None else Export.max_rank == max_rank
+    query = select(Export).where(
+        Export.format == format,
+        Export.revision == revision,
+        rank,
+        Export.status != ExportStatus.FAILED,
+    )
+    return session.scalar(query.order_by(Export.number.desc()).limit(1))
+
+
+def count_unfinished(session: Session, *, actor: str | None = None) -> int:
+    """How many exports are still to be written, of one caller or of all."""
+    query = select(func.count()).select_from(Export).where(Export.status.in_(_UNFINISHED))
+    if actor is not None:
+        query = query.where(Export.actor == actor)
+    return session.scalars(query).one()
+
+
 def remove(session: Session, export: Export) -> None:
     """Remove an export; its file stays until somebody removes that, too."""
     session.delete(export)
@@ -55,6 +81,14 @@ def next_accepted(session: Session) -> Export | None:
 def running(session: Session) -> Sequence[Export]:
     """Those that some process writes, or wrote when it died."""
     return session.scalars(select(Export).where(Export.status == ExportStatus.RUNNING)).all()
+
+
+def of_revisions(session: Session, spans: Sequence[Span]) -> Sequence[Export]:
+    """Those of these revisions that have a file, or are to have one."""
+    query = select(Export).where(
+        Export.status != ExportStatus.FAILED, among(Export.revision, spans)
+    )
+    return session.scalars(query).all()
 
 
 def finished(session: Session) -> Sequence[Export]:

@@ -41,6 +41,7 @@ class ExportResource(BaseModel):
     reason: Annotated[str | None, Field(description="Why there is no file.")]
     warnings: list[str]
     created_at: datetime
+    created_by: Annotated[str, Field(description="Who asked for it, as the ledger names them.")]
     finished_at: datetime | None
     download: Annotated[str | None, Field(description="Where its file is, once it is finished.")]
 
@@ -61,6 +62,7 @@ class ExportResource(BaseModel):
             reason=export.reason,
             warnings=export.warnings,
             created_at=export.created_at,
+            created_by=export.actor,
             finished_at=export.finished_at,
             download=f"/v1/exports/{export.id}/download" if finished else None,
         )

@@ -1,16 +1,28 @@
-"""What may happen to an export, as rows; knows no files and no model."""
+"""What may happen to an export, as rows and ledger entries; knows no files and no model.
 
+An export hands out weights. So the ledger tells who asked for it, which file came of it, and who
+removed it; the row goes with the file, the entries stay.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.errors import InvalidField
+from app.database.base import JsonObject
+from app.errors import InvalidField, TooManyExports
 from app.exports import repository
 from app.exports.models import Export, ExportFormat, ExportStatus
+from app.ledger import service as ledger
+from app.ledger.models import EntryKind, LedgerEntry
+from app.settings import Settings
+from app.withdrawals.spans import Span
 from app.worker.process import ProcessId
 
 _MAX_ATTEMPTS = 3
+#: whom the ledger names for what the service does by itself
+_ACTOR = "exporter"
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,32 @@ class Written:
     size: int
     digest: str
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many finished exports are kept.
+
+    Attributes:
+        most: The newest, so many of them at most.
+        bytes: How many bytes they may have, but for the newest; 0 for any number.
+    """
+
+    most: int
+    bytes: int
+
+
+def check_room(session: Session, settings: Settings, *, actor: str) -> None:
+    """Let a caller ask for a further export.
+
+    Raises:
+        TooManyExports: So many are unfinished that it would only wait.
+    """
+    most, own = settings.max_exports, settings.exports_per_caller
+    if repository.count_unfinished(session, actor=actor) >= own:
+        raise TooManyExports(own, " of this caller", "ERRATA_EXPORTS_PER_CALLER")
+    if repository.count_unfinished(session) >= most:
+        raise TooManyExports(most, "", "ERRATA_MAX_EXPORTS")
 
 
 def accept(
@@ -45,6 +83,10 @@ def accept(
     """
     if max_rank is not None and format is not ExportFormat.LORA:
         raise InvalidField("max_rank", f"only format lora has a rank; {format} takes none")
+    asked: JsonObject = {"format": format.value, "revision": revision}
+    if max_rank is not None:
+        asked["max_rank"] = max_rank
+    entry = _tell(session, id, asked, actor, now)
     export = Export(
         id=id,
         format=format,
@@ -53,6 +95,7 @@ def accept(
         status=ExportStatus.ACCEPTED,
         actor=actor,
         created_at=now,
+        ledger_index=entry.index,
     )
     repository.add(session, export)
     return export
@@ -79,7 +122,7 @@ def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
 def note_progress(session: Session, export_id: str, progress: float) -> bool:
     """Tell how much is done; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
     export.progress = progress
     return True
@@ -88,8 +131,9 @@ def note_progress(session: Session, export_id: str, progress: float) -> bool:
 def finish(session: Session, export_id: str, written: Written, *, now: datetime) -> bool:
     """Let its file, which is durable, be downloaded; whether anybody still wants it."""
     export = repository.find(session, export_id)
-    if export is None:
+    if export is None or export.status is not ExportStatus.RUNNING:
         return False
+    _tell(session, export_id, {"digest": written.digest, "bytes": written.size}, _ACTOR, now)
     export.status, export.progress, export.finished_at = ExportStatus.FINISHED, 1.0, now
     export.size, export.digest = written.size, written.digest
     export.warnings, export.process = list(written.warnings), None
@@ -106,26 +150,52 @@ def fail(session: Session, export_id: str, reason: str, *, now: datetime) -> Non
 def release(session: Session, export_id: str) -> None:
     """Give back what this process began and will not end, as if it had not been begun."""
     export = repository.find(session, export_id)
-    if export is not None:
+    if export is not None and export.status is ExportStatus.RUNNING:
         export.status, export.process, export.progress = ExportStatus.ACCEPTED, None, 0.0
         export.attempts -= 1
 
 
-def remove(session: Session, export_id: str) -> None:
+def remove(session: Session, export_id: str, *, actor: str, now: datetime) -> None:
     """Remove an export; who is writing it finds out, and ends.
 
     Raises:
         UnknownExport: There is none.
     """
-    repository.remove(session, repository.get(session, export_id))
+    _remove(session, repository.get(session, export_id), actor, now)
 
 
-def retire(session: Session, *, kept: int) -> list[str]:
+def withdraw(session: Session, spans: Sequence[Span], *, now: datetime) -> list[str]:
+    """Let there be no file of these revisions; ids of the exports whose files are to go.
+
+    Who is writing one finds out, and ends.
+    """
+    found = repository.of_revisions(session, spans)
+    for export in found:
+        _fail(export, f"revision {export.revision} was withdrawn", now)
+        export.size = export.digest = None
+    return [export.id for export in found]
+
+
+def retire(session: Session, *, kept: Kept, now: datetime) -> list[str]:
     """Remove all but the newest finished ones; ids of those removed."""
-    retired = repository.finished(session)[kept:]
-    for export in retired:
-        repository.remove(session, export)
-    return [export.id for export in retired]
+    retired, size = list[str](), 0
+    for place, export in enumerate(repository.finished(session)):
+        size += export.size or 0
+        if place >= kept.most or (place and kept.bytes and size > kept.bytes):
+            _remove(session, export, _ACTOR, now)
+            retired.append(export.id)
+    return retired
+
+
+def _remove(session: Session, export: Export, actor: str, now: datetime) -> None:
+    _tell(session, export.id, {"removed": True}, actor, now)
+    repository.remove(session, export)
+
+
+def _tell(
+    session: Session, export_id: str, told: JsonObject, actor: str, now: datetime
+) -> LedgerEntry:
+    return ledger.append(session, EntryKind.EXPORT, {"id": export_id, **told}, actor=actor, now=now)
 
 
 def _take_back(export: Export, now: datetime) -> None:

@@ -25,6 +25,15 @@ class Source:
     artefacts: ArtefactStore
     resident: Resident
 
+    def size_of(self, export: Export) -> int:
+        """About how many bytes its files have."""
+        if export.format is ExportFormat.MERGED:
+            weights = self.resident.base.model.parameters()
+            return sum(weight.numel() * weight.element_size() for weight in weights)
+        with self.database.read() as session:
+            live = revisions.live_edits(session, export.revision, words=False)
+        return self.artefacts.size({edit.artefact for edit in live})
+
     def write(self, export: Export, folder: Path) -> Manifest:
         """Write every file of an export, its manifest among them.
 
@@ -36,7 +45,7 @@ class Source:
             SafetensorError: The disk did not take the weights.
         """
         with self.database.read() as session:
-            live = revisions.live_edits(session, export.revision)
+            live = revisions.live_edits(session, export.revision, words=False)
             manifest = Manifest.of(session, export, live, self.resident.base)
         if export.format is ExportFormat.MERGED:
             self._write_merged(export, folder)

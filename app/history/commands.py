@@ -16,8 +16,8 @@ from app.client.answers import (
     RevisionDrift,
     SupersededFact,
 )
-from app.display import show, table
-from app.options import Json, Key, Url
+from app.display import printable, show, table
+from app.options import Json, Key, Url, is_revision_number
 
 _EXIT_NO = 1
 _NOT_RECORDED = "—"
@@ -96,14 +96,14 @@ def difference_tables(found: Difference) -> RenderableType:
         for row in found.layers
     ]
     return Group(
-        Text(f"revision {found.from_} → {found.to}: {told}{cut}"),
+        Text(printable(f"revision {found.from_} → {found.to}: {told}{cut}")),
         *([table(["", "edit", "fact", "target"], facts)] if facts else []),
         table(["layer", "norm of the difference", "energy from", "energy to"], layers),
         *([_probe_table(found.probes, found.probes_cut)] if found.probes else []),
     )
 
 
-def bisection_lines(found: Bisection) -> str:
+def bisection_lines(found: Bisection) -> list[str]:
     """A bisection for people."""
     lines = [f"{found.message} ({found.tried} tried)"]
     if found.revision is not None:
@@ -112,7 +112,7 @@ def bisection_lines(found: Bisection) -> str:
     for moment, said in (("before", found.before), ("after", found.after)):
         if said is not None:
             lines.append(f"{moment}, revision {said.revision}: {said.text!r}")
-    return "\n".join(lines)
+    return lines
 
 
 def drift_table(rows: Iterable[RevisionDrift]) -> RenderableType:
@@ -169,6 +169,6 @@ def _number(value: float | None) -> str:
 def _named(name: str, option: str) -> int | str:
     if name == "head":
         return name
-    if name.isascii() and name.isdecimal():
+    if is_revision_number(name):
         return int(name)
     raise typer.BadParameter(f"{name!r} is no revision; give a number or head", param_hint=option)

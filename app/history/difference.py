@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 
-from starlette.concurrency import run_in_threadpool
-
+from app.errors import ClientGone
 from app.history.facts import DifferingFacts, differing_facts
 from app.history.schemas import (
     Difference,
@@ -15,10 +15,13 @@ from app.history.schemas import (
     ProbedFact,
     SupersededFact,
 )
+from app.lane import Lane
+from app.paging import fitting, json_size
+from app.query.cost import REBUILDING
 from app.query.schemas import ProbeItem, ProbeRequest
-from app.query.service import QueryService
+from app.query.tab import Tab
 from app.resident.factors import read_factors
-from app.resident.resident import Resident
+from app.resident.resident import Resident, View
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import Revision
 from app.revisions.report import RevisionReport, number_or_none
@@ -26,7 +29,6 @@ from app.revisions.repository import LiveEdit
 from app.services import Services
 from app.serving import Serving
 from editing_core.difference import Difference as FactorDifference
-from editing_core.edit import SLOT
 from editing_core.energy import hyperspherical_energy
 
 
@@ -43,45 +45,107 @@ class Extent:
     probes: int
 
 
-async def difference(
-    services: Services, serving: Serving, first: Revision, last: Revision, extent: Extent
-) -> Difference:
-    """What leads from the first revision to the last, whichever of them is older.
+class Report:
+    """Tells what separates revisions.
 
-    Raises:
-        CorruptArtefact: The factors of an edit that differs are missing or were altered.
+    Args:
+        services: Has the facts and factors.
+        serving: Has the model.
+        lane: Where what grows with history is read.
+        tab: Who pays for what the model is asked.
     """
-    facts = await run_in_threadpool(_facts, services, first.number, last.number)
-    norms = await run_in_threadpool(_norms, services.artefacts, facts)
-    energy_from, energy_to = await _energies(serving, first), await _energies(serving, last)
-    askable = _askable(facts, services.settings.max_prompt_chars)
-    asked = askable[: extent.probes]
-    return Difference(
-        from_=first.number,
-        to=last.number,
-        same_weights=first.weights_digest == last.weights_digest,
-        counts=FactCounts(
-            added=len(facts.added), removed=len(facts.removed), superseded=len(facts.superseded)
-        ),
-        added=[_fact(edit) for edit in facts.added[: extent.facts]],
-        removed=[_fact(edit) for edit in facts.removed[: extent.facts]],
-        superseded=[
-            SupersededFact(before=_fact(before), after=_fact(after))
-            for before, after in facts.superseded[: extent.facts]
-        ],
-        facts_cut=max(len(facts.added), len(facts.removed), len(facts.superseded)) > extent.facts,
-        layers=[
-            LayerDifference(
-                layer=layer,
-                delta_norm=norms.get(layer, 0.0),
-                energy_from=energy,
-                energy_to=energy_to[layer],
+
+    def __init__(self, services: Services, serving: Serving, lane: Lane, tab: Tab) -> None:
+        self._services, self._serving, self._lane, self._tab = services, serving, lane, tab
+
+    async def difference(self, first: Revision, last: Revision, extent: Extent) -> Difference:
+        """What leads from the first revision to the last, whichever of them is older.
+
+        Raises:
+            CorruptArtefact: The factors of an edit that differs are missing or were altered.
+            RateLimited: The caller has not enough tokens left for the probes.
+        """
+        find = partial(_facts, self._services, first.number, last.number)
+        facts = await self._lane.run(lambda _: find())
+        norms = await self._lane.run(partial(_norms, self._services.artefacts, facts))
+        energy_from, energy_to = await self._energies(first), await self._energies(last)
+        askable = _askable(facts, self._services.settings.max_prompt_chars)
+        asked = askable[: extent.probes]
+        listed = _listed(facts, extent.facts)
+        return Difference(
+            from_=first.number,
+            to=last.number,
+            same_weights=first.weights_digest == last.weights_digest,
+            counts=FactCounts(
+                added=len(facts.added), removed=len(facts.removed), superseded=len(facts.superseded)
+            ),
+            added=listed.added,
+            removed=listed.removed,
+            superseded=listed.superseded,
+            facts_cut=listed.is_cut,
+            layers=[
+                LayerDifference(
+                    layer=layer,
+                    delta_norm=norms.get(layer, 0.0),
+                    energy_from=energy,
+                    energy_to=energy_to[layer],
+                )
+                for layer, energy in energy_from.items()
+            ],
+            probes=await self._probed(asked, first.number, last.number),
+            probes_cut=len(asked) < len(facts.gone) + len(facts.new),
+        )
+
+    async def _energies(self, revision: Revision) -> dict[int, float | None]:
+        """Layer → energy: as recorded, or measured now if the revision is older than that."""
+        if revision.report is not None:
+            report = RevisionReport.model_validate(revision.report)
+            return {found.layer: found.energy for found in report.layers}
+        await self._tab.take(REBUILDING, "from")
+        query, resident = self._serving.query, self._serving.runtime.resident
+        async with query.viewing(revision.number, 0, self._tab.tally()) as view:
+            return await self._serving.thread.run(partial(_measured_energies, resident, view))
+
+    async def _probed(
+        self, asked: Sequence[tuple[str, ProbeItem]], first: int, last: int
+    ) -> list[ProbedFact]:
+        if not asked:
+            return []
+        request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
+        answer = await self._serving.query.probe(request, 0, self._tab)
+        return [
+            ProbedFact(
+                edit=id,
+                prompt=result.prompt,
+                target=result.target,
+                from_=result.revisions[str(first)],
+                to=result.revisions[str(last)],
             )
-            for layer, energy in energy_from.items()
-        ],
-        probes=await _probed(serving.query, asked, first.number, last.number),
-        probes_cut=len(asked) < len(facts.gone) + len(facts.new),
+            for (id, _), result in zip(asked, answer.results, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The facts of a difference that fit into an answer."""
+
+    added: list[Fact]
+    removed: list[Fact]
+    superseded: list[SupersededFact]
+    is_cut: bool
+
+
+def _listed(facts: DifferingFacts, most: int) -> _Listed:
+    added, _ = fitting(map(_fact, facts.added[:most]), json_size)
+    removed, _ = fitting(map(_fact, facts.removed[:most]), json_size)
+    pairs = (
+        SupersededFact(before=_fact(before), after=_fact(after))
+        for before, after in facts.superseded[:most]
     )
+    superseded, _ = fitting(pairs, json_size)
+    listed = (len(added), len(removed), len(superseded))
+    there = (len(facts.added), len(facts.removed), len(facts.superseded))
+    return _Listed(added, removed, superseded, is_cut=listed != there)
 
 
 def _facts(services: Services, first: int, last: int) -> DifferingFacts:
@@ -89,29 +153,20 @@ def _facts(services: Services, first: int, last: int) -> DifferingFacts:
         return differing_facts(session, first, last)
 
 
-def _norms(artefacts: ArtefactStore, facts: DifferingFacts) -> Mapping[int, float]:
+def _norms(artefacts: ArtefactStore, facts: DifferingFacts, stop: Event) -> Mapping[int, float]:
     total = FactorDifference()
-    for delta in read_factors(artefacts, facts.new):
-        total.add(delta)
-    for delta in read_factors(artefacts, facts.gone):
-        total.subtract(delta)
+    for edits, count in ((facts.new, total.add), (facts.gone, total.subtract)):
+        for delta in read_factors(artefacts, edits):
+            if stop.is_set():
+                raise ClientGone
+            count(delta)
     return total.norms()
 
 
-async def _energies(serving: Serving, revision: Revision) -> dict[int, float | None]:
-    """Layer → energy: as it was recorded, or measured now if the revision is older than that."""
-    if revision.report is not None:
-        report = RevisionReport.model_validate(revision.report)
-        return {found.layer: found.energy for found in report.layers}
-    resident = serving.runtime.resident
-    return await serving.thread.run(partial(_measured_energies, resident, revision.number))
-
-
-def _measured_energies(resident: Resident, revision: int) -> dict[int, float | None]:
-    with resident.view(revision) as view:
-        matrices = resident.matrices(view)
+def _measured_energies(resident: Resident, view: View) -> dict[int, float | None]:
     return {
-        layer: number_or_none(hyperspherical_energy(weight)) for layer, weight in matrices.items()
+        layer: number_or_none(hyperspherical_energy(weight))
+        for layer, weight in resident.matrices(view).items()
     }
 
 
@@ -125,27 +180,8 @@ def _askable(facts: DifferingFacts, max_chars: int) -> list[tuple[str, ProbeItem
 def _items(edits: Iterable[LiveEdit]) -> Iterable[tuple[LiveEdit, ProbeItem]]:
     for edit in edits:
         if edit.text is not None:
-            prompt = edit.text.template.replace(SLOT, edit.text.subject)
+            prompt = edit.text.filled
             yield edit, ProbeItem(prompt=prompt, target=edit.text.target)
-
-
-async def _probed(
-    query: QueryService, asked: Sequence[tuple[str, ProbeItem]], first: int, last: int
-) -> list[ProbedFact]:
-    if not asked:
-        return []
-    request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
-    answer = await query.probe(request, min_revision=0)
-    return [
-        ProbedFact(
-            edit=id,
-            prompt=result.prompt,
-            target=result.target,
-            from_=result.revisions[str(first)],
-            to=result.revisions[str(last)],
-        )
-        for (id, _), result in zip(asked, answer.results, strict=True)
-    ]
 
 
 def _fact(edit: LiveEdit) -> Fact:

@@ -1,10 +1,12 @@
 """Looking back: what separates two revisions, and how each of them moved the model."""
 
-from fastapi import APIRouter
+from threading import Event
+
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.errors import InvalidField
-from app.history.difference import Extent, difference
+from app.history.difference import Extent, Report
 from app.history.drift import drift
 from app.history.schemas import (
     Difference,
@@ -18,10 +20,13 @@ from app.history.schemas import (
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.problems import common_responses
+from app.query.streaming import while_connected
+from app.query.tab import TabDep
 from app.revisions import repository as revisions
 from app.revisions.models import Revision
-from app.services import Services, ServicesDep
+from app.services import ReportDep, Services, ServicesDep
 from app.serving import ServingDep
+from app.withdrawals.repository import require_served
 
 router = APIRouter(
     prefix="/v1",
@@ -31,10 +36,13 @@ router = APIRouter(
 )
 
 
-@router.get("/diff")
+@router.get("/diff", responses=common_responses(410, 429))
 async def get_difference(
     services: ServicesDep,
     serving: ServingDep,
+    lane: ReportDep,
+    tab: TabDep,
+    request: Request,
     from_: FromQuery = 0,
     to: ToQuery = "head",
     facts: MaxFacts = 100,
@@ -44,27 +52,37 @@ async def get_difference(
     ready = serving.get()
     first = await run_in_threadpool(_find, services, "from", from_)
     last = await run_in_threadpool(_find, services, "to", to)
-    return await difference(services, ready, first, last, Extent(facts, probes))
+    report = Report(services, ready, lane, tab)
+    finding = report.difference(first, last, Extent(facts, probes))
+    return await while_connected(request, finding)
 
 
-@router.get("/drift")
-def get_drift(
+@router.get("/drift", responses=common_responses(429))
+async def get_drift(
     services: ServicesDep,
+    lane: ReportDep,
+    request: Request,
     from_: FromQuery = 0,
     to: ToQuery = "head",
     limit: MaxRevisions = 100,
 ) -> DriftPage:
     """How far each revision moved the model, as it was recorded when it was made."""
-    with services.database.read() as session:
-        first = revisions.named(session, "from", _number(from_))
-        last = revisions.named(session, "to", _number(to))
-        _require_order(first, last)
-        return drift(session, first=first.number, last=last.number, limit=limit)
+
+    def read(_: Event) -> DriftPage:
+        with services.database.read() as session:
+            first = revisions.named(session, "from", _number(from_))
+            last = revisions.named(session, "to", _number(to))
+            _require_order(first, last)
+            return drift(session, first=first.number, last=last.number, limit=limit)
+
+    return await while_connected(request, lane.run(read))
 
 
 def _find(services: Services, field: str, name: int | str) -> Revision:
     with services.database.read() as session:
-        return revisions.named(session, field, _number(name))
+        found = revisions.named(session, field, _number(name))
+        require_served(session, found.number)
+        return found
 
 
 def _number(name: int | str) -> int | None:

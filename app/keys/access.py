@@ -1,11 +1,13 @@
 """How a route says which scope it needs, and where it is held against the caller's."""
 
+from collections.abc import Sequence
+from time import monotonic
 from typing import Annotated
 
 from fastapi import Depends, Request, Security, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from app.errors import ScopeMissing
+from app.errors import DatabaseAway, ScopeMissing
 from app.keys.doorkeeper import Doorkeeper
 from app.keys.scopes import Caller, Scope
 
@@ -27,11 +29,53 @@ async def authorize(
 
     Raises:
         ScopeMissing: The caller's key is for other things.
+        DatabaseAway: It may not be, but that cannot be found out now.
     """
-    caller: Caller = request.state.caller
-    scopes = [Scope(name) for name in needed.scopes]
-    if not caller.may(scopes):
-        raise ScopeMissing(scopes, sorted(caller.scopes))
+    request.state.needed = [Scope(name) for name in needed.scopes]
+    try:
+        _check_scopes(request.state.caller, request.state.needed)
+    except ScopeMissing as error:
+        request.state.refusals.note(request, error)
+        raise
+
+
+async def admit(request: Request) -> Caller:
+    """Who sends a request.
+
+    Raises:
+        KeyNeeded: It has no key that counts; the subclass says why.
+        DatabaseUnavailable: Whether it has cannot be found out now.
+    """
+    doorkeeper: Doorkeeper = request.state.doorkeeper
+    caller = await doorkeeper.admit_async(request.headers.get("authorization"))
+    request.state.admitted_at = monotonic()
+    return caller
+
+
+async def readmit(request: Request) -> None:
+    """Make sure that who sent a request would still be let in with it.
+
+    Raises:
+        KeyNeeded: The key counts no longer; the subclass says why.
+        DatabaseUnavailable: Whether it does cannot be found out now.
+    """
+    caller, needed = await admit(request), getattr(request.state, "needed", None)
+    if needed is not None:
+        _check_scopes(caller, needed)
+
+
+def _check_scopes(caller: Caller, any_of: Sequence[Scope]) -> None:
+    """Make sure that a caller has one of these scopes.
+
+    Raises:
+        ScopeMissing: The caller's key is for other things.
+        DatabaseAway: It may not be, but that cannot be found out now.
+    """
+    if caller.may(any_of):
+        return
+    if caller.without_database:
+        raise DatabaseAway("the database is away: nothing but queries is answered; try again later")
+    raise ScopeMissing(any_of, sorted(caller.scopes))
 
 
 def require(*any_of: Scope) -> params.Security:

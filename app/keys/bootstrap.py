@@ -5,26 +5,27 @@ from contextlib import contextmanager
 
 from app.clock import utc_now
 from app.database.database import Database
-from app.database.migration import upgrade
 from app.keys import doorkeeper, repository, service
-from app.keys.schemas import CreatedKey, KeyResource
+from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
+from app.keys.seal import seal_old_keys
 from app.keys.service import NewKey
+from app.ledger.opening import open_database
 from app.settings import Settings
 
 # Whoever may run a command on the data directory; the ledger knows no more of them.
 _ACTOR = "cli"
 
 
-def check_guarded(settings: Settings) -> None:
+def check_start(settings: Settings) -> None:
     """Let a server with these settings start, before anything slow is begun.
 
     Raises:
+        SetBack: The database lacks what was committed here.
         Unguarded: Others could reach it, and there is no live key.
         DatabaseUnavailable: The database cannot be reached.
     """
-    if not settings.is_on_loopback:
-        with _database(settings) as database:
-            doorkeeper.check_guarded(settings, database, utc_now())
+    with _database(settings) as database:
+        doorkeeper.check_guarded(settings, database, utc_now())
 
 
 def create_key(settings: Settings, new: NewKey) -> CreatedKey:
@@ -50,7 +51,9 @@ def list_keys(settings: Settings) -> Sequence[KeyResource]:
         return [KeyResource.of(key) for key in repository.page(session, after=None, limit=None)]
 
 
-def revoke_key(settings: Settings, key_id: str) -> KeyResource:
+def revoke_key(
+    settings: Settings, key_id: str, *, cancel_queued: bool = False
+) -> RevokedKeyResource:
     """Have a key count no longer; running servers know it at their next request.
 
     Raises:
@@ -58,15 +61,17 @@ def revoke_key(settings: Settings, key_id: str) -> KeyResource:
         DatabaseUnavailable: The database cannot be reached.
     """
     with _database(settings) as database, database.write() as session:
-        return KeyResource.of(service.revoke(session, key_id, actor=_ACTOR, now=utc_now()))
+        revoked = service.revoke(
+            session, key_id, actor=_ACTOR, now=utc_now(), cancel_queued=cancel_queued
+        )
+        return RevokedKeyResource.revoked(revoked)
 
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[Database]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+    database = open_database(settings, utc_now)
     try:
-        upgrade(database)
+        seal_old_keys(database, settings, utc_now())
         yield database
     finally:
         database.close()

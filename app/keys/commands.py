@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 
 from app.clock import utc_now
-from app.display import table
+from app.display import complain, draw, note, table, tell, tell_json
 from app.keys.scopes import Scope
 from app.local import settings_of
 from app.options import Json
@@ -55,11 +54,11 @@ def create(
     with _failures_told():
         made = create_key(settings, NewKey(scope, _name(name), expires_at))
     if machine:
-        typer.echo(made.model_dump_json(indent=2))
+        tell_json(made.model_dump_json(indent=2))
         return
     # The key alone goes to standard output: ERRATA_API_KEY=$(errata keys create …)
-    typer.echo(f"API key {made.id} ({', '.join(made.scopes)}), shown only now:", err=True)
-    typer.echo(made.key)
+    note(f"API key {made.id} ({', '.join(made.scopes)}), shown only now:")
+    tell(made.key)
 
 
 @keys_cli.command(name="list")
@@ -73,17 +72,21 @@ def list_all(
     with _failures_told():
         keys = list_keys(settings)
     if machine:
-        typer.echo(json.dumps([key.model_dump(mode="json") for key in keys], indent=2))
+        tell_json(json.dumps([key.model_dump(mode="json") for key in keys], indent=2))
         return
     headings = ["id", "name", "scopes", "made (UTC)", "last used", "counts"]
     shown = table(headings, [_row(key) for key in keys])
     shown.columns[0].no_wrap = True  # an id is there to be copied
-    Console().print(shown)
+    draw(shown)
 
 
 @keys_cli.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As errata keys list shows it.")],
+    cancel_queued: Annotated[
+        bool,
+        typer.Option("--cancel-queued", help="Withdraw what it has queued, unless begun."),
+    ] = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     machine: Json = False,
@@ -93,8 +96,14 @@ def revoke(
     from app.keys.bootstrap import revoke_key
 
     with _failures_told():
-        key = revoke_key(settings, key_id)
-    typer.echo(key.model_dump_json(indent=2) if machine else f"API key {key.id} is revoked")
+        key = revoke_key(settings, key_id, cancel_queued=cancel_queued)
+    told = f"API key {key.id} is revoked"
+    if cancel_queued:
+        told += f"; {key.cancelled} operations that it had queued are cancelled"
+    if machine:
+        tell_json(key.model_dump_json(indent=2))
+    else:
+        tell(told)
 
 
 def _row(key: "KeyResource") -> tuple[str, ...]:
@@ -140,5 +149,5 @@ def _failures_told() -> Iterator[None]:
     try:
         yield
     except (ErrataError, OSError) as error:
-        typer.echo(f"errata: {error}", err=True)
+        complain(error)
         raise typer.Exit(_EXIT_FAILED) from error

@@ -1,15 +1,15 @@
 """Who a request is from: the one place where keys are recognised."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from anyio import CapacityLimiter, to_thread
 from sqlalchemy.orm import Session
 
 from app.clock import Clock, rfc3339
 from app.database.database import Database
 from app.errors import (
-    DatabaseUnavailable,
+    DatabaseAway,
     KeyExpired,
     KeyInvalid,
     KeyNeeded,
@@ -17,17 +17,18 @@ from app.errors import (
     Unguarded,
 )
 from app.keys import repository
+from app.keys.acquaintances import Acquaintances
 from app.keys.last_use import LastUse
 from app.keys.models import ApiKey
-from app.keys.scopes import LOCAL, Caller, Scope
+from app.keys.scopes import LOCAL, Caller, Scope, actor_of
+from app.keys.seal import is_intact
 from app.keys.token import Pepper, Token
+from app.observability.logs import get_logger
 from app.settings import Settings
 
-
-@dataclass(frozen=True)
-class _Admitted:
-    caller: Caller
-    expires_at: datetime | None
+# Both its own: no endpoint, and no number of slow requests, can keep it from its work.
+_THREADS = _CONNECTIONS = 4
+_log = get_logger(__name__)
 
 
 class Doorkeeper:
@@ -36,15 +37,18 @@ class Doorkeeper:
     Without a key it lets everybody in as long as none was ever made and the service listens on
     loopback. A key that expired or was revoked opens nothing: the last one leaves a closed door.
 
-    While the database is away, whoever was let in before is let in again, so that the model can
-    still be queried; whatever needs the database is refused by that anyway.
+    While the database is away, a key that it confirmed in the last minute may still query the
+    model, and no more. A database that is there and does not answer lets nobody in.
     """
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
-        self._settings, self._database, self._clock = settings, database, clock
+        self._settings, self._clock = settings, clock
+        self._reader = database.reader(_CONNECTIONS)
+        self._limiter = CapacityLimiter(_THREADS)
         self._last_use = LastUse(database)
-        self._was_open: bool | None = None  # not known before the first request
-        self._admitted: dict[str, _Admitted] = {}
+        self._known = Acquaintances(clock)
+        # A key was made, or others reach the service: then nothing opens the door any more.
+        self._is_closed = not settings.is_on_loopback
 
     @property
     def is_open(self) -> bool:
@@ -53,8 +57,18 @@ class Doorkeeper:
         Raises:
             DatabaseUnavailable: The database cannot be reached.
         """
-        with self._database.read() as session:
+        if self._is_closed:
+            return False
+        with self._reader.read() as session:
             return self._lets_in_everybody(session)
+
+    async def is_open_async(self) -> bool:
+        """As `is_open`, on a thread that nothing else keeps busy."""
+        return await to_thread.run_sync(lambda: self.is_open, limiter=self._limiter)
+
+    async def admit_async(self, authorization: str | None) -> Caller:
+        """As `admit`, on a thread that nothing else keeps busy."""
+        return await to_thread.run_sync(self.admit, authorization, limiter=self._limiter)
 
     def admit(self, authorization: str | None) -> Caller:
         """Who sends this `Authorization` header.
@@ -63,57 +77,77 @@ class Doorkeeper:
             KeyNeeded: It holds no key that counts; the subclass says why.
             DatabaseUnavailable: Whether it does cannot be found out now.
         """
+        confirmation = self._known.confirmation()
         try:
-            with self._database.read() as session:
-                self._was_open = self._lets_in_everybody(session)
-                if self._was_open:
+            with self._reader.read() as session:
+                if self._lets_in_everybody(session):
                     return LOCAL
                 token = _token(authorization)
-                key = repository.find(session, token.kid)
-        except DatabaseUnavailable:
+                key = self._find(session, token)
+        except DatabaseAway:
             again = self._admit_again(authorization)
             if again is None:
                 raise
             return again
-        return self._recognise(token, key)
+        caller = self._recognise(key)
+        confirmation.of(token.kid, key.digest, caller, key.expires_at)
+        self._last_use.note(key.id, self._clock())
+        return caller
+
+    def forget(self, key_id: str) -> None:
+        """Let a key in by the database only: it was just revoked."""
+        self._known.forget(key_id)
 
     def close(self) -> None:
-        """Stop noting when keys are used."""
+        """Stop noting when keys are used, and give the connections back."""
         self._last_use.close()
+        self._reader.close()
 
     def _lets_in_everybody(self, session: Session) -> bool:
-        return self._settings.is_on_loopback and not repository.any_made(session)
+        if not self._is_closed:
+            self._is_closed = repository.any_made(session)
+        return not self._is_closed
 
     @cached_property
     def _pepper(self) -> Pepper:
         return Pepper.of(self._settings, make=False)
 
-    def _recognise(self, token: Token, key: ApiKey | None) -> Caller:
+    def _find(self, session: Session, token: Token) -> ApiKey:
+        """The stored key that a token is, if nothing that it is worth was altered.
+
+        Raises:
+            KeyInvalid: There is none.
+            KeyRevoked: It counts no longer.
+        """
+        try:
+            key = repository.find(session, token.kid)
+        except (TypeError, ValueError) as error:  # what a column holds is not what it should
+            raise _tampered(token.kid) from error
         if key is None or not self._pepper.fits(token, key.digest):
             raise KeyInvalid("no API key like this was made here, or it was mistyped")
-        self._admitted.pop(key.digest, None)
         # Only who holds the secret is told what became of the key.
-        if key.revoked_at is not None:
-            raise KeyRevoked(f"API key {key.id} was revoked at {rfc3339(key.revoked_at)}")
-        now = self._clock()
-        _refuse_expired(key.id, key.expires_at, now)
-        caller = Caller(f"key:{key.id}", frozenset(Scope(name) for name in key.scopes))
-        self._admitted[key.digest] = _Admitted(caller, key.expires_at)
-        self._last_use.note(key.id, now)
-        return caller
+        if repository.is_revoked(session, key):
+            self._known.forget(key.id)
+            at = "" if key.revoked_at is None else f" at {rfc3339(key.revoked_at)}"
+            raise KeyRevoked(f"API key {key.id} was revoked{at}")
+        if not is_intact(self._pepper, key):
+            raise _tampered(key.id)
+        return key
+
+    def _recognise(self, key: ApiKey) -> Caller:
+        _refuse_expired(key.id, key.expires_at, self._clock())
+        return Caller(actor_of(key.id), frozenset(Scope(name) for name in key.scopes))
 
     def _admit_again(self, authorization: str | None) -> Caller | None:
-        """Whom this header let in before the database went away."""
-        if self._was_open is None:
+        """Whom this header let in a moment before the database went away; only to query."""
+        if self._known.is_empty:
             return None
-        if self._was_open:
-            return LOCAL
         token = _token(authorization)
-        admitted = self._admitted.get(self._pepper.digest(token)) if self._admitted else None
-        if admitted is None:
+        known = self._known.find(token.kid)
+        if known is None or not self._pepper.fits(token, known.digest):
             return None
-        _refuse_expired(token.kid, admitted.expires_at, self._clock())
-        return admitted.caller
+        _refuse_expired(token.kid, known.expires_at, self._clock())
+        return known.readmitted
 
 
 def check_guarded(settings: Settings, database: Database, now: datetime) -> None:
@@ -140,6 +174,11 @@ def _token(authorization: str | None) -> Token:
         return Token.parse(text.strip())
     except ValueError as error:
         raise KeyInvalid(f"this is no API key: {error}") from error
+
+
+def _tampered(key_id: str) -> KeyInvalid:
+    _log.error("key_tampered", key_id=key_id)
+    return KeyInvalid(f"what is stored of API key {key_id} was altered; make a new key")
 
 
 def _refuse_expired(key_id: str, expires_at: datetime | None, now: datetime) -> None:

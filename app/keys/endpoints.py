@@ -4,13 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.errors import FirstKeyByCommand
 from app.keys import repository, service
-from app.keys.access import require
-from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource
-from app.keys.scopes import Scope
+from app.keys.access import DoorkeeperDep, require
+from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
+from app.keys.scopes import LOCAL, Scope
+from app.paging import page_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
+
+CancelQueued = Annotated[
+    bool, Query(description="Withdraw as well what the key has queued and no worker has begun.")
+]
 
 router = APIRouter(
     prefix="/v1/keys",
@@ -24,7 +30,12 @@ router = APIRouter(
 def create_key(
     body: KeyRequest, services: ServicesDep, actor: ActorDep, response: Response
 ) -> CreatedKey:
-    """Make a key. Its secret is in this answer and nowhere else."""
+    """Make a key. Its secret is in this answer and nowhere else.
+
+    The first one is made by the command line: whoever is let in without a key could be anybody.
+    """
+    if actor == LOCAL.actor:
+        raise FirstKeyByCommand
     with services.database.write() as session:
         key, token = service.create(
             session, services.settings, body.to_new_key(), actor=actor, now=services.clock()
@@ -43,8 +54,8 @@ def list_keys(
     """Keys in the order they were made, also those that no longer count."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-    items = [KeyResource.of(key) for key in found]
-    return KeyPage(items=items, next=items[-1].ledger_index if len(items) == limit else None)
+    items, following = page_of(found, KeyResource.of, limit, lambda row: row.ledger_index)
+    return KeyPage(items=items, next=following)
 
 
 @router.get("/{key_id}")
@@ -55,7 +66,17 @@ def get_key(key_id: IdPath, services: ServicesDep) -> KeyResource:
 
 
 @router.delete("/{key_id}")
-def revoke_key(key_id: IdPath, services: ServicesDep, actor: ActorDep) -> KeyResource:
+def revoke_key(
+    key_id: IdPath,
+    services: ServicesDep,
+    doorkeeper: DoorkeeperDep,
+    actor: ActorDep,
+    cancel_queued: CancelQueued = False,
+) -> RevokedKeyResource:
     """Have a key count no longer, from the next request on."""
     with services.database.write() as session:
-        return KeyResource.of(service.revoke(session, key_id, actor=actor, now=services.clock()))
+        revoked = service.revoke(
+            session, key_id, actor=actor, now=services.clock(), cancel_queued=cancel_queued
+        )
+    doorkeeper.forget(key_id)
+    return RevokedKeyResource.revoked(revoked)

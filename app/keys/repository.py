@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
 from app.errors import UnknownKey
 from app.keys.models import ApiKey
+from app.ledger import repository as ledger
 
 
 def page(session: Session, *, after: int | None, limit: int | None) -> Sequence[ApiKey]:
@@ -36,8 +38,30 @@ def get(session: Session, key_id: str) -> ApiKey:
 
 
 def any_made(session: Session) -> bool:
-    """Whether a key was ever made, live or not."""
-    return session.scalar(select(ApiKey.id).limit(1)) is not None
+    """Whether a key was ever made, live or not; the ledger says so even if its row is gone."""
+    return ledger.any_of_keys(session)
+
+
+def is_revoked(session: Session, key: ApiKey) -> bool:
+    """Whether a key was revoked; the ledger says so even if its row does not, or no longer."""
+    return key.revoked_at is not None or is_revoked_in_ledger(session, key.id)
+
+
+def is_revoked_in_ledger(session: Session, key_id: str) -> bool:
+    """Whether the ledger says that a key was revoked."""
+    return ledger.says_of_key(session, revocation_of(key_id))
+
+
+def revocation_of(key_id: str) -> JsonObject:
+    """What the ledger says of a key that was revoked; it is looked up by the whole of it."""
+    return {"id": key_id, "revoked": True}
+
+
+def unsealed(session: Session) -> Sequence[ApiKey]:
+    """The keys without a seal, in the order they were made."""
+    return session.scalars(
+        select(ApiKey).where(ApiKey.seal.is_(None)).order_by(ApiKey.ledger_index)
+    ).all()
 
 
 def any_live(session: Session, now: datetime) -> bool:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from app.keys.models import ApiKey
 from app.keys.scopes import Scope
-from app.keys.service import NewKey
+from app.keys.service import NewKey, RevokedKey
 from app.keys.token import Token
 from app.text import Phrase
 
@@ -36,7 +36,7 @@ class KeyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Phrase | None, Field(description="What people call it.")] = None
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope), fail_fast=True)]
     expires_at: Annotated[Moment | None, Field(description="Null for never.")] = None
 
     def to_new_key(self) -> NewKey:
@@ -82,6 +82,18 @@ class CreatedKey(KeyResource):
     def made(cls, key: ApiKey, token: Token) -> "CreatedKey":
         """The key with its secret, for this one answer."""
         return cls(**KeyResource.of(key).model_dump(), key=token.text)
+
+
+class RevokedKeyResource(KeyResource):
+    """A key that counts no longer."""
+
+    cancelled: Annotated[int, Field(description="How many operations were withdrawn with it.")]
+
+    @classmethod
+    def revoked(cls, revoked: RevokedKey) -> "RevokedKeyResource":
+        """The key, and what went with it."""
+        resource = KeyResource.of(revoked.key)
+        return cls(**resource.model_dump(), cancelled=revoked.cancelled)
 
 
 class KeyPage(BaseModel):

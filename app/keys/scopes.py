@@ -18,6 +18,8 @@ class Scope(StrEnum):
     AUDIT = "audit"
     #: take weights away
     EXPORT = "export"
+    #: scrape figures that hold no text
+    METRICS = "metrics"
     #: everything, also keys and erasing
     ADMIN = "admin"
 
@@ -29,14 +31,21 @@ class Caller:
     Attributes:
         actor: The name the ledger records a change under.
         scopes: What may be asked.
+        without_database: Whether it is let in on short memory, with fewer scopes than its key has.
     """
 
     actor: str
     scopes: frozenset[Scope]
+    without_database: bool = False
 
     def may(self, any_of: Collection[Scope]) -> bool:
         """Whether one of these scopes, or `admin`, is held."""
         return not self.scopes.isdisjoint({*any_of, Scope.ADMIN})
+
+
+def actor_of(key_id: str) -> str:
+    """The name that the ledger records the changes of a key under."""
+    return f"key:{key_id}"
 
 
 #: everybody, where nobody needs a key

@@ -14,10 +14,12 @@ from app.clock import rfc3339
 from app.errors import InvalidField
 from app.keys import repository
 from app.keys.models import ApiKey
-from app.keys.scopes import Scope
+from app.keys.scopes import Scope, actor_of
+from app.keys.seal import making_of, seal_of
 from app.keys.token import Pepper, Token
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
+from app.operations.service import cancel_all_of
 from app.settings import Settings
 
 
@@ -34,6 +36,14 @@ class NewKey:
     scopes: Collection[Scope]
     name: str | None = None
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RevokedKey:
+    """A key that counts no longer, and how many of its operations were withdrawn with it."""
+
+    key: ApiKey
+    cancelled: int
 
 
 def create(
@@ -53,37 +63,48 @@ def create(
     entry = ledger.append(
         session,
         EntryKind.KEY,
-        {
-            "id": token.kid,
-            "scopes": [*scopes],
-            "expires_at": None if new.expires_at is None else rfc3339(new.expires_at),
-        },
+        making_of(token.kid, scopes, new.expires_at),
         actor=actor,
         now=now,
     )
     key = ApiKey(
         id=token.kid,
         digest=pepper.digest(token),
+        seal=None,
         name=new.name,
         scopes=scopes,
         created_at=now,
         expires_at=None if new.expires_at is None else new.expires_at.astimezone(UTC),
         ledger_index=entry.index,
     )
+    key.seal = seal_of(pepper, key)
     repository.add(session, key)
     return key, token
 
 
-def revoke(session: Session, key_id: str, *, actor: str, now: datetime) -> ApiKey:
+def revoke(
+    session: Session, key_id: str, *, actor: str, now: datetime, cancel_queued: bool = False
+) -> RevokedKey:
     """Have a key count no longer, from the next request on; a second time changes nothing.
+
+    Args:
+        session: A write transaction.
+        key_id: The key.
+        actor: Who revokes it.
+        now: When.
+        cancel_queued: Withdraw as well whatever it asked for and no worker has begun.
 
     Raises:
         UnknownKey: There is none with this id.
     """
     key = repository.get(session, key_id)
+    # A row that says so may have been altered; the ledger's entry is what counts for ever.
+    if not repository.is_revoked_in_ledger(session, key_id):
+        record = repository.revocation_of(key_id)
+        entry = ledger.append(session, EntryKind.KEY, record, actor=actor, now=now)
+        key.revocation_index = entry.index
     if key.revoked_at is None:
-        entry = ledger.append(
-            session, EntryKind.KEY, {"id": key_id, "revoked": True}, actor=actor, now=now
-        )
-        key.revoked_at, key.revocation_index = now, entry.index
-    return key
+        key.revoked_at = now
+    asked_by = actor_of(key_id)
+    cancelled = cancel_all_of(session, asked_by, now=now, actor=actor) if cancel_queued else 0
+    return RevokedKey(key, cancelled)

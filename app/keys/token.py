@@ -2,8 +2,9 @@
 
 `lme_<kid>_<secret><check>`: an id to look it up by, 256 random bits in base 62, and a CRC-32 that
 finds a typing error before anything is looked up. The database holds an HMAC-SHA256 under a pepper
-that it does not hold: whoever reads it learns no key, whoever writes to it makes none. The secret
-has all the entropy a digest can keep, so slow hashing would burn time and add nothing.
+that it does not hold: whoever reads it learns no key, whoever writes to it makes none, and cannot
+widen one (`app.keys.seal`). The secret has all the entropy a digest can keep, so slow hashing would
+burn time and add nothing.
 """
 
 import hmac
@@ -117,7 +118,16 @@ class Pepper:
 
     def fits(self, token: Token, digest: str) -> bool:
         """Whether the digest is of this key; takes as long whatever the answer is."""
-        return hmac.compare_digest(self.digest(token), digest)
+        return self.same(self.digest(token), digest)
+
+    def seal(self, record: str) -> str:
+        """What proves that a record, a JSON object, was written by who has the pepper."""
+        # It begins with a brace and a key with lme_: neither passes for the other's digest.
+        return hmac.digest(self._secret, record.encode(), "sha256").hex()
+
+    def same(self, expected: str, found: str) -> bool:
+        """Whether two digests are equal; takes as long whatever the answer is."""
+        return hmac.compare_digest(expected.encode(), found.encode())
 
 
 def _base62(number: int, width: int) -> str:

@@ -105,9 +105,18 @@ def link(
     return Link(index, kind, canonical(payload), actor, at, prev_hash, digest)
 
 
-def verify(links: Iterable[Link]) -> Verdict:
-    """Check every link in order, in one pass and constant memory."""
-    head, count = GENESIS, 0
+#: what checking no link finds
+NOTHING = Verdict(entries=0, head_hash=GENESIS, first_bad=None)
+
+
+def verify(links: Iterable[Link], after: Verdict = NOTHING) -> Verdict:
+    """Check every link in order, in one pass and constant memory.
+
+    Args:
+        links: The entries.
+        after: What checking those before them found.
+    """
+    head, count = after.head_hash, after.entries
     for entry in links:
         if not follows(entry, index=count, prev_hash=head):
             return Verdict(entries=count, head_hash=head, first_bad=count)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 from app.clock import rfc3339
 from app.errors import BadCheckpoint, CorruptLedger
 from app.ledger.chain import Link, canonical, is_digest
+from app.ledger.mark import Mark
 from app.ledger.signing import SigningKey
 
 Digest = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -76,10 +77,15 @@ def sign(first: Link, last: Link, key: SigningKey, now: datetime) -> Checkpoint:
                 f"ledger entry {end.index} has no hash that could be signed; "
                 "GET /v1/ledger/verify names the first bad entry"
             )
+    return sign_mark(Mark(last.index + 1, last.hash, first.hash), key, now)
+
+
+def sign_mark(mark: Mark, key: SigningKey, now: datetime) -> Checkpoint:
+    """The signed place that a mark stands for."""
     unsigned = Checkpoint(
-        origin=first.hash,
-        size=last.index + 1,
-        hash=last.hash,
+        origin=mark.origin,
+        size=mark.size,
+        hash=mark.hash,
         at=rfc3339(now),
         public_key=key.public_key,
         signature="0" * 128,

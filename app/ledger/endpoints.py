@@ -1,22 +1,39 @@
 """The ledger: read it, have it checked, and take it away."""
 
+from contextlib import closing
+from functools import partial
+from threading import Event
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.lane import Shared
 from app.ledger import repository, service
+from app.ledger.auditing import audit
+from app.ledger.bundle import PackedBundle
 from app.ledger.checkpoint import Checkpoint
+from app.ledger.mark import Marks
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
 from app.ledger.signing import SigningKey
+from app.paging import page_of
 from app.problems import common_responses
-from app.services import Services, ServicesDep
+from app.query.streaming import while_connected
+from app.services import DownloadDep, Services, ServicesDep
 from app.text import MAX_INTEGER
 
 _JSON_LINES = "application/jsonl"
 _TAR = "application/x-tar"
+
+
+async def _verification(request: Request) -> Shared[LedgerVerdict]:
+    found: Shared[LedgerVerdict] = request.state.verification
+    return found
+
+
+VerificationDep = Annotated[Shared[LedgerVerdict], Depends(_verification)]
 
 router = APIRouter(
     prefix="/v1/ledger",
@@ -33,18 +50,21 @@ def list_entries(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LedgerPage:
     """Entries whose index is above `after`, oldest first."""
-    with services.database.read() as session:
-        links = list(repository.links(session, after=after, limit=limit))
-    items = [EntryResource.of(link) for link in links]
-    return LedgerPage(items=items, next=items[-1].index if len(items) == limit else None)
+    with (
+        services.database.read() as session,
+        closing(repository.links(session, after=after, limit=limit)) as links,
+    ):
+        items, following = page_of(links, EntryResource.of, limit, lambda row: row.index)
+    return LedgerPage(items=items, next=following)
 
 
 @router.get("/verify")
-def verify_ledger(services: ServicesDep) -> LedgerVerdict:
-    """Recompute every hash of the chain and of every artefact; names the first that is wrong."""
-    verdict = service.audit(services.database, services.artefacts)
-    services.metrics.verifications.labels("ok" if verdict.ok else "failed").inc()
-    return verdict
+async def verify_ledger(verification: VerificationDep, request: Request) -> LedgerVerdict:
+    """Recompute every hash of the chain and of every artefact, and compare the rows that are shown.
+
+    The first that is wrong is named. It is done once for all who ask for it at the same time.
+    """
+    return await while_connected(request, verification.result())
 
 
 @router.get("/checkpoint")
@@ -56,29 +76,51 @@ def get_checkpoint(services: ServicesDep) -> Checkpoint:
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses={200: {"description": "One entry a line.", "content": {_JSON_LINES: {}}}},
+    responses=common_responses(429)
+    | {200: {"description": "One entry a line.", "content": {_JSON_LINES: {}}}},
 )
-def export_ledger(services: ServicesDep) -> StreamingResponse:
+async def export_ledger(services: ServicesDep, lane: DownloadDep) -> StreamingResponse:
     """Every entry, oldest first, as JSON Lines."""
-    services.database.ping()  # what fails later can only break off
-    return StreamingResponse(service.export(services.database), media_type=_JSON_LINES)
+    # What fails later can only break off.
+    await lane.run(lambda _: services.database.ping())
+    lines = lane.each(service.export(services.database))
+    return StreamingResponse(lines, media_type=_JSON_LINES)
 
 
 @router.get(
     "/bundle",
     response_class=StreamingResponse,
-    responses={200: {"description": "A tar file.", "content": {_TAR: {}}}},
+    responses=common_responses(429) | {200: {"description": "A tar file.", "content": {_TAR: {}}}},
 )
-def get_bundle(services: ServicesDep) -> StreamingResponse:
+async def get_bundle(
+    services: ServicesDep, lane: DownloadDep, request: Request
+) -> StreamingResponse:
     """All evidence in one file, which `errata verify FILE` checks without any server."""
-    bundle = service.pack(services.database, services.artefacts, _checkpoint(services))
+    packing = lane.run(partial(_pack, services))
+    bundle = await while_connected(request, packing)
     headers = {
         "Content-Disposition": f'attachment; filename="{bundle.file_name}"',
         "Content-Length": str(bundle.size),
     }
-    return StreamingResponse(iter(bundle), media_type=_TAR, headers=headers)
+    return StreamingResponse(lane.each(iter(bundle)), media_type=_TAR, headers=headers)
+
+
+def verification(services: Services) -> Shared[LedgerVerdict]:
+    """Checks of a service's ledger, on a thread of their own."""
+    return Shared(services.verifying, partial(_verify, services))
+
+
+def _verify(services: Services, stop: Event) -> LedgerVerdict:
+    verdict = audit(services.database, services.artefacts, stop)
+    services.metrics.verifications.labels("ok" if verdict.ok else "failed").inc()
+    return verdict
+
+
+def _pack(services: Services, stop: Event) -> PackedBundle:
+    return service.pack(services.database, services.artefacts, _checkpoint(services), stop)
 
 
 def _checkpoint(services: Services) -> Checkpoint:
-    key = SigningKey.of(services.settings.data_dir)
-    return service.checkpoint(services.database, key, services.clock())
+    folder = services.settings.data_dir
+    key, marks = SigningKey.of(folder), Marks(folder)
+    return service.checkpoint(services.database, marks, key, services.clock())

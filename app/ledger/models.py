@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from sqlalchemy import Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, one_of
@@ -22,14 +23,29 @@ class EntryKind(StrEnum):
     SNAPSHOT = "snapshot"
     #: the words of an edit were removed
     ERASURE = "erasure"
+    #: the revisions that hold an edit are neither served nor handed out any more
+    WITHDRAWAL = "withdrawal"
     #: an API key was made or revoked
     KEY = "key"
+    #: a revision was asked for as files, was made into them, or they were removed
+    EXPORT = "export"
+    #: an older state of the database was accepted in the place of a newer one
+    SETBACK = "setback"
 
 
 class LedgerEntry(Base):
     """One link of the chain: `hash` covers everything else in it, `prev_hash` the link before."""
 
     __tablename__ = "ledger_entries"
+    # Every request asks whether its key was revoked; only entries about keys are in the index.
+    __table_args__ = (
+        Index(
+            "ix_ledger_entries_key_payload",
+            "payload",
+            sqlite_where=text("kind = 'key'"),
+            postgresql_where=text("kind = 'key'"),
+        ),
+    )
 
     #: gap-free from 0
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

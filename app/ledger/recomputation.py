@@ -1,7 +1,7 @@
 """The weights that a ledger records, recomputed from a model and the artefacts of a bundle."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,14 @@ class Recomputation:
 
     def _follow(self, weights: Weights, bundle: Bundle, recount: Recount) -> None:
         step = "recompute revisions"
+        absent, withheld = recount.unserved_artefacts() - bundle.artefacts(), 0
         for done, change in enumerate(recount.steps):
             self.progress(step, done, len(recount.steps))
-            weights = _changed(weights, bundle, add=change.added, subtract=change.removed)
-            _check(change.number, weights, change.weights_digest)
+            added, removed = _present(change.added, absent), _present(change.removed, absent)
+            withheld += len(change.added) - len(added) - len(change.removed) + len(removed)
+            weights = _changed(weights, bundle, add=added, subtract=removed)
+            if not withheld:  # else it was withdrawn, and some of its live factors are not there
+                _check(change.number, weights, change.weights_digest)
         self.progress(step, len(recount.steps), len(recount.steps))
 
 
@@ -106,9 +110,13 @@ def _layers(base: BaseRecord, bundle: Bundle, recount: Recount) -> Collection[in
     """The edited layers; the first release did not record them, but every artefact has them."""
     if base.layers is not None:
         return base.layers
-    for digest in recount.artefacts:
+    for digest in recount.artefacts.keys() & bundle.artefacts():
         return _delta(bundle, digest).layers.keys()
     raise BrokenEvidence("entry", 0, "neither base nor an artefact says which layers are edited")
+
+
+def _present(placements: Collection[Placement], absent: Set[str]) -> list[Placement]:
+    return [placement for placement in placements if placement.artefact not in absent]
 
 
 def _changed(

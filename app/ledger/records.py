@@ -1,9 +1,9 @@
-"""What ledger entries say of the model: read from their payloads, and nothing taken on trust."""
+"""What ledger entries say: read from their payloads, and nothing taken on trust."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from app.ledger.chain import Link
 from app.ledger.models import EntryKind
@@ -28,11 +28,35 @@ class BaseRecord(_Record):
 
 
 class OperationRecord(_Record):
-    """An operation that was accepted."""
+    """An operation that was accepted, or accepted again.
+
+    Attributes:
+        former_seq: The place it leaves; what was said of it before still holds.
+        force: None in ledgers of earlier releases.
+    """
 
     id: StrictStr
+    seq: Number
     kind: StrictStr
+    former_seq: Number | None = None
     to_revision: Number | None = None
+    target_edit: StrictStr | None = None
+    method: StrictStr | None = None
+    text_digest: StrictStr | None = None
+    force: StrictBool | None = None
+    dry_run: StrictBool = False
+    gates: dict[StrictStr, StrictStr] = {}
+    batch: StrictStr | None = None
+    atomic: StrictBool = False
+
+
+class VerdictRecord(_Record):
+    """An operation that ended without a revision."""
+
+    id: StrictStr
+    seq: Number
+    status: StrictStr
+    reason: StrictStr
 
 
 class RevisionRecord(_Record):
@@ -43,6 +67,8 @@ class RevisionRecord(_Record):
         rows: The artefact's rows of those with new factors; None in ledgers of the first
             release, where each edit that was never live before has the next row.
         live_edits: How many edits are live in it; None in ledgers of the first release.
+        supersedes: Edit with new factors → the edit of the same fact that it replaces; None in
+            ledgers of earlier releases.
     """
 
     number: Number
@@ -53,8 +79,76 @@ class RevisionRecord(_Record):
     rows: tuple[Number, ...] | None = None
     removed: tuple[StrictStr, ...]
     live_edits: Number | None = None
+    supersedes: dict[StrictStr, StrictStr] | None = None
     weights_digest: StrictStr
     artefact_digest: StrictStr | None
+
+
+class WithdrawalRecord(_Record):
+    """Revisions that are not given out any more, because they hold an edit.
+
+    Attributes:
+        edit: The edit.
+        revisions: First and last of each span of neighbours, in order.
+    """
+
+    edit: StrictStr
+    revisions: tuple[tuple[Number, Number], ...]
+
+
+class SnapshotRecord(_Record):
+    """A label that was given to a revision, or taken from it."""
+
+    label: StrictStr
+    revision: Number
+    removed: StrictBool = False
+
+
+class ErasureRecord(_Record):
+    """Words that were removed."""
+
+    id: StrictStr
+
+
+class KeyRecord(_Record):
+    """An API key that was made, or revoked."""
+
+    id: StrictStr
+    scopes: tuple[StrictStr, ...] = ()
+    expires_at: StrictStr | None = None
+    revoked: StrictBool = False
+
+
+class ExportRecord(_Record):
+    """An export that was accepted (it has a format), finished (a digest), or removed."""
+
+    id: StrictStr
+    format: StrictStr | None = None
+    revision: Number | None = None
+    max_rank: Number | None = None
+    digest: StrictStr | None = None
+    bytes: Number | None = None
+    removed: StrictBool = False
+
+
+class SetBackRecord(_Record):
+    """A database that lacked entries and was accepted."""
+
+    lost: dict[StrictStr, StrictStr | StrictInt]
+
+
+Record = (
+    BaseRecord
+    | OperationRecord
+    | VerdictRecord
+    | RevisionRecord
+    | SnapshotRecord
+    | ErasureRecord
+    | WithdrawalRecord
+    | KeyRecord
+    | ExportRecord
+    | SetBackRecord
+)
 
 
 @dataclass(frozen=True)
@@ -70,15 +164,22 @@ class ArtefactFlaw:
     digest: str
 
 
-_KINDS: dict[str, type[BaseRecord | OperationRecord | RevisionRecord]] = {
+_KINDS: dict[str, type[Record]] = {
     EntryKind.BASE: BaseRecord,
     EntryKind.OPERATION: OperationRecord,
+    EntryKind.VERDICT: VerdictRecord,
     EntryKind.REVISION: RevisionRecord,
+    EntryKind.WITHDRAWAL: WithdrawalRecord,
+    EntryKind.SNAPSHOT: SnapshotRecord,
+    EntryKind.ERASURE: ErasureRecord,
+    EntryKind.KEY: KeyRecord,
+    EntryKind.EXPORT: ExportRecord,
+    EntryKind.SETBACK: SetBackRecord,
 }
 
 
-def read(entry: Link) -> BaseRecord | OperationRecord | RevisionRecord | None:
-    """What an entry says of the model; None for one that says nothing of it.
+def read(entry: Link) -> Record | None:
+    """What an entry says; None for a kind that only a newer release knows.
 
     Raises:
         ValueError: The payload is not what an entry of this kind holds.

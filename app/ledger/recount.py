@@ -4,13 +4,20 @@ It believes no record: a live set that does not follow from the records before i
 even where every hash is right.
 """
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.errors import BrokenEvidence
-from app.ledger.chain import Link, is_digest
-from app.ledger.records import BaseRecord, OperationRecord, RevisionRecord, read
+from app.ledger.chain import is_digest
+from app.ledger.records import (
+    BaseRecord,
+    OperationRecord,
+    Record,
+    RevisionRecord,
+    WithdrawalRecord,
+)
+from app.ledger.set_hash import SetHash
+from app.withdrawals.spans import Span, are_within, merged, spans_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Recount:
         steps: The revisions after the base, in order.
         live: Edit id → its factors, of what the newest revision holds.
         artefacts: Digest → row → edit id, of every artefact that was ever referred to.
+        withdrawn: Edit id → the revisions that were withdrawn because they hold it.
     """
 
     def __init__(self) -> None:
@@ -60,34 +68,43 @@ class Recount:
         self.steps: list[Step] = []
         self.live: dict[str, Placement] = {}
         self.artefacts: dict[str, dict[int, str]] = {}
+        self.withdrawn: dict[str, list[Span]] = {}
+        self._changes = defaultdict[str, list[tuple[int, int]]](list)
         self._operations: dict[str, OperationRecord] = {}
         self._placements: dict[str, Placement] = {}
-        self._marks = [0]
-        self._weights: dict[int, str] = {}
+        self._held = SetHash()
+        self._names = [self._held.digest()]
+        self._weights: dict[bytes, str] = {}
 
-    def take(self, entry: Link) -> None:
-        """Go on with the next entry of a chain that holds.
+    def take(self, record: Record | None) -> None:
+        """Go on with what the next entry of a chain that holds says.
 
         Raises:
-            BrokenEvidence: It contradicts the entries before it.
+            ValueError: It contradicts the entries before it.
         """
-        try:
-            record = read(entry)
-            if isinstance(record, BaseRecord):
-                self._take_base(record)
-            elif isinstance(record, OperationRecord):
-                self._operations[record.id] = record
-            elif isinstance(record, RevisionRecord):
-                self._take_revision(record)
-        except ValueError as error:
-            raise BrokenEvidence(
-                "entry", entry.index, f"entry {entry.index} ({entry.kind}) does not hold: {error}"
-            ) from error
+        if isinstance(record, BaseRecord):
+            self._take_base(record)
+        elif isinstance(record, OperationRecord) and record.former_seq is None:
+            self._operations[record.id] = record
+        elif isinstance(record, RevisionRecord):
+            self._take_revision(record)
+        elif isinstance(record, WithdrawalRecord):
+            self._take_withdrawal(record)
+
+    def unserved_artefacts(self) -> set[str]:
+        """Artefacts that only withdrawn revisions need, so that a bundle may lack them."""
+        ranges = merged(span for spans in self.withdrawn.values() for span in spans)
+        named = {self._placements[id].artefact for id in self.withdrawn}
+        return {
+            digest
+            for digest in named
+            if all(are_within(self._spans(id), ranges) for id in self.artefacts[digest].values())
+        }
 
     def _take_base(self, record: BaseRecord) -> None:
         _require(self.base is None, "there is a base already")
         self.base = record
-        self._weights[0] = record.weights_digest
+        self._weights[self._names[0]] = record.weights_digest
 
     def _take_revision(self, record: RevisionRecord) -> None:
         expected = len(self.steps) + 1
@@ -98,6 +115,8 @@ class Recount:
         )
         for id in record.operations:
             _require(id in self._operations, f"operation {id} was never accepted")
+            kind = self._operations[id].kind
+            _require(kind == record.kind, f"it is made by {record.kind}, but {id} is {kind}")
         fresh = self._fresh(record)
         restored = self._restored(record.added[len(fresh) :])
         removed = tuple(_of(self.live, id, "is not live and cannot go") for id in record.removed)
@@ -108,6 +127,20 @@ class Recount:
             f"it counts {record.live_edits} live edits; there are {len(self.live)}",
         )
         self._compare_with_equals(record)
+
+    def _take_withdrawal(self, record: WithdrawalRecord) -> None:
+        _require(record.edit not in self.withdrawn, f"edit {record.edit} was withdrawn before")
+        _require(record.edit not in self.live, f"edit {record.edit} is live")
+        spans = self._spans(record.edit)
+        _require(bool(spans), f"edit {record.edit} was never live")
+        _require(
+            list(record.revisions) == spans,
+            f"edit {record.edit} was live in revisions {spans}, not in {list(record.revisions)}",
+        )
+        self.withdrawn[record.edit] = spans
+
+    def _spans(self, edit_id: str) -> list[Span]:
+        return spans_of(self._changes[edit_id], head=len(self.steps))
 
     def _fresh(self, record: RevisionRecord) -> list[Placement]:
         """The edits whose factors are new, and where they are."""
@@ -131,33 +164,36 @@ class Recount:
     def _restored(self, ids: Iterable[str]) -> list[Placement]:
         for id in ids:
             _require(id not in self.live, f"edit {id} is live already")
+            _require(id not in self.withdrawn, f"edit {id} was withdrawn")
         return [_of(self._placements, id, "has no factors") for id in ids]
 
     def _apply(self, step: Step) -> None:
-        mark = self._marks[-1]
         for placement in step.removed:
             _require(placement.edit_id in self.live, f"edit {placement.edit_id} goes twice")
             del self.live[placement.edit_id]
-            mark ^= _mark(placement.edit_id)
+            self._changes[placement.edit_id].append((step.number, -1))
+            self._held.remove(placement.edit_id)
         for placement in step.added:
             _require(placement.edit_id not in self.live, f"edit {placement.edit_id} comes twice")
             self._placements[placement.edit_id] = self.live[placement.edit_id] = placement
+            self._changes[placement.edit_id].append((step.number, 1))
             rows = self.artefacts.setdefault(placement.artefact, {})
             rows[placement.row] = placement.edit_id
-            mark ^= _mark(placement.edit_id)
-        self._marks.append(mark)
+            self._held.add(placement.edit_id)
+        self._names.append(self._held.digest())
         self.steps.append(step)
 
     def _compare_with_equals(self, record: RevisionRecord) -> None:
         """Weights are a function of the live set: equal sets have equal digests."""
-        mark = self._marks[-1]
+        name = self._names[-1]
         for operation in (self._operations[id] for id in record.operations):
-            goal = operation.to_revision
+            goal, undone = operation.to_revision, operation.target_edit
+            _require(undone is None or undone in record.removed, f"it does not undo {undone}")
             if goal is not None:
                 _require(goal < record.number, f"it goes back to revision {goal}, which is later")
-                _require(mark == self._marks[goal], f"it does not hold what revision {goal} held")
+                _require(name == self._names[goal], f"it does not hold what revision {goal} held")
         _require(
-            self._weights.setdefault(mark, record.weights_digest) == record.weights_digest,
+            self._weights.setdefault(name, record.weights_digest) == record.weights_digest,
             "an earlier revision with the same edits has other weights",
         )
 
@@ -172,8 +208,3 @@ def _of(placements: Mapping[str, Placement], id: str, otherwise: str) -> Placeme
     if found is None:
         raise ValueError(f"edit {id} {otherwise}")
     return found
-
-
-def _mark(edit_id: str) -> int:
-    # Marks of edits, combined by exclusive or, name a set whatever the order it came about in.
-    return int.from_bytes(hashlib.sha256(edit_id.encode()).digest(), "big")

@@ -1,19 +1,25 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select
+from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from app.database.base import JsonObject
+from app.exports.models import Export
 from app.keys.models import ApiKey
-from app.ledger.chain import Link
+from app.ledger.chain import Link, canonical
 from app.ledger.models import EntryKind, LedgerEntry
 from app.operations.models import Operation
 from app.revisions.models import Revision
 from app.snapshots.models import Snapshot
+from app.withdrawals.models import Withdrawal
 
-_BATCH = 1_000
+_BATCH = 100
+# Said as the partial index says it: a bound value would not let a planner use the index.
+_ABOUT_KEYS = text("kind = 'key'")
+_APPENDED = "ledger_entries_appended"
 
 
 def last(session: Session) -> LedgerEntry | None:
@@ -21,20 +27,30 @@ def last(session: Session) -> LedgerEntry | None:
     return session.scalar(select(LedgerEntry).order_by(LedgerEntry.index.desc()).limit(1))
 
 
-def add(session: Session, link: Link) -> LedgerEntry:
-    """Store one link; what refers to its index may follow in the same transaction."""
-    entry = LedgerEntry(
-        index=link.index,
-        kind=EntryKind(link.kind),
-        payload=link.payload,
-        actor=link.actor,
-        at=link.at,
-        prev_hash=link.prev_hash,
-        hash=link.hash,
-    )
-    session.add(entry)
+def add_all(session: Session, links: Sequence[Link]) -> list[LedgerEntry]:
+    """Store links; what refers to their indices may follow in the same transaction."""
+    entries = [
+        LedgerEntry(
+            index=link.index,
+            kind=EntryKind(link.kind),
+            payload=link.payload,
+            actor=link.actor,
+            at=link.at,
+            prev_hash=link.prev_hash,
+            hash=link.hash,
+        )
+        for link in links
+    ]
+    session.add_all(entries)
     session.flush()
-    return entry
+    session.info.setdefault(_APPENDED, []).extend(links)
+    return entries
+
+
+def appended(session: Session) -> Sequence[Link]:
+    """The entries that this transaction adds, oldest first."""
+    found: list[Link] = session.info.get(_APPENDED, [])
+    return found
 
 
 def get(session: Session, index: int) -> LedgerEntry:
@@ -45,6 +61,44 @@ def get(session: Session, index: int) -> LedgerEntry:
 def find(session: Session, index: int) -> LedgerEntry | None:
     """The entry with this index, if the ledger is that long."""
     return session.get(LedgerEntry, index)
+
+
+def says_of_key(session: Session, payload: JsonObject) -> bool:
+    """Whether an entry about an API key has exactly this payload; the same cost in any ledger."""
+    query = select(LedgerEntry.index).where(_ABOUT_KEYS, LedgerEntry.payload == canonical(payload))
+    return session.scalar(query.limit(1)) is not None
+
+
+def any_of_keys(session: Session) -> bool:
+    """Whether there is an entry about an API key."""
+    return session.scalar(select(LedgerEntry.index).where(_ABOUT_KEYS).limit(1)) is not None
+
+
+def key_payloads(session: Session) -> Iterator[str]:
+    """The payloads of all entries about API keys, in no order."""
+    yield from session.scalars(select(LedgerEntry.payload).where(_ABOUT_KEYS))
+
+
+def hash_at(session: Session, index: int) -> str | None:
+    """The hash of the entry with this index, if the ledger is that long."""
+    table = LedgerEntry.__table__.c
+    query: Select[Any] = select(cast(table.hash, _kept_as(session))).where(table.index == index)
+    found: bytes | str | None = session.scalar(query)
+    return None if found is None else _as_text(found)
+
+
+def of_kind(session: Session, kind: EntryKind) -> Sequence[LedgerEntry]:
+    """Every entry of a kind, oldest first; for kinds that are rare."""
+    query = select(LedgerEntry).where(LedgerEntry.kind == kind).order_by(LedgerEntry.index)
+    return session.scalars(query).all()
+
+
+def has(session: Session, kind: EntryKind, payload: str, after: int) -> bool:
+    """Whether an entry above an index is of this kind and says this."""
+    query = select(LedgerEntry.index).where(
+        LedgerEntry.index > after, LedgerEntry.kind == kind, LedgerEntry.payload == payload
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def hashes(session: Session, indices: Sequence[int]) -> dict[int, str]:
@@ -71,6 +125,13 @@ def links(
             yield _link(row)
 
 
+def links_at(session: Session, indices: Collection[int]) -> dict[int, Link]:
+    """The entries with these indices exactly as stored, those that there are."""
+    index = LedgerEntry.__table__.c.index
+    query = _as_stored(session).where(index.in_(indices))
+    return {row[0]: _link(row) for row in session.execute(query)}
+
+
 def ends(session: Session) -> tuple[Link, Link] | None:
     """The first and the last entry exactly as stored; None without any."""
     index = LedgerEntry.__table__.c.index
@@ -80,14 +141,22 @@ def ends(session: Session) -> tuple[Link, Link] | None:
     return None if first is None or last is None else (_link(first), _link(last))
 
 
+def size(session: Session) -> int:
+    """How many entries there are, counted by the index of the last."""
+    newest = session.scalar(select(func.max(LedgerEntry.index)))
+    return 0 if newest is None else newest + 1
+
+
 def newest_reference(session: Session) -> int:
-    """The highest index that an operation, revision, label or key refers to, or -1."""
+    """The highest index that a row of another table names, or -1."""
     columns = (
         Operation.ledger_index,
         Revision.ledger_index,
         Snapshot.ledger_index,
         ApiKey.ledger_index,
         ApiKey.revocation_index,
+        Export.ledger_index,
+        Withdrawal.ledger_index,
     )
     newest = [session.scalar(select(func.max(column))) for column in columns]
     return max(-1 if index is None else index for index in newest)
@@ -96,9 +165,13 @@ def newest_reference(session: Session) -> int:
 def _as_stored(session: Session) -> Select[Any]:
     table = LedgerEntry.__table__.c
     texts = (table.kind, table.payload, table.actor, table.at, table.prev_hash, table.hash)
-    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
-    kept_as = LargeBinary if session.get_bind().dialect.name == "sqlite" else String
+    kept_as = _kept_as(session)
     return select(table.index, *(cast(text, kept_as) for text in texts))
+
+
+def _kept_as(session: Session) -> type[LargeBinary | String]:
+    # SQLite keeps any bytes in a text column, and its driver refuses to read such text.
+    return LargeBinary if session.get_bind().dialect.name == "sqlite" else String
 
 
 def _link(row: Row[Any]) -> Link:

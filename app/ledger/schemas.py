@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.ledger.chain import Link, Verdict, canonical
 from app.ledger.records import ArtefactFlaw
+from app.ledger.rows.reading import RowDiffers
 
 
 class EntryResource(BaseModel):
@@ -83,8 +84,18 @@ class LedgerPage(BaseModel):
     next: int | None
 
 
+class BadRow(BaseModel):
+    """A row of the database that is not what the ledger says of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    table: str
+    id: str
+    what: str
+
+
 class LedgerVerdict(BaseModel):
-    """What checking the chain found."""
+    """What checking the chain, and what hangs on it, found."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,19 +103,28 @@ class LedgerVerdict(BaseModel):
     entries: int
     head_hash: str
     first_bad: Annotated[
-        int | None, Field(description="The first entry that does not hold, or whose artefact not.")
+        int | None,
+        Field(
+            description="The first entry that does not hold, or whose artefact or row does not; "
+            "null where no entry tells of the row."
+        ),
     ]
     bad_artefact: Annotated[
         str | None, Field(description="That artefact, if the chain itself holds.")
     ] = None
+    bad_row: Annotated[BadRow | None, Field(description="That row, if the chain holds.")] = None
 
     @classmethod
-    def of(cls, verdict: Verdict, flaw: ArtefactFlaw | None) -> "LedgerVerdict":
+    def of(
+        cls, verdict: Verdict, *, flaw: ArtefactFlaw | None = None, row: RowDiffers | None = None
+    ) -> "LedgerVerdict":
         """The verdict as the API shows it."""
+        found = flaw or row
         return cls(
-            ok=verdict.ok and flaw is None,
+            ok=verdict.ok and found is None,
             entries=verdict.entries,
             head_hash=verdict.head_hash,
-            first_bad=verdict.first_bad if flaw is None else flaw.index,
+            first_bad=verdict.first_bad if found is None else found.index,
             bad_artefact=None if flaw is None else flaw.digest,
+            bad_row=None if row is None else BadRow(table=row.table, id=row.id, what=row.what),
         )

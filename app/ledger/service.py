@@ -1,26 +1,31 @@
 """What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Event
 
 from sqlalchemy.orm import Session
 
 from app.clock import rfc3339
 from app.database.base import JsonObject
 from app.database.database import Database
-from app.errors import CorruptArtefact, NoEntryYet
+from app.errors import ClientGone, NoEntryYet
 from app.ledger import repository
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
 from app.ledger.checkpoint import Checkpoint, sign
+from app.ledger.containment import require_contained
+from app.ledger.mark import Mark, Marks
 from app.ledger.models import EntryKind, LedgerEntry
-from app.ledger.records import ArtefactFlaw, artefact_of
-from app.ledger.schemas import EntryResource, LedgerVerdict
+from app.ledger.records import artefact_of
+from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
+from app.paging import fitting
 from app.revisions.artefacts import ArtefactStore
+from app.withdrawals.repository import unserved_artefacts
 
 _PAGE = 200
 
@@ -33,18 +38,39 @@ def append(
     Raises:
         TypeError: The payload holds a float; write it as a string.
     """
+    (entry,) = append_all(session, kind, [payload], actor=actor, now=now)
+    return entry
+
+
+def append_all(
+    session: Session,
+    kind: EntryKind,
+    payloads: Sequence[JsonObject],
+    *,
+    actor: str,
+    now: datetime,
+) -> list[LedgerEntry]:
+    """Add records of one kind to the end of the chain, one after another.
+
+    Raises:
+        TypeError: A payload holds a float; write it as a string.
+    """
     newest = repository.last(session)
-    return repository.add(
-        session,
-        link(
-            index=0 if newest is None else newest.index + 1,
-            kind=kind.value,
-            payload=payload,
-            actor=actor,
-            at=rfc3339(now),
-            prev_hash=GENESIS if newest is None else newest.hash,
-        ),
-    )
+    index = 0 if newest is None else newest.index + 1
+    prev_hash = GENESIS if newest is None else newest.hash
+    links = list[Link]()
+    for payload in payloads:
+        links.append(
+            link(
+                index=index + len(links),
+                kind=kind.value,
+                payload=payload,
+                actor=actor,
+                at=rfc3339(now),
+                prev_hash=links[-1].hash if links else prev_hash,
+            )
+        )
+    return repository.add_all(session, links)
 
 
 def check(session: Session) -> Verdict:
@@ -60,73 +86,80 @@ def check(session: Session) -> Verdict:
     return verdict
 
 
-def audit(database: Database, artefacts: ArtefactStore) -> LedgerVerdict:
-    """Verify the chain, and then every artefact that its entries refer to."""
-    with database.read() as session:
-        verdict = check(session)
-    return LedgerVerdict.of(verdict, _first_flaw(database, artefacts) if verdict.ok else None)
-
-
-def _first_flaw(database: Database, artefacts: ArtefactStore) -> ArtefactFlaw | None:
-    for entry in entries(database):
-        digest = artefact_of(entry)
-        if digest is not None:
-            try:
-                artefacts.check(digest)
-            except CorruptArtefact:
-                return ArtefactFlaw(entry.index, digest)
-    return None
-
-
-def entries(database: Database, *, size: int | None = None) -> Iterator[Link]:
+def entries(
+    database: Database, *, size: int | None = None, stop: Event | None = None
+) -> Iterator[Link]:
     """The first `size` entries, or all there are now, oldest first, for however long it takes.
 
     No transaction is kept open meanwhile: entries that are there never change.
+
+    Raises:
+        ClientGone: It was told to stop.
     """
+    for page in pages(database, size=size):
+        if stop is not None and stop.is_set():
+            raise ClientGone
+        yield from page
+
+
+def pages(database: Database, *, size: int | None = None) -> Iterator[list[Link]]:
+    """The same in pages of few bytes, each read in a transaction of its own."""
     after = -1
     while size is None or after + 1 < size:
         limit = _PAGE if size is None else min(_PAGE, size - after - 1)
-        with database.read() as session:
-            page = list(repository.links(session, after=after, limit=limit))
-        yield from page
-        if len(page) < limit:
+        with (
+            database.read() as session,
+            closing(repository.links(session, after=after, limit=limit)) as links,
+        ):
+            page, is_cut = fitting(links, lambda link: len(link.payload))
+        yield page
+        if len(page) < limit and not is_cut:
             return
         after = page[-1].index
 
 
-def checkpoint(database: Database, key: SigningKey, now: datetime) -> Checkpoint:
-    """The head of the chain, signed.
+def checkpoint(database: Database, marks: Marks, key: SigningKey, now: datetime) -> Checkpoint:
+    """The head of the chain, signed; from then on the mark is not before it.
 
     Raises:
         NoEntryYet: The ledger is empty.
         CorruptLedger: Its ends were altered so that they cannot be signed.
+        SetBack: It lacks what was committed here.
     """
     with database.read() as session:
-        ends = repository.ends(session)
+        known, ends = marks.newest(), repository.ends(session)
+        require_contained(session, known)
     if ends is None:
         raise NoEntryYet
-    return sign(*ends, key, now)
+    signed = sign(*ends, key, now)
+    marks.move(Mark(signed.size, signed.hash, signed.origin), durably=True)
+    return signed
 
 
 def export(database: Database) -> Iterator[str]:
-    """Every entry as a line of JSON, as the API shows it."""
-    for entry in entries(database):
-        yield EntryResource.of(entry).to_line()
+    """Every entry as a line of JSON, as the API shows it, some lines at a time."""
+    for page in pages(database):
+        yield "".join(EntryResource.of(entry).to_line() for entry in page)
 
 
-def pack(database: Database, artefacts: ArtefactStore, signed: Checkpoint) -> PackedBundle:
-    """The bundle of all that a checkpoint covers.
+def pack(
+    database: Database, artefacts: ArtefactStore, signed: Checkpoint, stop: Event | None = None
+) -> PackedBundle:
+    """The bundle of all that a checkpoint covers, without what only withdrawn revisions need.
 
     Raises:
+        ClientGone: It was told to stop.
         OSError: There is no room for a copy of the entries.
     """
+    with database.read() as session:
+        unserved = unserved_artefacts(session, size=signed.size)
     with ExitStack() as stack:
         ledger, paths = stack.enter_context(TemporaryFile()), dict[Path, None]()
-        for entry in entries(database, size=signed.size):
+        for entry in entries(database, size=signed.size, stop=stop):
             ledger.write(EntryResource.of(entry).to_line().encode())
             digest = artefact_of(entry)
-            if digest is not None and is_digest(digest):
-                paths[artefacts.path(digest)] = None
+            if digest is not None and is_digest(digest) and digest not in unserved:
+                paths[artefacts.found(digest)] = None
         bundle = PackedBundle(signed, ledger, list(paths))
         stack.pop_all()  # it closes the file once it has been sent
         return bundle

@@ -11,6 +11,8 @@ from app.ledger.bundle import CHECKPOINT_NAME
 from app.ledger.chain import GENESIS, Link, follows
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.evidence import Bundle
+from app.ledger.lifecycle import Lifecycle
+from app.ledger.records import read
 from app.ledger.recount import Recount
 from app.ledger.schemas import EntryResource
 from editing_core.header import edits_in
@@ -48,10 +50,12 @@ class BundleVerdict(BaseModel):
         revisions: Revisions after the base.
         live_edits: Edits that the newest of them holds.
         artefacts: Artefacts that were found unaltered.
+        withheld: Artefacts that are not there, since only withdrawn revisions need them.
         public_key: Whose signature is under the checkpoint.
         key_trusted: Whether that key was given, or is that of a checkpoint kept elsewhere.
         kept_size: How many entries a checkpoint kept elsewhere vouches for.
         weights: Which revisions' weights were recomputed.
+        set_backs: Entries that accept an older state of the database: what followed was lost.
         first_bad: What does not hold.
     """
 
@@ -64,10 +68,12 @@ class BundleVerdict(BaseModel):
     revisions: int
     live_edits: int
     artefacts: int
+    withheld: int
     public_key: str | None
     key_trusted: bool
     kept_size: int | None
     weights: WeightsChecked
+    set_backs: list[int]
     first_bad: Finding | None
 
 
@@ -96,6 +102,9 @@ def verify_bundle(
     except BrokenEvidence as error:
         finding = Finding(part=error.part, name=error.name, message=error.message)
         return examination.verdict(finding)
+    except (MemoryError, RecursionError) as error:
+        message = f"checking it takes more than this machine has ({type(error).__name__})"
+        return examination.verdict(Finding(part="member", name=path.name, message=message))
     return examination.verdict(None)
 
 
@@ -105,10 +114,10 @@ class _Examination:
     def __init__(self, kept: Checkpoint | None, trusted: frozenset[str]) -> None:
         self._kept = kept
         self._trusted = trusted or frozenset(() if kept is None else (kept.public_key,))
-        self._recount = Recount()
+        self._recount, self._lifecycle = Recount(), Lifecycle()
         self._entries, self._head, self._origin = 0, GENESIS, ""
         self._hash_at_kept: str | None = None
-        self._artefacts = 0
+        self._artefacts = self._withheld = 0
         self._signed: Checkpoint | None = None
         self._kept_holds = False
         self._weights: WeightsChecked = "none"
@@ -133,10 +142,12 @@ class _Examination:
             revisions=len(self._recount.steps),
             live_edits=len(self._recount.live),
             artefacts=self._artefacts,
+            withheld=self._withheld,
             public_key=None if signed is None else signed.public_key,
             key_trusted=signed is not None and signed.public_key in self._trusted,
             kept_size=self._kept.size if self._kept is not None and self._kept_holds else None,
             weights=self._weights,
+            set_backs=self._lifecycle.set_backs,
             first_bad=finding,
         )
 
@@ -145,11 +156,19 @@ class _Examination:
             entry = _entry(line)
             if entry is None or not follows(entry, index=index, prev_hash=self._head):
                 raise _bad_entry(index, "is altered, missing or out of place")
-            self._recount.take(entry)
+            self._follow(entry)
             self._entries, self._head = index + 1, entry.hash
             self._origin = self._origin or entry.hash
             if self._kept is not None and self._kept.size == self._entries:
                 self._hash_at_kept = entry.hash
+
+    def _follow(self, entry: Link) -> None:
+        try:
+            record = read(entry)
+            self._recount.take(record)
+            self._lifecycle.take(entry.index, record)
+        except ValueError as error:
+            raise _bad_entry(entry.index, f"({entry.kind}) does not hold: {error}") from error
 
     def _check_own_checkpoint(self, own: Checkpoint) -> None:
         self._check_signature(own, CHECKPOINT_NAME)
@@ -192,10 +211,14 @@ class _Examination:
             )
 
     def _check_artefacts(self, bundle: Bundle) -> None:
+        found, unserved = bundle.artefacts(), self._recount.unserved_artefacts()
         for digest, rows in self._recount.artefacts.items():
-            data = bundle.artefact(digest)
+            if digest in unserved and digest not in found:
+                self._withheld += 1
+                continue
+            header = bundle.artefact_header(digest)
             try:
-                edits = dict(enumerate(edits_in(data)))
+                edits = dict(enumerate(edits_in(header)))
             except ValueError as error:
                 raise BrokenEvidence(
                     "artefact", digest, f"artefact {digest} holds no factors: {error}"
@@ -205,10 +228,8 @@ class _Examination:
                     "artefact", digest, f"artefact {digest} holds other edits than the ledger says"
                 )
             self._artefacts += 1
-        for digest in sorted(bundle.artefacts() - self._recount.artefacts.keys()):
+        for digest in sorted(found - self._recount.artefacts.keys()):
             raise BrokenEvidence("artefact", digest, f"no ledger entry refers to {digest}")
-        for name in bundle.strangers():
-            raise BrokenEvidence("member", name, f"{name} does not belong")
 
 
 def _bad_entry(index: int, why: str) -> BrokenEvidence:

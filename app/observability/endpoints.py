@@ -9,7 +9,10 @@ from app.problems import common_responses
 from app.services import ServicesDep
 
 router = APIRouter(
-    tags=["service"], dependencies=[require(Scope.AUDIT)], responses=common_responses(503)
+    tags=["service"],
+    # `audit` opened it before there was a scope of its own, and goes on to.
+    dependencies=[require(Scope.METRICS, Scope.AUDIT)],
+    responses=common_responses(503),
 )
 
 

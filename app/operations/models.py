@@ -4,9 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, one_of
+from app.erasures.models import Erasure
 
 
 class OperationKind(StrEnum):
@@ -30,7 +31,7 @@ class OperationStatus(StrEnum):
     REJECTED = "rejected"
     #: given up after several attempts that ended without a verdict
     DEAD = "dead"
-    #: withdrawn before it ran
+    #: taken back before it ran
     CANCELLED = "cancelled"
     #: a dry run that would have been committed
     TRIED = "tried"
@@ -40,7 +41,10 @@ class Operation(Base):
     """One thing the worker is to do; `seq` is its place in the one order of all operations."""
 
     __tablename__ = "operations"
-    __table_args__ = (Index("ix_operations_status_seq", "status", "seq"),)
+    __table_args__ = (
+        Index("ix_operations_status_seq", "status", "seq"),
+        Index("ix_operations_actor_status", "actor", "status"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     #: gap-free from 1, over all kinds; what is queued again moves to the end and leaves its place
@@ -63,12 +67,18 @@ class Operation(Base):
     #: revert: the edit to undo, which shares its id with its operation
     target_edit: Mapped[str | None] = mapped_column(ForeignKey("operations.id"), default=None)
 
+    erasure: Mapped[Erasure | None] = relationship(
+        init=False, repr=False, lazy="joined", viewonly=True
+    )
+
 
 class IdempotencyKey(Base):
-    """A key a client sent with a request, and the operation that request became."""
+    """A key a caller sent with a request, and the operation that request became."""
 
     __tablename__ = "idempotency_keys"
 
+    #: whose key it is: another caller's equal one stands for something else
+    actor: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     #: SHA-256 of the request's canonical JSON
     body_digest: Mapped[str]

@@ -1,6 +1,6 @@
 """Finding and storing operations. Every function works inside the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -41,6 +41,27 @@ def count_unfinished(session: Session) -> int:
     """How many operations are still to be executed."""
     query = select(func.count()).select_from(Operation).where(Operation.status.in_(UNFINISHED))
     return session.scalars(query).one()
+
+
+def count_unfinished_of(session: Session, actor: str, kinds: Collection[OperationKind]) -> int:
+    """How many operations of these kinds a caller asked for that are still to be executed."""
+    query = select(func.count()).select_from(Operation)
+    own = query.where(Operation.actor == actor, Operation.status.in_(UNFINISHED))
+    return session.scalars(own.where(Operation.kind.in_(kinds))).one()
+
+
+def waiting_of(session: Session, actor: str) -> Sequence[Operation]:
+    """What a caller asked for and the worker has not begun, in order."""
+    query = select(Operation).where(
+        Operation.actor == actor, Operation.status == OperationStatus.ACCEPTED
+    )
+    return session.scalars(query.order_by(Operation.seq)).all()
+
+
+def ended(session: Session, ids: Collection[str]) -> Sequence[str]:
+    """Those of these operations that are not to be executed any more."""
+    query = select(Operation.id).where(Operation.id.in_(ids), Operation.status.not_in(UNFINISHED))
+    return session.scalars(query).all()
 
 
 def next_run(session: Session, limit: int) -> list[Operation]:

@@ -1,9 +1,11 @@
 """Operations over HTTP."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from app.erasures.schemas import ErasureResource
 from app.operations.models import Operation, OperationKind, OperationStatus
 
 
@@ -25,10 +27,15 @@ class OperationResource(BaseModel):
     revision: int | None
     to_revision: int | None
     target_edit: str | None
+    erased_at: Annotated[
+        datetime | None, Field(description="When its reason had left the database.")
+    ]
+    erasure: ErasureResource | None
 
     @classmethod
     def of(cls, operation: Operation) -> "OperationResource":
         """The operation as the API shows it."""
+        erasure = ErasureResource.of(operation.erasure)
         return cls(
             id=operation.id,
             seq=operation.seq,
@@ -43,4 +50,6 @@ class OperationResource(BaseModel):
             revision=operation.revision,
             to_revision=operation.to_revision,
             target_edit=operation.target_edit,
+            erased_at=None if erasure is None else erasure.done_at,
+            erasure=erasure,
         )

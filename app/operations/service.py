@@ -4,12 +4,13 @@ Every function works inside the caller's write transaction and writes the ledger
 to the change. How an operation ends *with* a revision is in `app.revisions.service`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
+from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
 from app.errors import WrongState
 from app.events import repository as events
@@ -159,6 +160,14 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
 
 
+def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
+    """Withdraw all that one caller asked for and the worker has not begun; how many it was."""
+    waiting = repository.waiting_of(session, asked_by)
+    edits.read_ahead(session, [operation.id for operation in waiting])
+    _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
+    return len(waiting)
+
+
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:
     """Set the status of an operation and, for an edit, the one its client sees and is told of."""
     operation.status = status
@@ -186,17 +195,37 @@ def _end(
     actor: str,
 ) -> None:
     operation = repository.get(session, operation_id)
+    _end_all(session, [operation], status, reason, now=now, actor=actor)
+
+
+def _end_all(
+    session: Session,
+    operations: Sequence[Operation],
+    status: OperationStatus,
+    reason: str,
+    *,
+    now: datetime,
+    actor: str,
+) -> None:
     needed = _BEFORE[status]
-    if operation.status is not needed:
-        raise WrongState(
-            f"operation {operation_id!r} is {operation.status.value}; "
-            f"only one that is {needed.value} can become {status.value}"
+    records: list[JsonObject] = []
+    for operation in operations:
+        if operation.status is not needed:
+            raise WrongState(
+                f"operation {operation.id!r} is {operation.status.value}; "
+                f"only one that is {needed.value} can become {status.value}"
+            )
+        records.append(
+            {
+                "id": operation.id,
+                "seq": operation.seq,
+                "status": status.value,
+                "reason": reason,
+            }
         )
-    record: JsonObject = {"id": operation.id, "seq": operation.seq, "status": status.value}
-    entry = ledger.append(
-        session, EntryKind.VERDICT, record | {"reason": reason}, actor=actor, now=now
-    )
-    operation.ledger_index = entry.index
-    operation.reason = reason
-    operation.finished_at = now
-    move(session, operation, status, now)
+    entries = ledger.append_all(session, EntryKind.VERDICT, records, actor=actor, now=now)
+    for operation, entry in zip(operations, entries, strict=True):
+        operation.ledger_index = entry.index
+        operation.reason = reason
+        operation.finished_at = now
+        move(session, operation, status, now)

@@ -1,39 +1,61 @@
 """`Prefer: wait=N` (RFC 7240): keep a request waiting until its operation has ended."""
 
-import asyncio
 import re
-import time
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header
-from starlette.concurrency import run_in_threadpool
+from fastapi import Depends, Header, Request
 
-from app.operations import repository
-from app.services import Services, ServicesDep
+from app.budgets.places import Places
+from app.errors import RateLimited
+from app.operations.endings import Endings
+from app.query.streaming import while_connected
+from app.services import ActorDep, ServicesDep
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)
-_LOOK_EVERY_S = 0.05
 
 
-async def _wait_s(services: ServicesDep, prefer: Annotated[str, Header()] = "") -> float:
-    found = _WAIT.search(prefer)
-    return min(float(found[1]), services.settings.max_wait_s) if found else 0.0
+@dataclass(frozen=True)
+class Wait:
+    """How long a client wants to be kept waiting, and where it may.
 
+    Attributes:
+        seconds: Within what the settings allow; 0 where it does not want to.
+        caller: Who asks.
+        places: How many of each caller, and of all, are kept waiting.
+        endings: Tells of ends.
+        request: Whose client may leave.
+    """
 
-#: how long the client wants to be kept waiting, within what the settings allow
-WaitDep = Annotated[float, Depends(_wait_s)]
+    seconds: float
+    caller: str
+    places: Places
+    endings: Endings
+    request: Request
 
+    async def sees_end_of(self, operation_id: str) -> bool:
+        """Wait for an operation's end; whether it came. Where no place is free, it does not wait.
 
-async def has_ended(services: Services, operation_id: str, wait_s: float) -> bool:
-    """Wait for an operation's end, at most `wait_s`; whether it came."""
-    deadline = time.monotonic() + wait_s
-    while not await run_in_threadpool(_ended, services, operation_id):
-        if time.monotonic() >= deadline:
+        Raises:
+            ClientGone: The client left.
+        """
+        if not self.seconds:
             return False
-        await asyncio.sleep(_LOOK_EVERY_S)
-    return True
+        try:
+            with self.places.opened(self.caller):
+                ending = self.endings.has_come(operation_id, self.seconds)
+                return await while_connected(self.request, ending)
+        except RateLimited:
+            return False
 
 
-def _ended(services: Services, operation_id: str) -> bool:
-    with services.database.read() as session:
-        return repository.get(session, operation_id).status not in repository.UNFINISHED
+async def _wait(
+    request: Request, services: ServicesDep, actor: ActorDep, prefer: Annotated[str, Header()] = ""
+) -> Wait:
+    found = _WAIT.search(prefer)
+    seconds = min(float(found[1]), services.settings.max_wait_s) if found else 0.0
+    endings: Endings = request.state.endings
+    return Wait(seconds, actor, services.budgets.waiters, endings, request)
+
+
+WaitDep = Annotated[Wait, Depends(_wait)]

@@ -44,10 +44,22 @@ class Draft:
 
 @dataclass
 class Tally:
-    """Tokens read and written so far."""
+    """Tokens read and written so far.
 
-    read: int
+    Attributes:
+        read: Tokens of prompts, each once, however many choices continue it.
+        written: Tokens that were generated.
+        rebuilt: What rebuilding a revision counts for.
+    """
+
+    read: int = 0
     written: int = 0
+    rebuilt: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What its caller pays."""
+        return self.read + self.written + self.rebuilt
 
     @property
     def usage(self) -> Usage:

@@ -1,15 +1,17 @@
 """Answers to conversations, in the shape of `/v1/chat/completions`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.errors import InvalidField
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
 from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
+from app.query.cost import check_scores, conversation_at_most
 from app.query.engine import Piece
 from app.query.prompts import PromptEncoder
 from app.query.rendering import chat_logprobs
+from app.query.sampling import Sampling
 from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
 
 _ANSWER_TOKENS = 256  # length of an answer when the request names none
@@ -36,13 +38,28 @@ def check_chat(request: ChatRequest) -> None:
         raise InvalidField("max_tokens", "this and max_completion_tokens mean the same; send one")
 
 
-def encode_conversation(encoder: PromptEncoder, request: ChatRequest) -> Conversation:
-    """The conversation, checked against the model's limits.
+def check_messages(encoder: PromptEncoder, request: ChatRequest) -> None:
+    """Make sure that a conversation is not too long to be read at all.
 
     Raises:
-        Refusal: It cannot be read, or leaves no room for an answer.
+        InvalidField: It is.
     """
-    tokens = encoder.encode_chat(request.messages)
+    encoder.check_characters("".join(message.text for message in request.messages), "messages")
+
+
+def chat_at_most(request: ChatRequest) -> tuple[int, str]:
+    """How many tokens are read and generated at most, and which field has most of them."""
+    read = conversation_at_most(message.text for message in request.messages)
+    written = request.n * (request.token_limit or _ANSWER_TOKENS)
+    return read + written, "max_tokens" if written >= read else "messages"
+
+
+def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -> Conversation:
+    """The conversation, checked against the limits of the model.
+
+    Raises:
+        Refusal: It leaves no room for an answer.
+    """
     limit = request.token_limit
     if limit is not None:
         encoder.check_room(len(tokens), limit, "max_tokens")
@@ -50,6 +67,15 @@ def encode_conversation(encoder: PromptEncoder, request: ChatRequest) -> Convers
     encoder.check_room(len(tokens), 1, "messages")
     room = encoder.room_after(len(tokens))
     return Conversation(tokens, _ANSWER_TOKENS if room is None else min(_ANSWER_TOKENS, room))
+
+
+def check_reply(request: ChatRequest, max_tokens: int, sampling: Sampling, most: int) -> None:
+    """Make sure that the reply has no more log-probabilities than this.
+
+    Raises:
+        InvalidField: It would have.
+    """
+    check_scores(sampling, max_tokens, request.n, most)
 
 
 @dataclass(frozen=True)
@@ -67,9 +93,12 @@ class ChatReply:
         """How many tokens may be generated."""
         return self.request.n * self.conversation.max_tokens
 
-    async def whole(self) -> ChatCompletion:
+    async def drafts(self) -> list[Draft]:
         """All answers, once each is complete."""
-        drafts = await collect(self.pieces, self.request.n, self.tally)
+        return await collect(self.pieces, self.request.n, self.tally)
+
+    def rendered(self, drafts: Sequence[Draft]) -> ChatCompletion:
+        """The reply that these drafts make; where scores are many, it takes a while."""
         choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
         return ChatCompletion(**self.heading, choices=choices, usage=self.tally.usage)
 

@@ -1,6 +1,6 @@
 """One text continued under several revisions: `/v1/compare`."""
 
-from app.query.continuing import continuation
+from app.query.continuing import at_most, continuation
 from app.query.lookback import CompareRequest, Comparison
 from app.query.service import QueryService
 from app.query.tab import Tab
@@ -15,7 +15,8 @@ async def compare(query: QueryService, tab: Tab, request: CompareRequest) -> Com
     """
     # A number too high is found before anything is generated in vain.
     names = sorted(set(request.revisions), key=lambda name: 1 if name == "head" else -name)
-    await tab.reserve(len(names) * request.max_tokens, "max_tokens")
+    tokens, field = at_most(request.prompt, request.max_tokens)
+    await tab.take(len(names) * tokens, field)
     found = {
         name: await continuation(query, tab, request.prompt, name, request.max_tokens)
         for name in names

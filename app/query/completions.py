@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.errors import InvalidField
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
+from app.query.cost import check_echo, check_scores, tokens_at_most
 from app.query.engine import Ask, Piece
 from app.query.prompts import PromptEncoder
 from app.query.rendering import ScoredWord, completion_logprobs
@@ -23,7 +24,7 @@ from app.query.text import decode
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One prompt of a request, as text and as what the model reads."""
+    """One prompt of a request: what is repeated of it, and what the model reads."""
 
     text: str
     tokens: list[int]
@@ -40,21 +41,52 @@ def check_completion(request: CompletionRequest) -> None:
         raise InvalidField("max_tokens", "with 0 and echo false there is nothing to answer")
 
 
-def encode_prompts(encoder: PromptEncoder, request: CompletionRequest) -> list[EncodedPrompt]:
-    """Every prompt of the request, checked against the model's limits.
+def check_prompts(encoder: PromptEncoder, request: CompletionRequest) -> None:
+    """Make sure that no prompt is too long to be read at all.
+
+    Raises:
+        InvalidField: One is.
+    """
+    for prompt in request.prompts:
+        if isinstance(prompt, str):
+            encoder.check_characters(prompt, "prompt")
+
+
+def completion_at_most(request: CompletionRequest) -> tuple[int, str]:
+    """How many tokens are read and generated at most, and which field has most of them."""
+    read = sum(map(tokens_at_most, request.prompts))
+    written = _most_written(request)
+    return read + written, "max_tokens" if written >= read else "prompt"
+
+
+def encode_prompts(
+    encoder: PromptEncoder, request: CompletionRequest, tally: Tally
+) -> list[EncodedPrompt]:
+    """Every prompt of the request, checked against the model's limits; `tally` is told of each.
 
     Raises:
         Refusal: A prompt cannot be read, or leaves no room for the answer.
     """
-    encoded = []
+    encoded, characters = [], 0
     for prompt in request.prompts:
         tokens = encoder.encode(prompt, "prompt")
+        tally.read += len(tokens)
         encoder.check_room(len(tokens), request.max_tokens, "max_tokens")
-        text = prompt
-        if not isinstance(text, str):
-            text = decode(encoder.tokenizer, tokens, special=True)
+        text = _echoed(encoder, prompt, tokens) if request.echo else ""
+        characters += len(text)
+        check_echo(characters, request.n)
         encoded.append(EncodedPrompt(text, tokens))
     return encoded
+
+
+def check_answer(request: CompletionRequest, tally: Tally, sampling: Sampling, most: int) -> None:
+    """Make sure that the answer has no more log-probabilities than this.
+
+    Raises:
+        InvalidField: It would have.
+    """
+    positions = len(request.prompts) * request.max_tokens
+    check_scores(sampling, positions + tally.read * request.echo, request.n, most)
 
 
 def completion_asks(
@@ -81,11 +113,14 @@ class CompletionAnswer:
     @property
     def most_tokens(self) -> int:
         """How many tokens may be generated."""
-        return len(self.prompts) * self.request.n * self.request.max_tokens
+        return _most_written(self.request)
 
-    async def whole(self) -> Completion:
+    async def drafts(self) -> list[Draft]:
         """All continuations, once each is complete."""
-        drafts = await collect(self.pieces, len(self.prompts) * self.request.n, self.tally)
+        return await collect(self.pieces, len(self.prompts) * self.request.n, self.tally)
+
+    def rendered(self, drafts: Sequence[Draft]) -> Completion:
+        """The answer that these drafts make; where scores are many, it takes a while."""
         choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
         return Completion(**self.heading, choices=choices, usage=self.tally.usage)
 
@@ -128,3 +163,11 @@ class CompletionAnswer:
 
     def _echo(self, choice: int) -> str:
         return self.prompts[choice // self.request.n].text if self.request.echo else ""
+
+
+def _most_written(request: CompletionRequest) -> int:
+    return len(request.prompts) * request.n * request.max_tokens
+
+
+def _echoed(encoder: PromptEncoder, prompt: str | list[int], tokens: list[int]) -> str:
+    return prompt if isinstance(prompt, str) else decode(encoder.tokenizer, tokens, special=True)

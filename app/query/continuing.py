@@ -1,9 +1,16 @@
 """What one revision says after a text, greedily: the same as `/v1/completions` of it."""
 
+from app.query.cost import REBUILDING, tokens_at_most
 from app.query.lookback import Continuation
 from app.query.schemas import CompletionRequest
 from app.query.service import QueryService
 from app.query.tab import Tab
+
+
+def at_most(prompt: str, max_tokens: int) -> tuple[int, str]:
+    """What one continuation costs at most, and which field has most of it."""
+    read = tokens_at_most(prompt)
+    return REBUILDING + read + max_tokens, "max_tokens" if max_tokens >= read else "prompt"
 
 
 async def continuation(
@@ -13,16 +20,18 @@ async def continuation(
 
     Raises:
         Refusal: The prompt cannot be continued, or there is no such revision.
+        RateLimited: The caller has not enough tokens left.
+        TooManyViews: The revision cannot be had at the moment.
     """
     request = CompletionRequest(
-        model=f"{query.models().data[0].id}@{revision}",
+        model=f"{query.name}@{revision}",
         prompt=prompt,
         max_tokens=max_tokens,
         temperature=0.0,
     )
-    answer = await query.complete(request, min_revision=0)
-    tab.count(answer.tally)
-    completion = await answer.whole()
+    answer = await query.complete(request, min_revision=0, tab=tab)
+    completion = await query.whole(answer)
+    await tab.release()
     (choice,) = completion.choices
     return Continuation(
         revision=completion.revision, text=choice.text, finish_reason=choice.finish_reason

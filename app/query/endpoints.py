@@ -1,5 +1,7 @@
 """The OpenAI-compatible query API, and probes."""
 
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
@@ -11,7 +13,9 @@ from app.keys.scopes import Scope
 from app.observability.http import REVISION_HEADER
 from app.problems import common_responses
 from app.query.bisection import bisect
+from app.query.chat import ChatReply
 from app.query.comparison import compare
+from app.query.completions import CompletionAnswer
 from app.query.freshness import MIN_REVISION_HEADER
 from app.query.lookback import Bisection, BisectRequest, CompareRequest, Comparison
 from app.query.schemas import (
@@ -19,6 +23,7 @@ from app.query.schemas import (
     ChatRequest,
     Completion,
     CompletionRequest,
+    GenerationRequest,
     Model,
     ModelList,
     ProbeRequest,
@@ -26,26 +31,28 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
-from app.query.tab import TabDep
+from app.query.tab import Tab, TabDep
 from app.revisions import repository as revisions
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
 from app.services import Services, ServicesDep
 from app.serving import require_model
 from app.text import MAX_INTEGER
+from app.withdrawals import repository as withdrawals
+from app.withdrawals.spans import Span, merged
 
 router = APIRouter(
     prefix="/v1",
     tags=["query"],
     dependencies=[require(Scope.QUERY), Depends(require_model)],
-    responses=common_responses(400, 404, 413, 422, 503),
+    responses=common_responses(400, 404, 410, 413, 422, 503),
 )
 # It names edits, which is the auditor's to see.
 bisect_router = APIRouter(
     prefix="/v1",
     tags=["history"],
     dependencies=[require(Scope.AUDIT), Depends(require_model)],
-    responses=common_responses(400, 404, 413, 422, 503),
+    responses=common_responses(400, 404, 410, 413, 422, 503),
 )
 
 
@@ -85,17 +92,11 @@ async def create_completion(
     query: QueryDep,
     tab: TabDep,
     request: Request,
-    response: Response,
     min_revision: MinRevision = 0,
-) -> Completion | Response:
+) -> Response:
     """Continue one or several prompts."""
-    answer = await query.complete(body, min_revision)
-    await tab.open(answer, stream=body.stream)
-    headers = {REVISION_HEADER: str(answer.heading["revision"])}
-    if body.stream:
-        return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
-    response.headers.update(headers)
-    return await while_connected(request, answer.whole())
+    answering = partial(query.complete, body, min_revision, tab)
+    return await _answer(body, answering, query, tab, request)
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=_STREAMED)
@@ -104,25 +105,42 @@ async def create_chat_completion(
     query: QueryDep,
     tab: TabDep,
     request: Request,
-    response: Response,
     min_revision: MinRevision = 0,
-) -> ChatCompletion | Response:
+) -> Response:
     """Answer a conversation."""
-    reply = await query.chat(body, min_revision)
-    await tab.open(reply, stream=body.stream)
-    headers = {REVISION_HEADER: str(reply.heading["revision"])}
+    replying = partial(query.chat, body, min_revision, tab)
+    return await _answer(body, replying, query, tab, request)
+
+
+async def _answer(
+    body: GenerationRequest,
+    answering: Callable[[], Coroutine[object, object, CompletionAnswer | ChatReply]],
+    query: QueryService,
+    tab: Tab,
+    request: Request,
+) -> Response:
+    """An answer as a document, or as a stream of its chunks."""
     if body.stream:
-        return event_stream(reply.chunks(), headers, include_usage=body.include_usage)
-    response.headers.update(headers)
-    return await while_connected(request, reply.whole())
+        tab.stream()
+    answer = await while_connected(request, answering())
+    await tab.need_no_more_than(answer.most_tokens)
+    headers = {REVISION_HEADER: str(answer.heading["revision"])}
+    if body.stream:
+        return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
+    document = await while_connected(request, query.document(answer))
+    return Response(document, media_type="application/json", headers=headers)
 
 
-@router.post("/probe")
+@router.post("/probe", responses=_LIMITED)
 async def create_probe(
-    body: ProbeRequest, query: QueryDep, request: Request, min_revision: MinRevision = 0
+    body: ProbeRequest,
+    query: QueryDep,
+    tab: TabDep,
+    request: Request,
+    min_revision: MinRevision = 0,
 ) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
-    return await while_connected(request, query.probe(body, min_revision))
+    return await while_connected(request, query.probe(body, min_revision, tab))
 
 
 @router.post("/compare", responses=_LIMITED)
@@ -138,8 +156,10 @@ async def create_bisection(
     body: BisectRequest, query: QueryDep, tab: TabDep, services: ServicesDep, request: Request
 ) -> Bisection:
     """Find the revision under which a completion no longer starts with what is expected."""
-    first, last = await run_in_threadpool(_ends, services, body)
-    searching = bisect(query, tab, body.prompt, body.expect, first=first, last=last)
+    first, last, withdrawn = await run_in_threadpool(_extent, services, body)
+    searching = bisect(
+        query, tab, body.prompt, body.expect, first=first, last=last, withdrawn=withdrawn
+    )
     found = await while_connected(request, searching)
     revision = None
     if found.outcome == "found" and found.after is not None:
@@ -154,17 +174,19 @@ async def create_bisection(
     )
 
 
-def _ends(services: Services, body: BisectRequest) -> tuple[int, int]:
+def _extent(services: Services, body: BisectRequest) -> tuple[int, int, list[Span]]:
+    """Both ends of a search, and what between them cannot be asked."""
     with services.database.read() as session:
         first = revisions.named(session, "from", None if body.from_ == "head" else body.from_)
         last = revisions.named(session, "to", None if body.to == "head" else body.to)
+        withdrawn = withdrawals.between(session, first.number, last.number)
     if first.number > last.number:
         raise InvalidField(
             "from",
             f"revision {first.number} comes after revision {last.number}; "
             "give the earlier one as from",
         )
-    return first.number, last.number
+    return first.number, last.number, merged(Span(gap.first, gap.last) for gap in withdrawn)
 
 
 def _resource(services: Services, number: int) -> RevisionResource:

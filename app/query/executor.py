@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.readers import Readers
 
@@ -23,6 +23,7 @@ class GenerationThread:
 
     def __init__(self, readers: Readers | None = None) -> None:
         self._readers = readers or Readers()
+        self._begun: set[Future[Any]] = set()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generation")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -41,9 +42,19 @@ class GenerationThread:
         except RuntimeError:
             self._readers.leave()
             raise
-        future.add_done_callback(lambda _: self._readers.leave())
+        self._begun.add(future)
+        future.add_done_callback(self._ended)
         return future
 
-    def close(self) -> None:
-        """Ends the thread after the work it has begun; work still waiting is dropped."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+    def _ended(self, future: Future[Any]) -> None:
+        self._begun.discard(future)
+        self._readers.leave()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Ends the thread after the work it has begun; work still waiting is dropped.
+
+        Args:
+            timeout_s: How long to wait for that; None waits until it is done.
+        """
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        wait(self._begun.copy(), timeout_s)

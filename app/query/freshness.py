@@ -24,7 +24,7 @@ class Freshness:
 
     def __init__(self, resident: Resident, committed: Callable[[], int], *, wait_s: float) -> None:
         self._resident = resident
-        self._committed = committed
+        self.committed = committed
         self._wait_s = wait_s
 
     async def reach(self, minimum: int) -> None:
@@ -36,7 +36,7 @@ class Freshness:
         """
         if self._resident.head >= minimum:
             return
-        committed = await run_in_threadpool(self._committed)
+        committed = await run_in_threadpool(self.committed)
         if minimum > max(committed, self._resident.head):
             raise InvalidField(
                 MIN_REVISION_HEADER,

@@ -21,7 +21,12 @@ class CompareRequest(Body):
     prompt: _Text
     revisions: Annotated[
         list[RevisionName],
-        Field(min_length=1, max_length=_MAX_REVISIONS, default_factory=lambda: [0, "head"]),
+        Field(
+            min_length=1,
+            max_length=_MAX_REVISIONS,
+            fail_fast=True,
+            default_factory=lambda: [0, "head"],
+        ),
     ]
     max_tokens: Annotated[int, Field(ge=1)] = 16
 
@@ -65,7 +70,7 @@ class Bisection(_Answer):
     """`not_at_start`: `from` did not say it either. `still_at_end`: `to` says it, too."""
     message: str
     revision: RevisionResource | None
-    """The revision that no longer says it, while the one before it does."""
+    """The revision that no longer says it, while the one before it that is served does."""
     before: Continuation | None
     """What is said before it; None where `from` itself does not say it."""
     after: Continuation | None

@@ -1,13 +1,15 @@
 """How probable given texts are: `/v1/probe`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.errors import InvalidField
+from app.query.answer import Tally
+from app.query.cost import tokens_at_most
 from app.query.prompts import PromptEncoder
-from app.query.schemas import ProbeItem, ProbeScore
+from app.query.schemas import ProbeItem, ProbeResult, ProbeScore
 from editing_core.edit import target_tokens
 from editing_core.errors import InvalidEdit
 from editing_core.probe import score
@@ -25,9 +27,12 @@ class Probe:
 
 
 def encode_probes(
-    encoder: PromptEncoder, tokenizer: PreTrainedTokenizerFast, items: Sequence[ProbeItem]
+    encoder: PromptEncoder,
+    tokenizer: PreTrainedTokenizerFast,
+    items: Sequence[ProbeItem],
+    tally: Tally,
 ) -> list[Probe]:
-    """The probes of a request, checked against the model's limits.
+    """The probes of a request, checked against the model's limits; `tally` is told of each.
 
     Raises:
         Refusal: One cannot be measured; its place is named.
@@ -35,14 +40,30 @@ def encode_probes(
     probes = []
     for index, item in enumerate(items):
         prompt = encoder.encode(item.prompt, f"items[{index}].prompt")
-        encoder.check_characters(item.target, f"items[{index}].target")
         try:
             target = target_tokens(tokenizer, item.target)
         except InvalidEdit as error:
             raise InvalidField(f"items[{index}].target", str(error)) from error
+        tally.read += len(prompt) + len(target)
         encoder.check_room(len(prompt), len(target), f"items[{index}].prompt")
         probes.append(Probe(item.prompt, item.target, len(prompt) + len(target)))
     return probes
+
+
+def check_items(encoder: PromptEncoder, items: Sequence[ProbeItem]) -> None:
+    """Make sure that no text of a request is too long to be read at all.
+
+    Raises:
+        InvalidField: One is; its place is named.
+    """
+    for index, item in enumerate(items):
+        encoder.check_characters(item.prompt, f"items[{index}].prompt")
+        encoder.check_characters(item.target, f"items[{index}].target")
+
+
+def probes_at_most(items: Sequence[ProbeItem]) -> int:
+    """How many tokens are read at most to measure these once."""
+    return sum(tokens_at_most(item.prompt) + tokens_at_most(item.target) for item in items)
 
 
 def measure(
@@ -58,6 +79,20 @@ def measure(
             match=found.match,
         )
         for found in score(model, tokenizer, [(probe.prompt, probe.target) for probe in batch])
+    ]
+
+
+def results(
+    items: Sequence[ProbeItem], scores: Mapping[str, Sequence[ProbeScore]]
+) -> list[ProbeResult]:
+    """Each probe with its score under every revision."""
+    return [
+        ProbeResult(
+            prompt=item.prompt,
+            target=item.target,
+            revisions={revision: rows[index] for revision, rows in scores.items()},
+        )
+        for index, item in enumerate(items)
     ]
 
 

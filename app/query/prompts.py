@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.errors import ContextTooLong, InvalidField
-from app.query.schemas import Message
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class PromptEncoder:
             InvalidField: The prompt is too long or empty, or an id is not in the vocabulary.
         """
         if isinstance(prompt, str):
-            return self._encode_text(prompt, field, add_special_tokens=True)
+            self.check_characters(prompt, field)
+            return self.checked(self.tokenizer(prompt)["input_ids"], field)
         self._check_tokens(len(prompt), field)
         for token in prompt:
             if not 0 <= token < self.vocabulary:
@@ -57,29 +56,6 @@ class PromptEncoder:
                     field, f"token id {token} is not in the vocabulary: 0 to {self.vocabulary - 1}"
                 )
         return list(prompt)
-
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation, up to where the assistant is to speak.
-
-        Raises:
-            InvalidField: The model has no chat template, the template refuses the messages, or they
-                are too long.
-        """
-        if self.tokenizer.chat_template is None:
-            raise InvalidField(
-                "model", "this model has no chat template; use POST /v1/completions instead"
-            )
-        spoken = [{"role": message.role, "content": message.text} for message in messages]
-        try:
-            text = self.tokenizer.apply_chat_template(
-                spoken, tokenize=False, add_generation_prompt=True
-            )
-        except TemplateError as error:
-            raise InvalidField(
-                "messages", f"the model's chat template refuses these messages: {error}"
-            ) from error
-        # The template has written the special tokens already.
-        return self._encode_text(str(text), "messages", add_special_tokens=False)
 
     def check_characters(self, text: str, field: str) -> None:
         """Make sure that a text is not too long to be read at all.
@@ -105,9 +81,12 @@ class PromptEncoder:
         """How many tokens may follow a prompt of this length; None if there is no limit."""
         return None if self.context is None else self.context - tokens
 
-    def _encode_text(self, text: str, field: str, *, add_special_tokens: bool) -> list[int]:
-        self.check_characters(text, field)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
+    def checked(self, ids: list[int], field: str) -> list[int]:
+        """The token ids of a text, or of the beginning of any if it has none.
+
+        Raises:
+            InvalidField: They are too many, or none that the model could begin with.
+        """
         if ids:
             self._check_tokens(len(ids), field)
             return ids

@@ -12,27 +12,32 @@ _MAX_MEASUREMENTS = 1024  # of one probe
 _MAX_PROMPTS = 512
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
+_MAX_PARTS = 1000
 _SEED_LIMIT = 2**63
-
-
-def _token_ids(value: object) -> bool:
-    return isinstance(value, list) and all(type(item) is int for item in value)
+_SHAPES = "must be a text, a list of texts, a list of token ids, or a list of those"
 
 
 def _prompt_shape(value: object) -> object:
-    several = isinstance(value, list) and (
-        all(isinstance(item, str) for item in value) or all(map(_token_ids, value))
-    )
-    if not (isinstance(value, str) or _token_ids(value) or several):
-        raise ValueError("must be a text, a list of texts, a list of token ids, or a list of those")
-    if isinstance(value, list):
-        if not value or [] in value:
-            raise ValueError("a list of prompts or token ids must not be empty")
-        if several and len(value) > _MAX_PROMPTS:
-            raise ValueError(f"{len(value)} prompts are too many; at most {_MAX_PROMPTS} at a time")
-    for text in value if isinstance(value, list) else [value]:
+    for text in _checked(value) if isinstance(value, list) else [value]:
         encodable(text)
-    return value
+    if isinstance(value, str | list):
+        return value
+    raise ValueError(_SHAPES)
+
+
+def _checked(prompts: list[object]) -> list[object]:
+    """What of a list of prompts, or of token ids, is text."""
+    # It may hold a million token ids, so the types of its items are told, and no item by itself.
+    kinds = set(map(type, prompts))
+    lists = [ids for ids in prompts if isinstance(ids, list)] if kinds == {list} else []
+    if not prompts or [] in lists:
+        raise ValueError("a list of prompts or token ids must not be empty")
+    if kinds in ({str}, {list}) and len(prompts) > _MAX_PROMPTS:
+        raise ValueError(f"{len(prompts)} prompts are too many; at most {_MAX_PROMPTS} at a time")
+    ids = set().union(*(map(type, ids) for ids in lists)) if lists else kinds
+    if ids != {int} and kinds != {str}:
+        raise ValueError(_SHAPES)
+    return prompts if kinds == {str} else []
 
 
 def _revision_name(value: object) -> object:
@@ -61,11 +66,18 @@ def _as_list(value: object) -> object:
 
 # Shapes are told apart by hand: pydantic would report each failed branch of a union by its
 # inner name, and the client would not find that field in what it sent.
-Prompt = Annotated[str | list[str] | list[int] | list[list[int]], BeforeValidator(_prompt_shape)]
+_TokenIds = Annotated[list[int], Field(fail_fast=True)]
+Prompt = Annotated[
+    str
+    | Annotated[list[str], Field(fail_fast=True)]
+    | _TokenIds
+    | Annotated[list[_TokenIds], Field(fail_fast=True)],
+    BeforeValidator(_prompt_shape),
+]
 RevisionName = Annotated[int | Literal["head"], BeforeValidator(_revision_name)]
 Stop = Annotated[
     list[Annotated[AnyText, Field(min_length=1, max_length=200)]],
-    Field(max_length=4),
+    Field(max_length=4, fail_fast=True),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
 
@@ -130,7 +142,9 @@ class Message(Body):
 
     role: Literal["system", "user", "assistant"]
     content: Annotated[
-        list[TextPart], BeforeValidator(_parts, json_schema_input_type=str | list[TextPart])
+        list[TextPart],
+        Field(max_length=_MAX_PARTS, fail_fast=True),
+        BeforeValidator(_parts, json_schema_input_type=str | list[TextPart]),
     ]
 
     @property
@@ -142,7 +156,7 @@ class Message(Body):
 class ChatRequest(GenerationRequest):
     """A conversation to be continued by the assistant."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """OpenAI's newer name of `max_tokens`."""
@@ -165,9 +179,11 @@ class ProbeItem(Body):
 class ProbeRequest(Body):
     """Probes to measure, and the revisions to measure them under."""
 
-    items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256)]
+    items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256, fail_fast=True)]
     revisions: Annotated[
-        list[RevisionName], Field(min_length=1, max_length=16), AfterValidator(_few_enough)
+        list[RevisionName],
+        Field(min_length=1, max_length=16, fail_fast=True),
+        AfterValidator(_few_enough),
     ] = ["head"]
 
 

@@ -1,41 +1,66 @@
 """Answers queries: finds the view a request asks for, and has the engine generate from it."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import overload
 
+from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerFast
 
 from app.clock import Clock, IdFactory
-from app.errors import InvalidField
+from app.errors import InvalidField, UnknownRevision
+from app.lane import Lane
 from app.query.answer import Heading, Pieces, Tally
-from app.query.chat import ChatReply, check_chat, encode_conversation
+from app.query.chat import (
+    ChatReply,
+    chat_at_most,
+    check_chat,
+    check_messages,
+    check_reply,
+    with_room,
+)
 from app.query.completions import (
     CompletionAnswer,
+    check_answer,
     check_completion,
+    check_prompts,
     completion_asks,
+    completion_at_most,
     encode_prompts,
 )
+from app.query.conversations import Conversations
+from app.query.cost import REBUILDING, QueryLimits
 from app.query.engine import Ask, Engine
 from app.query.executor import GenerationThread
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
-from app.query.probes import batches, encode_probes, measure
+from app.query.probes import (
+    Probe,
+    batches,
+    check_items,
+    encode_probes,
+    measure,
+    probes_at_most,
+    results,
+)
 from app.query.prompts import PromptEncoder
 from app.query.reference import revision_of
 from app.query.sampling import Sampling
 from app.query.schemas import (
+    ChatCompletion,
     ChatRequest,
+    Completion,
     CompletionRequest,
     GenerationRequest,
     Model,
     ModelList,
-    ProbeItem,
     ProbeRequest,
     ProbeResponse,
-    ProbeResult,
     ProbeScore,
 )
+from app.query.tab import Tab
 from app.resident.resident import Resident, View
+from app.resident.views import OldViews
 
 SeedSource = Callable[[], int]
 
@@ -43,14 +68,18 @@ SeedSource = Callable[[], int]
 class QueryService:
     """Answers from the resident model, each request on one whole revision.
 
+    What a request may cost at most is taken from its caller before its texts are tokenised, before
+    a revision is rebuilt, and before anything is generated.
+
     Args:
-        resident: The model and its revisions.
+        resident: The model and its head.
+        views: Its other revisions.
         thread: Where prompts are encoded and probes are measured.
         tokenizer: For that thread alone.
+        conversations: What encodes those.
         engine: What generates.
         freshness: What makes a request wait for a revision.
-        max_prompt_chars: Longest prompt.
-        max_prompt_tokens: The same in tokens.
+        limits: How long prompts and answers may be.
         clock: What time it is.
         new_id: Names answers.
         new_seed: Seeds requests that bring no seed.
@@ -59,122 +88,194 @@ class QueryService:
     def __init__(
         self,
         resident: Resident,
+        views: OldViews,
         thread: GenerationThread,
         tokenizer: PreTrainedTokenizerFast,
+        conversations: Conversations,
         engine: Engine,
         freshness: Freshness,
         *,
-        max_prompt_chars: int,
-        max_prompt_tokens: int,
+        limits: QueryLimits,
         clock: Clock,
         new_id: IdFactory,
         new_seed: SeedSource,
     ) -> None:
         self._resident = resident
+        self._views = views
         self._thread = thread
         self._tokenizer = tokenizer
+        self._conversations = conversations
         self._engine = engine
         self._freshness = freshness
-        self._max_prompt_chars = max_prompt_chars
-        self._max_prompt_tokens = max_prompt_tokens
+        self._limits = limits
         self._clock = clock
         self._new_id = new_id
         self._new_seed = new_seed
+        self._rendering = Lane("rendering")
         self._started = self._now()
+
+    @property
+    def name(self) -> str:
+        """The served model's name."""
+        return self._resident.name
+
+    def close(self) -> None:
+        """End the threads that answers are rendered and revisions are rebuilt on."""
+        self._rendering.close()
+        self._views.close()
 
     def models(self) -> ModelList:
         """The served model at its head."""
         return ModelList(data=[self._model(self._resident.name, self._resident.head)])
 
     async def model(self, reference: str) -> Model:
-        """One model, at its head or at the revision the reference pins."""
-        view = await self._view(revision_of(reference, self._resident.name))
-        return self._model(reference, view.revision)
+        """One model, at its head or at the revision the reference pins; nothing is rebuilt."""
+        revision = await self._pinned(reference)
+        return self._model(reference, self._resident.head if revision is None else revision)
 
-    async def complete(self, request: CompletionRequest, min_revision: int) -> CompletionAnswer:
+    async def complete(
+        self, request: CompletionRequest, min_revision: int, tab: Tab
+    ) -> CompletionAnswer:
         """An answer that continues each prompt of the request `n` times.
 
         Raises:
             Refusal: A field cannot be met; it says which and what would be.
+            RateLimited: The caller has not enough tokens left.
             Unavailable: The revision that the request needs is not served in time.
         """
         check_completion(request)
-        view = await self._view(revision_of(request.model, self._resident.name), min_revision)
-        prompts = await self._thread.run(partial(encode_prompts, self._encoder(view), request))
+        encoder = self._encoder()
+        check_prompts(encoder, request)
+        revision = await self._pinned(request.model)
+        tokens, field = completion_at_most(request)
+        await tab.take(tokens + self._rebuilding(revision), field)
+        tally = tab.tally()
+        encode = partial(encode_prompts, encoder, request, tally)
+        prompts = await self._thread.run(encode)
         sampling = self._sampling(request, request.max_tokens, request.logprobs)
+        check_answer(request, tally, sampling, self._limits.scores)
+        view = await tab.hold(self.viewing(revision, min_revision, tally))
         asks = completion_asks(request, prompts, sampling)
-        tally = Tally(sum(len(prompt.tokens) for prompt in prompts))
         heading = self._heading("cmpl", view)
         return CompletionAnswer(heading, request, prompts, self._pieces(view, asks), tally)
 
-    async def chat(self, request: ChatRequest, min_revision: int) -> ChatReply:
+    async def chat(self, request: ChatRequest, min_revision: int, tab: Tab) -> ChatReply:
         """A reply in which the assistant answers a conversation `n` times.
 
         Raises:
             Refusal: A field cannot be met; it says which and what would be.
+            RateLimited: The caller has not enough tokens left.
             Unavailable: The revision that the request needs is not served in time.
         """
         check_chat(request)
-        view = await self._view(revision_of(request.model, self._resident.name), min_revision)
-        encode = partial(encode_conversation, self._encoder(view), request)
-        conversation = await self._thread.run(encode)
+        encoder = self._encoder()
+        check_messages(encoder, request)
+        revision = await self._pinned(request.model)
+        most, field = chat_at_most(request)
+        await tab.take(most + self._rebuilding(revision), field)
+        tally = tab.tally()
+        tokens = await self._conversations.encode(encoder, request.messages)
+        tally.read += len(tokens)
+        conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = self._sampling(request, conversation.max_tokens, top)
+        check_reply(request, conversation.max_tokens, sampling, self._limits.scores)
+        view = await tab.hold(self.viewing(revision, min_revision, tally))
         ask = Ask(0, conversation.tokens, sampling, request.n)
         heading = self._heading("chatcmpl", view)
-        tally = Tally(len(conversation.tokens))
         return ChatReply(heading, request, conversation, self._pieces(view, [ask]), tally)
 
-    async def probe(self, request: ProbeRequest, min_revision: int) -> ProbeResponse:
+    @overload
+    async def whole(self, answer: CompletionAnswer) -> Completion: ...
+    @overload
+    async def whole(self, answer: ChatReply) -> ChatCompletion: ...
+    async def whole(self, answer: CompletionAnswer | ChatReply) -> Completion | ChatCompletion:
+        """An answer once all of it is generated, rendered where nobody waits for it."""
+        drafts = await answer.drafts()
+        return await self._rendering.run(lambda _: answer.rendered(drafts))
+
+    async def document(self, answer: CompletionAnswer | ChatReply) -> str:
+        """The same as JSON."""
+        found = await self.whole(answer)
+        return await self._rendering.run(lambda _: found.model_dump_json())
+
+    async def probe(self, request: ProbeRequest, min_revision: int, tab: Tab) -> ProbeResponse:
         """Measure each probe under each revision asked for.
 
         Raises:
             Refusal: A probe cannot be measured, or a revision does not exist.
-            Unavailable: The revision that the request needs is not served in time.
+            RateLimited: The caller has not enough tokens left.
+            Unavailable: A revision that the request needs is not served in time.
         """
-        scores: dict[str, list[ProbeScore]] = {}
-        numbers: dict[str, int] = {}
-        for revision in dict.fromkeys(request.revisions):
-            if revision == "head":
-                view = await self._view(None, min_revision)
-            else:
-                view = await self._view(revision)
-            scores[str(revision)] = await self._measured(view, request.items)
-            numbers[str(revision)] = view.revision
-        results = [
-            ProbeResult(
-                prompt=item.prompt,
-                target=item.target,
-                revisions={revision: rows[index] for revision, rows in scores.items()},
-            )
-            for index, item in enumerate(request.items)
-        ]
-        return ProbeResponse(results=results, revisions=numbers)
+        encoder, names = self._encoder(), dict.fromkeys(request.revisions)
+        check_items(encoder, request.items)
+        pinned = [None if name == "head" else int(name) for name in names]
+        for revision in pinned:
+            await self._check_there(revision)
+        rebuilding = sum(map(self._rebuilding, pinned))
+        await tab.take(len(pinned) * probes_at_most(request.items) + rebuilding, "items")
+        tally = tab.tally()
+        encode = partial(encode_probes, encoder, self._tokenizer, request.items, tally)
+        probes = await self._thread.run(encode)
+        read = tally.read
+        scores, numbers = dict[str, list[ProbeScore]](), dict[str, int]()
+        for name, revision in zip(names, pinned, strict=True):
+            least = min_revision if revision is None else 0
+            async with self.viewing(revision, least, tally) as view:
+                tally.read = (len(scores) + 1) * read
+                scores[str(name)] = await self._measured(view, probes)
+                numbers[str(name)] = view.revision
+        return ProbeResponse(results=results(request.items, scores), revisions=numbers)
 
-    async def _measured(self, view: View, items: Sequence[ProbeItem]) -> list[ProbeScore]:
-        encode = partial(encode_probes, self._encoder(view), self._tokenizer, items)
+    async def _measured(self, view: View, probes: Sequence[Probe]) -> list[ProbeScore]:
         scores: list[ProbeScore] = []
-        for batch in batches(await self._thread.run(encode)):  # others come in between
+        for batch in batches(probes):  # others come in between
             scores += await self._thread.run(partial(measure, view.model, self._tokenizer, batch))
         return scores
 
-    async def _view(self, revision: int | None, min_revision: int = 0) -> View:
-        """The view of a revision, or of a head that is new enough; it lives while it is held."""
+    @asynccontextmanager
+    async def viewing(
+        self, revision: int | None, min_revision: int, tally: Tally
+    ) -> AsyncIterator[View]:
+        """The view of a revision, or of a head that is new enough, as long as the context lasts.
+
+        Raises:
+            Refusal: The revision is older than the request allows.
+            Unavailable: It is not served in time.
+        """
         if revision is None:
             await self._freshness.reach(min_revision)
-            return self._enter(None)
-        if revision < min_revision:
+        elif revision < min_revision:
             raise InvalidField(
                 MIN_REVISION_HEADER,
                 f"the request pins revision {revision}, which is before the {min_revision} of "
                 f"{MIN_REVISION_HEADER}; leave one of them out",
             )
-        # Rebuilding an old revision takes a while, which neither readers nor the loop have.
-        return await asyncio.to_thread(self._enter, revision)
+        newest = self._resident.newest
+        if revision is None or revision == newest.revision:
+            yield newest
+            return
+        rebuilding = self._rebuilding(revision)
+        async with self._views.held(revision) as view:
+            tally.rebuilt += rebuilding
+            yield view
 
-    def _enter(self, revision: int | None) -> View:
-        with self._resident.view(revision) as view:
-            return view
+    def _rebuilding(self, revision: int | None) -> int:
+        """What it costs to have a revision at hand, in tokens."""
+        at_hand = revision in (None, self._resident.head) or revision in self._views
+        return 0 if at_hand else REBUILDING
+
+    async def _pinned(self, reference: str | None) -> int | None:
+        """The revision that a reference pins, which exists; None for the head."""
+        revision = revision_of(reference, self._resident.name)
+        await self._check_there(revision)
+        return revision
+
+    async def _check_there(self, revision: int | None) -> None:
+        if revision is not None and revision > self._resident.head:
+            committed = await run_in_threadpool(self._freshness.committed)
+            if revision > committed:
+                raise UnknownRevision(revision)
 
     def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:
         return partial(self._engine.pieces, view.model, asks)
@@ -187,12 +288,12 @@ class QueryService:
             revision=view.revision,
         )
 
-    def _encoder(self, view: View) -> PromptEncoder:
+    def _encoder(self) -> PromptEncoder:
         return PromptEncoder.for_model(
-            view.model,
+            self._resident.base.model,
             self._tokenizer,
-            max_chars=self._max_prompt_chars,
-            max_tokens=self._max_prompt_tokens,
+            max_chars=self._limits.prompt_chars,
+            max_tokens=self._limits.prompt_tokens,
         )
 
     def _sampling(

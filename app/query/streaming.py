@@ -14,7 +14,7 @@ from app.problems import ErrorObject
 from app.query.chunks import ChatChunk, CompletionChunk
 
 T = TypeVar("T")
-C = TypeVar("C", ChatChunk, CompletionChunk)
+Chunks = AsyncGenerator[CompletionChunk] | AsyncGenerator[ChatChunk]
 
 MEDIA_TYPE = "text/event-stream"
 # A proxy that collects a stream before it passes it on defeats its purpose.
@@ -22,7 +22,7 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def event_stream(
-    chunks: AsyncGenerator[C], headers: dict[str, str], *, include_usage: bool
+    chunks: Chunks, headers: dict[str, str], *, include_usage: bool
 ) -> StreamingResponse:
     """The response that sends chunks as they come."""
     return StreamingResponse(
@@ -32,13 +32,15 @@ def event_stream(
     )
 
 
-async def events(chunks: AsyncGenerator[C], *, include_usage: bool) -> AsyncGenerator[str]:
+async def events(chunks: Chunks, *, include_usage: bool) -> AsyncGenerator[str]:
     """One event a chunk, and `[DONE]`; or, if it comes to no good end, the error as the last."""
     unsent = None if include_usage else {"usage"}
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield f"data: {chunk.model_dump_json(exclude=unsent)}\n\n"
+                # Chunks that wait already, to a client that takes them, would not let others in.
+                await asyncio.sleep(0)
     except ErrataError as error:
         yield f"data: {json.dumps({'error': _error_object(error).model_dump()})}\n\n"
     else:

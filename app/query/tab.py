@@ -1,10 +1,10 @@
-"""What a query takes from its caller's budgets while it is answered."""
+"""What a query takes from its caller's budgets: before the work, and back what it did not need."""
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Protocol
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
@@ -14,66 +14,91 @@ from app.budgets.budgets import Budgets
 from app.query.answer import Tally
 from app.services import ActorDep, ServicesDep
 
-
-class Counted(Protocol):
-    """An answer whose tokens are counted."""
-
-    @property
-    def tally(self) -> Tally:
-        """What there is of it."""
-
-    @property
-    def most_tokens(self) -> int:
-        """How many tokens may be generated for it."""
+T = TypeVar("T")
 
 
 @dataclass
 class Tab:
-    """The open bill of one request.
+    """The open bill of one request, and what it holds until its answer has ended.
 
-    Tokens are taken for the longest answer beforehand; what was not generated is given back.
+    Tokens are taken before the work that costs them: as many as a text may have at most before it
+    is tokenised, and those of the longest answer. What was not needed is given back.
     """
 
     budgets: Budgets
     caller: str
-    _streams: ExitStack = field(default_factory=ExitStack)
-    _charge: Charge | None = None
+    _held: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _charges: list[Charge] = field(default_factory=list)
     _tallies: list[Tally] = field(default_factory=list)
 
-    async def open(self, answer: Counted, *, stream: bool | None) -> None:
-        """Take what one answer may need.
+    async def take(self, tokens: int, field: str) -> None:
+        """Have so many tokens taken for what is still to come.
 
-        Raises:
-            OverBudget: No caller has so many tokens in a minute.
-            RateLimited: The caller has not so many left, or too many streams are open.
-        """
-        if stream:
-            self._streams.enter_context(self.budgets.streams.opened(self.caller))
-        await self.reserve(answer.most_tokens, "max_tokens")
-        self.count(answer.tally)
-
-    async def reserve(self, tokens: int, field: str) -> None:
-        """Take as many tokens as may be generated; the field says how many that is.
+        Args:
+            tokens: How many it may need at most.
+            field: The field of the request that says how many that is.
 
         Raises:
             OverBudget: No caller has so many in a minute.
             RateLimited: The caller has not so many left.
         """
-        charge = partial(self.budgets.tokens.charge, self.caller, tokens, field=field)
-        self._charge = await run_in_threadpool(charge)
+        missing = tokens - self._unspent
+        if missing > 0:
+            charge = partial(
+                self.budgets.tokens.charge,
+                self.caller,
+                missing,
+                field=field,
+                before=self._taken,
+            )
+            taken = await run_in_threadpool(charge)
+            self._charges += [] if taken is None else [taken]
 
-    def count(self, tally: Tally) -> None:
-        """Hold what is generated against what was taken."""
-        self._tallies.append(tally)
+    async def need_no_more_than(self, tokens: int) -> None:
+        """Give back at once what was taken beyond so many tokens still to come."""
+        surplus = self._unspent - tokens
+        while surplus > 0:
+            charge = self._charges.pop()
+            amount = min(surplus, charge.amount)
+            if amount < charge.amount:
+                self._charges.append(replace(charge, amount=charge.amount - amount))
+            await run_in_threadpool(self.budgets.tokens.give_back, charge, amount)
+            surplus -= amount
+
+    def tally(self) -> Tally:
+        """A new account of tokens, which is held against what was taken."""
+        self._tallies.append(Tally())
+        return self._tallies[-1]
+
+    def stream(self) -> None:
+        """Hold a stream open.
+
+        Raises:
+            RateLimited: So many are open already.
+        """
+        self._held.enter_context(self.budgets.streams.opened(self.caller))
+
+    async def hold(self, found: AbstractAsyncContextManager[T]) -> T:
+        """What a context gives, until the answer has ended or `release` is called."""
+        return await self._held.enter_async_context(found)
+
+    async def release(self) -> None:
+        """Let go of everything that is held."""
+        held, self._held = self._held, AsyncExitStack()
+        await held.aclose()
 
     async def close(self) -> None:
-        """Close the stream, and give back every token that was not generated."""
-        self._streams.close()
-        if self._charge is None:
-            return
-        unused = self._charge.amount - sum(tally.written for tally in self._tallies)
-        if unused > 0:
-            await run_in_threadpool(self.budgets.tokens.give_back, self._charge, unused)
+        """Let go of everything, and give back every token that was not used."""
+        await self.release()
+        await self.need_no_more_than(0)
+
+    @property
+    def _taken(self) -> int:
+        return sum(charge.amount for charge in self._charges)
+
+    @property
+    def _unspent(self) -> int:
+        return self._taken - sum(tally.cost for tally in self._tallies)
 
 
 async def _tab(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Tab]:

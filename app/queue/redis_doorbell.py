@@ -118,7 +118,7 @@ class RedisDoorbell:
         try:
             self._ringing.ping()
         except RedisError as error:
-            raise QueueUnavailable(f"the queue does not answer: {error}") from error
+            raise QueueUnavailable("the queue does not answer", cause=str(error)) from error
 
     def close(self) -> None:
         """End a `wait` in another thread and give back the connections."""

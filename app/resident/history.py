@@ -18,6 +18,7 @@ from app.resident.snapshots import Snapshots
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import LiveEdit
+from app.withdrawals import repository as withdrawals
 from editing_core.delta import Weights
 
 
@@ -106,6 +107,17 @@ class History:
         """
         return self._rebuild(self._recorded(revision)).matrices
 
+    def require_served(self, revision: int) -> None:
+        """Let only revisions pass that are served; the base always is.
+
+        Raises:
+            RevisionWithdrawn: It was withdrawn.
+            DatabaseUnavailable: Nobody can tell.
+        """
+        if revision:
+            with self._database.read() as session:
+                withdrawals.require_served(session, revision)
+
     def weights(self, revision: int) -> Weights:
         """The weights of any revision, as base and exact sum.
 
@@ -173,7 +185,8 @@ class History:
                 recorded = head
             else:
                 raise Inconsistent("the ledger has no base revision")
-            return Wanted(recorded, by_id(repository.live_edits(session, recorded.number)))
+            live = repository.live_edits(session, recorded.number, words=False)
+            return Wanted(recorded, by_id(live))
 
     def _rebuild(self, wanted: Wanted) -> Rebuilt:
         head = self._head

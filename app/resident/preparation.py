@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from app.permissions import make_private
 from app.settings import Settings
 from editing_core.calibration import Calibration, calibrate
+from editing_core.contexts import chat_context
+from editing_core.edit import opens_turn
 from editing_core.editor import Editor
 from editing_core.evaluation.record import Record
 from editing_core.giving_way import GiveWay, go_on
@@ -46,6 +49,12 @@ class Prepared:
         """The base's edited matrices, layer → (d_out, d_in)."""
         weight_of = self.base.architecture.weight_of
         return {layer: weight_of(self.base.model, layer) for layer in self.recipe.layers}
+
+    @property
+    def conversation(self) -> str | None:
+        """A text with `{}` for a user's message; None for a model that does not converse."""
+        known = (context for context in self.recipe.all_contexts if opens_turn(context))
+        return next(known, None) or chat_context(self.base.tokenizer)
 
 
 def prepare(settings: Settings, progress: Progress) -> Prepared:
@@ -109,7 +118,7 @@ def calibrate_model(
     directory = settings.cache_dir / "statistics"
     statistics = keep_part(whole, base, found.recipe.layers, text, directory)
     recipe = replace(found.recipe, statistics_digest=statistics.digest)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.data_dir)
     if options.text is not None:
         _text_path(settings.data_dir).write_text(text, encoding="utf-8")
     _store(settings.data_dir, recipe)

@@ -125,7 +125,7 @@ class Rebuilder:
 
     def _live(self, number: int) -> Mapping[str, LiveEdit]:
         with self._database.read() as session:
-            return by_id(repository.live_edits(session, number))
+            return by_id(repository.live_edits(session, number, words=False))
 
     def _from(self, start: Start, wanted: Wanted) -> Rebuilt | None:
         weights, live = start.weights(), start.live()

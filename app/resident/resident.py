@@ -1,20 +1,19 @@
 """The resident model: one base in memory, and immutable views of its revisions."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from editing_core.model.loading import LoadedModel
 
+RequireServed = Callable[[int], None]
+"""``require_served(revision)``: raises RevisionWithdrawn where it is not to be served."""
+
 Materialise = Callable[[int], Mapping[int, Tensor]]
 """``materialise(revision)``: layer → edited matrix; raises UnknownRevision."""
-
-_KEPT_VIEWS = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,14 @@ class Resident:
     """Serves views: the head, swapped at a commit, and old revisions, made when asked for.
 
     A reader keeps the view it was given for as long as it needs it; a view that nobody holds
-    any more and that is not among the last few asked for is freed.
+    any more is freed.
+
+    Args:
+        base: The model that is edited.
+        materialise: Gives the edited matrices of an old revision.
+        revision: The head.
+        weights: Its edited matrices.
+        require_served: Asked before each use of a view that is not the head.
     """
 
     def __init__(
@@ -39,11 +45,10 @@ class Resident:
         *,
         revision: int,
         weights: Mapping[int, Tensor],
+        require_served: RequireServed = lambda _: None,
     ) -> None:
         self._base = base
-        self._materialise = materialise
-        self._lock = Lock()
-        self._older: OrderedDict[int, View] = OrderedDict()
+        self._materialise, self._require_served = materialise, require_served
         self._layers = tuple(sorted(weights))
         self._head = self._view(revision, weights)
 
@@ -67,15 +72,39 @@ class Resident:
         """The revision that a request without one is answered with."""
         return self._head.revision
 
+    @property
+    def newest(self) -> View:
+        """The model at the head."""
+        return self._head
+
+    def require_served(self, revision: int) -> None:
+        """Make sure that a revision may be shown.
+
+        Raises:
+            RevisionWithdrawn: It may not.
+        """
+        self._require_served(revision)
+
+    def rebuilt(self, revision: int) -> View:
+        """The model at a revision, made anew; `app.resident.views` has few of them at a time.
+
+        Raises:
+            UnknownRevision: There is no such revision.
+            RevisionWithdrawn: It is not served any more.
+        """
+        self.require_served(revision)
+        return self._view(revision, self._materialise(revision))
+
     @contextmanager
     def view(self, revision: int | None = None) -> Iterator[View]:
         """The model at ``revision``, or at the head.
 
         Raises:
             UnknownRevision: There is no such revision.
+            RevisionWithdrawn: It is not served any more.
         """
         head = self._head
-        yield head if revision is None or revision == head.revision else self._old(revision)
+        yield head if revision is None or revision == head.revision else self.rebuilt(revision)
 
     def matrices(self, view: View) -> dict[int, Tensor]:
         """The edited matrices of a view, layer → (d_out, d_in)."""
@@ -89,17 +118,6 @@ class Resident:
     def shadow(self, weights: Mapping[int, Tensor]) -> PreTrainedModel:
         """A model with these edited matrices that nobody else sees."""
         return self._view(self.head, weights).model
-
-    def _old(self, revision: int) -> View:
-        with self._lock:
-            if revision in self._older:
-                self._older.move_to_end(revision)
-                return self._older[revision]
-            view = self._view(revision, self._materialise(revision))
-            self._older[revision] = view
-            while len(self._older) > _KEPT_VIEWS:
-                self._older.popitem(last=False)
-            return view
 
     def _view(self, revision: int, weights: Mapping[int, Tensor]) -> View:
         return View(revision, self._base.architecture.view_with(self._base.model, weights))

@@ -1,5 +1,6 @@
 """Snapshots on disk: taking them, reading them back, and never relying on one."""
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Set
 from threading import Lock
 
@@ -11,10 +12,13 @@ from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
 from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
 from app.snapshots import repository, service
+from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
+from app.withdrawals.repository import require_served
 from editing_core.delta import Weights
 from editing_core.errors import ForeignSums
 
+_ANY_NUMBER = LabelLimits()
 _log = get_logger(__name__)
 
 
@@ -30,6 +34,7 @@ class Snapshots:
         every: Revisions after which one is taken without being asked for; 0 means never.
         kept: How many of those are kept.
         clock: When one was taken.
+        labels: How much labels may keep.
     """
 
     def __init__(
@@ -41,9 +46,11 @@ class Snapshots:
         every: int,
         kept: int,
         clock: Clock,
+        labels: LabelLimits = _ANY_NUMBER,
     ) -> None:
         self._database, self._store, self._base = database, store, base
         self._every, self._kept, self._clock = every, kept, clock
+        self._labels = labels
         # Between storing a file and noting it, no other thread may find it unclaimed and remove it;
         # another process that does costs time only.
         self._storing = Lock()
@@ -111,13 +118,23 @@ class Snapshots:
 
         Raises:
             LabelTaken: It is on another revision.
+            RevisionWithdrawn: The revision was withdrawn.
+            TooManyLabels: There is no room for a further one.
+            StorageFull: There is too little free space for it.
             StorageUnavailable: The disk did not take the file.
         """
         with self._database.read() as session:
+            require_served(session, revision)
             found = service.find_label(session, revision, label)
+            labelled = repository.labelled(session)
         if found is not None and found.digest in self._store.digests():
             return found, False
+        if found is None:
+            self._labels.require_place(len(labelled))
         data = weights(revision).to_bytes()
+        stored = {digest for digest in labelled.values() if digest is not None}
+        if hashlib.sha256(data).hexdigest() not in stored:
+            self._labels.require_bytes(self._store.size(stored), len(data))
         try:
             with self._storing:
                 digest = self._store.put(data)
@@ -126,10 +143,12 @@ class Snapshots:
                         session, revision, label, digest, actor=actor, now=self._clock()
                     )
         except OSError as error:
-            raise StorageUnavailable(f"the snapshot could not be written: {error}") from error
+            raise StorageUnavailable(
+                "the snapshot could not be written", cause=str(error)
+            ) from error
         return snapshot, found is None
 
     def tidy(self) -> int:
         """Remove the files that no snapshot refers to, as a start does; how many there were."""
         with self._storing, self._database.read() as session:
-            return self._store.sweep(repository.claimed(session))
+            return self._store.remove_all_but(repository.claimed(session))

@@ -4,11 +4,13 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Set
+from collections.abc import Iterable, Set
+from datetime import date
 from pathlib import Path
 
 from app.errors import CorruptArtefact
 from app.failpoints import Failpoint, failpoint
+from app.revisions.orphans import Orphans
 
 _SUFFIX = ".safetensors"
 _PARTIAL = ".partial"
@@ -19,7 +21,7 @@ class ArtefactStore:
     """A folder of immutable files; a name that exists always holds the whole content."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._orphans = folder, Orphans(folder)
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -30,6 +32,13 @@ class ArtefactStore:
     def path(self, digest: str) -> Path:
         """Where the artefact with this digest is, or would be."""
         return self._folder / f"{digest}{_SUFFIX}"
+
+    def found(self, digest: str) -> Path:
+        """The same; if it is not there but among the orphans, it is moved back."""
+        path = self.path(digest)
+        if not path.exists():
+            self._orphans.give_back(path.name)
+        return path
 
     def put(self, data: bytes) -> str:
         """Store `data` durably and return its digest; storing it again changes nothing.
@@ -61,7 +70,7 @@ class ArtefactStore:
             CorruptArtefact: It is missing or was altered.
         """
         try:
-            data = self.path(digest).read_bytes()
+            data = self.found(digest).read_bytes()
         except FileNotFoundError as error:
             raise CorruptArtefact(f"artefact {digest} is missing at {self.path(digest)}") from error
         found = hashlib.sha256(data).hexdigest()
@@ -73,12 +82,17 @@ class ArtefactStore:
         """Of every artefact there is; their content is not looked at."""
         return {path.name.removesuffix(_SUFFIX) for path in self._folder.glob(f"*{_SUFFIX}")}
 
+    def size(self, digests: Iterable[str]) -> int:
+        """How many bytes these artefacts take, as far as they are there."""
+        paths = map(self.path, digests)
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
     def remove(self, digest: str) -> None:
         """Remove the artefact with this digest, if it is there."""
         self.path(digest).unlink(missing_ok=True)
 
-    def sweep(self, named: Set[str]) -> int:
-        """Remove what no `named` digest refers to, and what a crash left half written.
+    def remove_all_but(self, named: Set[str]) -> int:
+        """Remove what no `named` digest refers to, and half-written files; for caches alone.
 
         Only while nobody stores anything: what is stored but not yet named would go, too.
 
@@ -86,10 +100,35 @@ class ArtefactStore:
             How many files were removed.
         """
         orphans = [self.path(digest) for digest in sorted(self.digests() - named)]
-        orphans += sorted(self._folder.glob(f"*{_PARTIAL}"))
         for orphan in orphans:
             orphan.unlink(missing_ok=True)
-        return len(orphans)
+        return len(orphans) + self.remove_partial()
+
+    def set_aside_all_but(self, named: Set[str], today: date) -> int:
+        """Move what no `named` digest refers to among the orphans, and back what is named again.
+
+        Only while nobody stores anything.
+
+        Returns:
+            How many were moved among the orphans.
+        """
+        for digest in named - self.digests():
+            self.found(digest)
+        unnamed = sorted(self.digests() - named)
+        for digest in unnamed:
+            self._orphans.take(self.path(digest), today)
+        return len(unnamed)
+
+    def remove_orphans(self, named: Set[str], *, before: date) -> int:
+        """Remove orphans that came in before a day and are not named; how many there were."""
+        return self._orphans.remove(before=before, but={self.path(one).name for one in named})
+
+    def remove_partial(self) -> int:
+        """Remove what a crash left half written; how many files that was."""
+        halves = sorted(self._folder.glob(f"*{_PARTIAL}"))
+        for half in halves:
+            half.unlink(missing_ok=True)
+        return len(halves)
 
     def check(self, digest: str) -> None:
         """Find out, in constant memory, whether an artefact is there and unaltered.
@@ -100,7 +139,7 @@ class ArtefactStore:
         if not _DIGEST.fullmatch(digest):
             raise CorruptArtefact(f"{digest!r} is no SHA-256, so it names no artefact")
         try:
-            with self.path(digest).open("rb") as file:
+            with self.found(digest).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
             raise CorruptArtefact(f"artefact {digest} is missing at {self.path(digest)}") from error

@@ -1,7 +1,8 @@
 """Revisions: the history of the edited model, and the way back."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -17,7 +18,8 @@ from app.operations import repository as operations
 from app.operations.models import Operation, OperationKind
 from app.operations.schemas import OperationResource
 from app.operations.service import accept
-from app.operations.waiting import WaitDep, has_ended
+from app.operations.waiting import WaitDep
+from app.paging import page_of
 from app.problems import common_responses
 from app.revisions import repository
 from app.revisions.models import Revision
@@ -25,8 +27,10 @@ from app.revisions.schemas import RevisionPage, RevisionResource, RollbackReques
 from app.services import ActorDep, Services, ServicesDep
 from app.snapshots import repository as snapshots
 from app.text import MAX_INTEGER
+from app.withdrawals import repository as withdrawals
 
 _MAX_DIGITS = 9
+_HELD = 20
 _AUDIT = [require(Scope.AUDIT)]
 
 router = APIRouter(
@@ -43,8 +47,15 @@ def list_revisions(
     """Revisions whose number is above `after`, oldest first."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-        items = revision_resources(session, found)
-    return RevisionPage(items=items, next=items[-1].number if len(items) == limit else None)
+        shown = _shown(session, found)
+        items, following = page_of(shown, lambda item: item, limit, lambda item: item.number)
+    return RevisionPage(items=items, next=following)
+
+
+def _shown(session: Session, found: Sequence[Revision]) -> Iterator[RevisionResource]:
+    """Revisions as the API shows them, few in memory at a time: each may name many edits."""
+    for start in range(0, len(found), _HELD):
+        yield from revision_resources(session, found[start : start + _HELD])
 
 
 @router.get("/revisions/{revision}", dependencies=_AUDIT)
@@ -58,19 +69,19 @@ def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     "/rollbacks",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses={200: {"description": "It ended in time."}},
+    responses=common_responses(410, 429) | {200: {"description": "It ended in time."}},
 )
 async def create_rollback(
     body: RollbackRequest,
     services: ServicesDep,
     actor: ActorDep,
-    wait_s: WaitDep,
+    wait: WaitDep,
     response: Response,
 ) -> OperationResource:
     """Make head equal an old revision, bit for bit, as a new revision."""
     operation = await run_in_threadpool(_accept_rollback, services, body, actor)
     response.headers["Location"] = f"/v1/operations/{operation.id}"
-    if wait_s and await has_ended(services, operation.id, wait_s):
+    if await wait.sees_end_of(operation.id):
         response.status_code = 200
     return await run_in_threadpool(_operation, services, operation.id)
 
@@ -78,6 +89,7 @@ async def create_rollback(
 def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> Operation:
     with services.database.write() as session:
         to_revision, details = _goal(session, body)
+        services.room.for_undoing(session, actor)
         operation = accept(
             session,
             id=services.new_id("rollback"),
@@ -100,8 +112,10 @@ def _goal(session: Session, body: RollbackRequest) -> tuple[int, JsonObject]:
         )
     if body.to_label is not None:
         number = snapshots.get(session, body.to_label).revision
+        withdrawals.require_served(session, number)
         return number, {"to_revision": number, "to_label": body.to_label}
     number = repository.named(session, "to_revision", body.to_revision).number
+    withdrawals.require_served(session, number)
     return number, {"to_revision": number}
 
 
@@ -133,12 +147,24 @@ def revision_resources(session: Session, revisions: Sequence[Revision]) -> list[
     touched = defaultdict[tuple[int, int], list[str]](list)
     for change in repository.changes(session, [revision.number for revision in revisions]):
         touched[change.revision, change.change].append(change.edit_id)
+    since = _withdrawn_at(session, [revision.number for revision in revisions])
     return [
         RevisionResource.of(
             revision,
             edits=touched[revision.number, 1],
             removed=touched[revision.number, -1],
             ledger_hash=hashes[revision.ledger_index],
+            withdrawn_at=since.get(revision.number),
         )
         for revision in revisions
     ]
+
+
+def _withdrawn_at(session: Session, numbers: Sequence[int]) -> dict[int, datetime]:
+    """Revision → since when it is withdrawn, of those among them that are."""
+    found = dict[int, datetime]()
+    for withdrawal in withdrawals.between(session, min(numbers), max(numbers)) if numbers else ():
+        for number in numbers:
+            if withdrawal.first <= number <= withdrawal.last:
+                found.setdefault(number, withdrawal.withdrawn_at)
+    return found

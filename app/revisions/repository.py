@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from app.edits.models import Edit
 from app.edits.text import EditText
@@ -110,8 +110,13 @@ def changes(session: Session, numbers: Sequence[int]) -> Sequence[RevisionChange
     return session.scalars(query).all()
 
 
-def live_edits(session: Session, number: int) -> list[LiveEdit]:
+def live_edits(session: Session, number: int, *, words: bool = True) -> list[LiveEdit]:
     """The edits a revision holds, in the order they were accepted.
+
+    Args:
+        session: A transaction.
+        number: The revision.
+        words: Whether their texts are wanted, too.
 
     Raises:
         UnknownRevision: There is no such revision.
@@ -123,7 +128,9 @@ def live_edits(session: Session, number: int) -> list[LiveEdit]:
         .group_by(RevisionChange.edit_id)
         .having(func.sum(RevisionChange.change) == 1)
     )
-    return _in_order(session.scalars(select(Edit).where(Edit.id.in_(live))))
+    query = select(Edit).where(Edit.id.in_(live))
+    found = session.scalars(query if words else query.options(lazyload(Edit.text)))
+    return _in_order(found, words=words)
 
 
 def gained_edits(session: Session, number: int) -> list[LiveEdit]:
@@ -142,16 +149,16 @@ def _changed(number: int, change: int) -> Select[str]:
     )
 
 
-def _in_order(edits: Iterable[Edit]) -> list[LiveEdit]:
-    return sorted((_live_edit(edit) for edit in edits), key=lambda edit: edit.seq)
+def _in_order(edits: Iterable[Edit], *, words: bool = True) -> list[LiveEdit]:
+    return sorted((_live_edit(edit, words=words) for edit in edits), key=lambda edit: edit.seq)
 
 
-def _live_edit(edit: Edit) -> LiveEdit:
+def _live_edit(edit: Edit, *, words: bool) -> LiveEdit:
     assert edit.artefact is not None and edit.artefact_index is not None  # noqa: S101, PT018
     return LiveEdit(
         edit_id=edit.id,
         seq=edit.operation.seq,
         artefact=edit.artefact,
         artefact_index=edit.artefact_index,
-        text=None if edit.text is None else EditText.from_json(edit.text.content),
+        text=None if not words or edit.text is None else EditText.from_json(edit.text.content),
     )

@@ -40,10 +40,19 @@ class RevisionResource(BaseModel):
     artefact_digest: str | None
     created_at: datetime
     ledger_hash: str
+    withdrawn_at: Annotated[
+        datetime | None, Field(description="Since when it is not given out any more.")
+    ]
 
     @classmethod
     def of(
-        cls, revision: Revision, *, edits: list[str], removed: list[str], ledger_hash: str
+        cls,
+        revision: Revision,
+        *,
+        edits: list[str],
+        removed: list[str],
+        ledger_hash: str,
+        withdrawn_at: datetime | None,
     ) -> "RevisionResource":
         """The revision as the API shows it."""
         return cls(
@@ -58,6 +67,7 @@ class RevisionResource(BaseModel):
             artefact_digest=revision.artefact_digest,
             created_at=revision.created_at,
             ledger_hash=ledger_hash,
+            withdrawn_at=withdrawn_at,
         )
 
 

@@ -22,6 +22,7 @@ from app.operations.models import Operation, OperationStatus
 from app.operations.service import move
 from app.revisions import repository
 from app.revisions.models import Revision, RevisionKind
+from app.withdrawals.repository import require_served
 
 # What revision 0 is, and what decides it: layers come from the recipe.
 _SAME_FOR_EVER = {
@@ -142,6 +143,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     Raises:
         StaleParent: `new.parent` is not the head.
         WrongState: One of its operations is not running.
+        RevisionWithdrawn: The revision that it goes back to was withdrawn.
     """
     head = repository.head(session)
     if head is None or head.number != new.parent:
@@ -149,6 +151,8 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")
     edits.read_ahead(session, [*new.gained, *new.removed])
     completed = [_running(session, operation_id) for operation_id in new.operations]
+    goals = [operation.to_revision for operation in completed if operation.to_revision is not None]
+    require_served(session, *goals)
     live_edits = head.live_edits + len(new.gained) - len(new.removed)
     entry = ledger.append(
         session, EntryKind.REVISION, _record(new, live_edits), actor=actor, now=now
@@ -195,6 +199,9 @@ def _record(new: NewRevision, live_edits: int) -> JsonObject:
         "rows": [edit.artefact_index for edit in new.added],
         "removed": list(new.removed),
         "live_edits": live_edits,
+        "supersedes": {
+            edit.edit_id: edit.supersedes for edit in new.added if edit.supersedes is not None
+        },
         "weights_digest": new.weights_digest,
         "artefact_digest": new.artefact_digest,
     }

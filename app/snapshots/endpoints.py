@@ -1,16 +1,19 @@
 """Snapshots: revisions with a label to go back to."""
 
+from threading import Event
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from app.keys.access import require
 from app.keys.scopes import Scope
+from app.paging import page_of
 from app.problems import common_responses
 from app.revisions import repository as revisions
-from app.services import ActorDep, ServicesDep
+from app.services import ActorDep, ReportDep, ServicesDep
 from app.serving import ServingDep
 from app.snapshots import repository
+from app.snapshots.models import Snapshot
 from app.snapshots.schemas import SnapshotPage, SnapshotRequest, SnapshotResource
 from app.snapshots.service import remove_label
 from app.text import MAX_INTEGER, LabelPath
@@ -34,27 +37,33 @@ def list_snapshots(
     """Labelled snapshots, and those the worker took by itself, in the order they were taken."""
     with services.database.read() as session:
         found = repository.page(session, after=after, limit=limit)
-    items = [SnapshotResource.of(snapshot) for snapshot in found]
-    return SnapshotPage(items=items, next=found[-1].id if len(items) == limit else None)
+    items, following = page_of(found, SnapshotResource.of, limit, lambda row: row.id)
+    return SnapshotPage(items=items, next=following)
 
 
 @router.post(
     "",
     status_code=201,
     dependencies=_ROLLBACK,
-    responses={200: {"description": "The revision has this label already."}},
+    responses=common_responses(410, 429, 507)
+    | {200: {"description": "The revision has this label already."}},
 )
-def create_snapshot(
+async def create_snapshot(
     body: SnapshotRequest,
     services: ServicesDep,
     serving: ServingDep,
+    lane: ReportDep,
     actor: ActorDep,
     response: Response,
 ) -> SnapshotResource:
     """Keep a revision whole under a label, which a rollback may then name."""
-    with services.database.read() as session:
-        revision = revisions.named(session, "revision", body.revision).number
-    snapshot, is_new = serving.get().runtime.take_snapshot(revision, body.label, actor)
+
+    def take(_: Event) -> tuple[Snapshot, bool]:
+        with services.database.read() as session:
+            revision = revisions.named(session, "revision", body.revision).number
+        return serving.get().runtime.take_snapshot(revision, body.label, actor)
+
+    snapshot, is_new = await lane.run(take)
     response.headers["Location"] = f"/v1/snapshots/{body.label}"
     response.status_code = 201 if is_new else 200
     return SnapshotResource.of(snapshot)

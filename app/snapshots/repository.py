@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from app.errors import UnknownLabel
 from app.revisions.models import RevisionChange
 from app.snapshots.models import Snapshot
+from app.withdrawals.repository import among
+from app.withdrawals.spans import Span
 
 
 def page(session: Session, *, after: int | None, limit: int) -> Sequence[Snapshot]:
@@ -61,6 +63,12 @@ def claimed(session: Session) -> set[str]:
     return {digest for digest in session.scalars(query) if digest is not None}
 
 
+def labelled(session: Session) -> dict[str, str | None]:
+    """Label → digest of its file, None where that was lost."""
+    query = select(Snapshot.label, Snapshot.digest).where(Snapshot.label.is_not(None))
+    return {label: digest for label, digest in session.execute(query) if label is not None}
+
+
 def files(session: Session) -> dict[int, str]:
     """Revision → digest of its file, of every revision that has one."""
     query = select(Snapshot.revision, Snapshot.digest).where(Snapshot.digest.is_not(None))
@@ -71,6 +79,19 @@ def forget(session: Session, digests: Collection[str]) -> None:
     """Claim these files no longer: labels stay, the worker's own snapshots go."""
     session.execute(delete(Snapshot).where(Snapshot.automatic, Snapshot.digest.in_(digests)))
     session.execute(update(Snapshot).where(Snapshot.digest.in_(digests)).values(digest=None))
+
+
+def forget_revisions(session: Session, spans: Sequence[Span]) -> list[str]:
+    """Claim no file of these revisions any longer; digests of the files that are to go.
+
+    Equal weights share a file, and whatever has the weights of a withdrawn revision holds its edits
+    and is withdrawn as well.
+    """
+    query = select(Snapshot.digest).distinct()
+    query = query.where(among(Snapshot.revision, spans), Snapshot.digest.is_not(None))
+    digests = [digest for digest in session.scalars(query) if digest is not None]
+    forget(session, digests)
+    return digests
 
 
 def distances(session: Session, live: Set[str], at: Collection[int]) -> dict[int, int]:

@@ -13,6 +13,7 @@ from app.ledger import service as ledger
 from app.ledger.models import EntryKind
 from app.snapshots import repository
 from app.snapshots.models import Snapshot
+from app.withdrawals.repository import require_served
 
 
 def find_label(session: Session, revision: int, label: str) -> Snapshot | None:
@@ -34,7 +35,9 @@ def add_label(
 
     Raises:
         LabelTaken: The label is on another revision.
+        RevisionWithdrawn: The revision was withdrawn.
     """
+    require_served(session, revision)
     found = find_label(session, revision, label)
     if found is not None:
         found.digest = digest

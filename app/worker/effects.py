@@ -30,7 +30,8 @@ class Effects:
     Attributes:
         not_finite: How many entries of the matrices, and scores of the edits, are no numbers.
         delta_norm: Largest ‖W' − W‖ / ‖W‖ of an edited matrix (Frobenius), W being the head's.
-        canaries_kept: Share of canaries that are continued as the base does.
+        canaries_kept: Share of canaries that are continued as the base does; where some are asked
+            in conversation, the smaller of both shares.
         earlier_kept: Share of sampled earlier edits, true before, that are still true; None
             where there is none.
         energy_drift: Largest |HE(W') / HE(W0) − 1| of an edited matrix, W0 being the base's.
@@ -76,20 +77,30 @@ class EffectGauge:
         resident: Makes models of weights.
         earlier_sample: Most live edits that are asked again.
         perplexity_tokens: Length of the reference text.
+        conversation: A text with ``{}`` for a user's message, up to where the assistant is to
+            speak; None for a model that does not converse.
     """
 
     def __init__(
-        self, history: History, resident: Resident, *, earlier_sample: int, perplexity_tokens: int
+        self,
+        history: History,
+        resident: Resident,
+        *,
+        earlier_sample: int,
+        perplexity_tokens: int,
+        conversation: str | None = None,
     ) -> None:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
-        self._canaries = bundled_text("canaries").splitlines()
+        self._canaries = [bundled_text("canaries").splitlines()]
+        if conversation is not None:
+            asked = bundled_text("questions").splitlines()
+            self._canaries.append([conversation.replace(SLOT, question) for question in asked])
 
     def measure(self, candidate: Candidate) -> Effects:
         """Everything the gates of a whole batch compare."""
         base = self._base
         said = self._continuations(candidate.model)
-        kept = sum(old == new for old, new in zip(base.continuations, said, strict=True))
         loss = self._loss(candidate.model)
         return Effects(
             not_finite=_count_not_finite(candidate),
@@ -97,7 +108,7 @@ class EffectGauge:
                 float((after.float() - before.float()).norm() / before.float().norm())
                 for before, after in _pairs(candidate)
             ),
-            canaries_kept=kept / len(self._canaries),
+            canaries_kept=min(map(_share_kept, base.continuations, said)),
             earlier_kept=self._earlier_kept(candidate),
             energy_drift=_largest(
                 abs(energy / base.energies[layer] - 1)
@@ -132,13 +143,14 @@ class EffectGauge:
         live = [id for id in head.live if id not in removed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
         return [
-            (text.template.replace(SLOT, text.subject), text.target)
-            for text in self._history.words(drawn, self._earlier_sample)
+            (text.filled, text.target) for text in self._history.words(drawn, self._earlier_sample)
         ]
 
-    def _continuations(self, model: PreTrainedModel) -> list[str]:
-        items = [(prompt, _ANY) for prompt in self._canaries]
-        return [found.argmax for found in score(model, self._resident.tokenizer, items)]
+    def _continuations(self, model: PreTrainedModel) -> list[list[str]]:
+        """How each group of canaries is continued."""
+        items = [(prompt, _ANY) for group in self._canaries for prompt in group]
+        said = iter(score(model, self._resident.tokenizer, items))
+        return [[next(said).argmax for _ in group] for group in self._canaries]
 
     def _loss(self, model: PreTrainedModel) -> float:
         return _reference_loss(model, self._resident.tokenizer, self._tokens)
@@ -156,7 +168,7 @@ class EffectGauge:
 class _Base:
     """What the unedited model says and is."""
 
-    continuations: Sequence[str]
+    continuations: Sequence[Sequence[str]]
     loss: float
     energies: Mapping[int, float]
 
@@ -177,6 +189,10 @@ def _reference_loss(
 
 def _perplexity(loss: float) -> float:
     return exp(min(loss, _MOST_LOSS))
+
+
+def _share_kept(before: Sequence[str], after: Sequence[str]) -> float:
+    return sum(old == new for old, new in zip(before, after, strict=True)) / len(before)
 
 
 def _pairs(candidate: Candidate) -> list[tuple[Tensor, Tensor]]:

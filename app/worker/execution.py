@@ -12,6 +12,7 @@ from torch import Tensor
 
 from app.clock import Clock
 from app.database.database import Database
+from app.errors import RevisionWithdrawn
 from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
@@ -193,6 +194,12 @@ class Execution:
         self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     def _undo(self, operation: Operation) -> None:
+        try:
+            self._commit_undoing(operation)
+        except RevisionWithdrawn:  # since the operation was accepted
+            self._reject([Rejection(operation.id, "withdrawn")], operation.kind)
+
+    def _commit_undoing(self, operation: Operation) -> None:
         change = self._undoing(operation)
         if change is None:
             self._reject([Rejection(operation.id, "not_live")], operation.kind)
@@ -207,6 +214,7 @@ class Execution:
     def _undoing(self, operation: Operation) -> Change | None:
         """The change a revert or rollback makes; None for a revert of what head does not hold."""
         if operation.to_revision is not None:
+            self.history.require_served(operation.to_revision)
             return self.history.change_to(operation.to_revision)
         target = operation.target_edit
         if target is None or target not in self.history.head.live:

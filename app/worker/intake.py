@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.batches import repository as batches
 from app.database.database import Database
 from app.edits import repository as edits
+from app.edits.control import refuse_control_tokens
 from app.edits.limits import Limits
 from app.edits.models import Edit as StoredEdit
 from app.edits.report import EditReport
 from app.edits.text import EditText
+from app.errors import InvalidField
 from app.resident.resident import Resident
 from app.worker.measuring import Measurement, measure
 from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit
+from editing_core.control import ControlTokens
 from editing_core.edit import Edit
 
 _MOST_BESIDE = 8  # live edits of a subject that a new one is solved beside: bounds its cost
@@ -34,7 +38,7 @@ class Intake:
         """What is to be solved, and those for whom there is nothing to do.
 
         An atomic batch is taken as a whole: what is true already is solved with the rest, for it
-        might not stay true; if an edit's words were erased, all are rejected.
+        might not stay true; if an edit's words were erased or are control tokens, all are rejected.
         """
         with self.database.read() as session:
             stored = [edits.get(session, id) for id in ids]
@@ -45,8 +49,13 @@ class Intake:
                 for id, text in texts.items()
                 if text is not None
             }
-        rejected = [Rejection(id, "erased") for id, text in texts.items() if text is None]
-        present = [(edit, text) for edit in stored if (text := texts[edit.id]) is not None]
+        rejected = [Rejection(id, why) for id, text in texts.items() if (why := self._unfit(text))]
+        unfit = {found.id for found in rejected}
+        present = [
+            (edit, text)
+            for edit in stored
+            if edit.id not in unfit and (text := texts[edit.id]) is not None
+        ]
         if atomic and rejected:
             rejected += [Rejection(edit.id, BATCH_REJECTED) for edit, _ in present]
             present = []
@@ -73,6 +82,24 @@ class Intake:
                 ).items()
                 if text.subject == subject  # in other letters it has another key
             ]
+
+    def _unfit(self, text: EditText | None) -> str | None:
+        """Why nothing is to be written for an edit; None if something may be.
+
+        Control tokens are refused when an edit is posted, but for one that was posted before the
+        model was loaded, or for another model's words.
+        """
+        if text is None:
+            return "erased"
+        try:
+            refuse_control_tokens(self._control, self.resident.tokenizer, text)
+        except InvalidField:
+            return "control_token"
+        return None
+
+    @cached_property
+    def _control(self) -> ControlTokens:
+        return ControlTokens.of(self.resident.tokenizer)
 
     def _measured(
         self, present: Sequence[tuple[StoredEdit, EditText]]

@@ -7,7 +7,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.edits.report import NeighbourReport, ParaphraseReport, Standing
 from app.edits.text import EditText
-from editing_core.edit import SLOT
 from editing_core.probe import Score, score
 
 
@@ -38,7 +37,7 @@ def measure(
     """One measurement per edit, all prompts of all edits batched together."""
     items: list[tuple[str, str]] = []
     for text in texts:
-        items.append((text.template.replace(SLOT, text.subject), text.target))
+        items.append((text.filled, text.target))
         items += [(paraphrase, text.target) for paraphrase in text.paraphrases]
         items += [(near.prompt, near.answer or text.target) for near in text.neighbours]
     found = iter(score(model, tokenizer, items))

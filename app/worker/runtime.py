@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from app.clock import Clock
 from app.database.base import JsonObject
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.edits.limits import Limits
+from app.ledger.mark import Marks
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
@@ -16,6 +18,7 @@ from app.revisions.artefacts import ArtefactStore
 from app.revisions.repository import head
 from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
+from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
 from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
@@ -50,9 +53,9 @@ class Runtime:
         """
         return self.snapshots.label(revision, label, self.history.weights, actor=actor)
 
-    def stop(self) -> None:
-        """End the worker after the operation it is in."""
-        self.worker.stop()
+    def stop(self, timeout_s: float) -> None:
+        """End the worker after the operation it is in, which is left behind after `timeout_s`."""
+        self.worker.stop(timeout_s)
 
 
 def start(
@@ -79,11 +82,15 @@ def start(
     lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
     may_write = settings.worker == "embedded"
     if may_write and lease.acquire():  # nobody else can commit, so nobody needs what is swept
-        sweep(database, artefacts, snapshots)
+        sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
     history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
-        prepared.base, history.materialise, revision=history.head.revision, weights=weights
+        prepared.base,
+        history.materialise,
+        revision=history.head.revision,
+        weights=weights,
+        require_served=history.require_served,
     )
     counted = metrics or Metrics()
     counted.served_revision.set(resident.head)
@@ -103,6 +110,7 @@ def start(
             resident,
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
+            conversation=prepared.conversation,
         ),
         metrics=counted,
     )
@@ -130,6 +138,11 @@ def _snapshots(
         every=settings.snapshot_every,
         kept=settings.snapshots_kept,
         clock=clock,
+        labels=LabelLimits(
+            settings.max_labels,
+            settings.max_labels_bytes,
+            DiskSpace(settings.data_dir, settings.min_free_bytes),
+        ),
     )
 
 

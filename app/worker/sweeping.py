@@ -1,61 +1,49 @@
-"""Removing the files that a crash, or a commit that never came, left behind."""
+"""Putting aside the files that a crash, or a commit that never came, left behind."""
 
 from collections.abc import Set
-from pathlib import Path
-
-from sqlalchemy.orm import Session
+from datetime import date, timedelta
 
 from app.database.database import Database
-from app.ledger import repository as ledger
+from app.ledger.containment import require_contained
+from app.ledger.mark import Marks
 from app.observability.logs import get_logger
 from app.resident.snapshots import Snapshots
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 
+_KEPT = timedelta(days=30)
 _log = get_logger(__name__)
 
 
-def sweep(database: Database, artefacts: ArtefactStore, snapshots: Snapshots) -> None:
-    """Remove artefacts and snapshots that nothing in the database refers to.
+def sweep(
+    database: Database, artefacts: ArtefactStore, snapshots: Snapshots, marks: Marks, today: date
+) -> None:
+    """Put aside artefacts that nothing in the database names; remove snapshots, which are a cache.
 
     An artefact is stored before the commit that names it, so call this only while nobody else can
-    commit: at the start of the one writer, before it executes anything. Where another database, or
-    a later state of this one, has edited into the folder, its files are somebody's and stay.
+    commit: at the start of the one writer, before it executes anything. After a month an orphan
+    is removed, unless an older database was ever accepted here: then it may be of the history
+    that was lost, and stays.
+
+    Raises:
+        SetBack: The database lacks what was committed here.
     """
-    note = artefacts.folder.with_suffix(".ledger")
     with database.read() as session:
+        require_contained(session, marks.newest())
         named = revisions.artefacts(session)
-        newest = ledger.last(session)
-        is_ours = _is_known(session, note) if note.exists() else _is_ours(artefacts, named)
-    if not is_ours:
-        # The folder belongs to another database, or to a later state of this one; the note may be
-        # removed if nobody needs that any more.
-        _log.warning("sweep_skipped", folder=str(artefacts.folder), note=str(note))
+    artefacts.remove_partial()
+    if _is_of_another(artefacts, named):
+        _log.warning("sweep_skipped", folder=str(artefacts.folder))
         return
-    removed = artefacts.sweep(named) + snapshots.tidy()
-    if newest is not None:
-        _write(note, f"{newest.index} {newest.hash}")
-    if removed:
-        _log.info("orphans_removed", files=removed)
+    aside = artefacts.set_aside_all_but(named, today)
+    removed = snapshots.tidy()
+    if not marks.was_begun_anew:
+        removed += artefacts.remove_orphans(named, before=today - _KEPT)
+    if aside or removed:
+        _log.info("orphans_put_aside", artefacts=aside, removed=removed)
 
 
-def _write(note: Path, text: str) -> None:
-    partial = note.with_suffix(".partial")
-    try:
-        partial.write_text(text)
-        partial.replace(note)
-    except OSError as error:  # the older note will do, and a full disk keeps nobody from starting
-        _log.warning("sweep_not_noted", error=str(error))
-
-
-def _is_known(session: Session, note: Path) -> bool:
-    """Whether the ledger holds the entry that was its newest when the folder was last swept."""
-    index, _, recorded = note.read_text().partition(" ")
-    entry = ledger.find(session, int(index)) if index.isdecimal() else None
-    return entry is not None and entry.hash == recorded
-
-
-def _is_ours(artefacts: ArtefactStore, named: Set[str]) -> bool:
-    """Whether a folder that was never swept is new, or holds something this database made."""
+def _is_of_another(artefacts: ArtefactStore, named: Set[str]) -> bool:
+    """Whether a folder holds nothing but what this database does not know."""
     found = artefacts.digests()
-    return not found or bool(found & named)
+    return bool(found) and not found & named

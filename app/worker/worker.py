@@ -66,11 +66,11 @@ class Worker:
         """Begin with what the queue holds."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float = _STOP_S) -> None:
         """End after the operation in hand; what is interrupted is claimed again at next start."""
         self._stopping.set()
         self._doorbell.close()
-        self._thread.join(_STOP_S)
+        self._thread.join(timeout_s)
         if self._lease is not None:
             self._lease.release()
         self._execution.metrics.writer.set(0)

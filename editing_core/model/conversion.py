@@ -7,13 +7,12 @@ goes on to serve the model must not have done it.
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from editing_core.errors import ModelNotFound
+from editing_core.model.opening import open_model, open_tokenizer, refuse_adapter
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -22,6 +21,7 @@ def convert(gguf: Path, folder: Path) -> None:
     Raises:
         ModelNotFound: The file holds no model that transformers can read; the message says why.
     """
+    refuse_adapter(gguf.parent)
     command = [sys.executable, "-m", __name__, str(gguf), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -31,10 +31,8 @@ def convert(gguf: Path, folder: Path) -> None:
 
 def _write(gguf: Path, folder: Path) -> None:
     transformers_logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    tokenizer = open_tokenizer(gguf.parent, gguf_file=gguf.name)
+    model = open_model(gguf.parent, dtype=torch.float32, gguf_file=gguf.name)
     # The weights are plain float32 now; what marks the model as quantised would refuse saving.
     model.hf_quantizer = None
     del model.config.quantization_config

@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from editing_core.digest import tensors_digest
 from editing_core.errors import ModelNotFound
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.checking import check
 from editing_core.model.conversion import convert
+from editing_core.model.opening import (
+    UNREADABLE,
+    check_folder,
+    open_model,
+    open_tokenizer,
+    reason,
+)
 from editing_core.progress import Progress, silent
 
 
@@ -84,13 +85,14 @@ def load_model(
     """
     folder = _folder(source, cache_dir, progress)
     progress("load model", 0, 2)
+    if Path(folder).is_dir():
+        check_folder(Path(folder))
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError) as error:
+        tokenizer, model = open_tokenizer(folder), open_model(folder, dtype=dtype)
+    except UNREADABLE as error:
         raise ModelNotFound(
-            f"model {source!r} cannot be loaded: {error}; give one of {', '.join(BUNDLES)}, "
-            "a folder or GGUF file that exists, or a reachable hub id"
+            f"model {source!r} cannot be loaded: {reason(error)}; give one of "
+            f"{', '.join(BUNDLES)}, a folder or GGUF file that exists, or a reachable hub id"
         ) from error
     model = model.to(device).eval().requires_grad_(False)
     progress("load model", 1, 2)

@@ -42,6 +42,7 @@ class Server:
 
     process: "subprocess.Popen[bytes]"
     url: str
+    log: Path
 
     def kill(self) -> None:
         """SIGKILL, as the kernel or a power cut would."""
@@ -57,13 +58,18 @@ class Server:
 
 
 @contextmanager
-def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
+def running(
+    data_dir: Path, model: str, descriptors: int | None = None, /, **settings: str
+) -> Iterator[Server]:
     """A ready server; ended by SIGINT and expected to end well, unless the test killed it.
 
-    Edits of a tiny model are let through whatever they do: it says nothing true.
+    Edits of a tiny model are let through whatever they do: it says nothing true. `descriptors` is
+    what `ulimit -n` grants it.
     """
     gates = {} if model == _DEMO_MODEL else open_gates_environment()
     command = [sys.executable, "-m", "app.cli", "serve", "--model", model, "--port", "0"]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     # A file: nobody reads on once the server is ready, and a full pipe would stop it.
     with (
         tempfile.NamedTemporaryFile() as log,
@@ -75,7 +81,7 @@ def running(data_dir: Path, model: str, **settings: str) -> Iterator[Server]:
         ) as process,
     ):
         try:
-            yield Server(process, _address(process, Path(log.name)))
+            yield Server(process, _address(process, Path(log.name)), Path(log.name))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

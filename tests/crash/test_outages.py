@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from app.client import Refused
+from app.client import Errata, Refused
 from app.queue.embedded import EmbeddedValkey
 from app.settings import Settings
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
+from tests.integration.keyed import first_key
 from tests.postgres import crash, new_schema, running_postgres
 from tests.waiting import wait_until
 
@@ -127,6 +128,8 @@ def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
     settings = template.model_copy(update={"data_dir": data, "database_url": url})
     with started(settings, tmp_path / "log") as child:
         child.await_ready()
+        # Without a key nobody is let in while it cannot be found out whether one was made.
+        child.errata = Errata(child.url, first_key(settings))
         before = _submit(child, "Spain")
         crash(own_postgres)
         with pytest.raises(Refused) as refused:

@@ -13,6 +13,7 @@ from app.client import Errata
 from app.keys.scopes import Scope
 from app.main import create_app
 from app.settings import Settings
+from tests.integration.keyed import first_key
 from tests.integration.looking_back import live, prepared
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
@@ -55,7 +56,7 @@ def site(folder: Path) -> Iterator[Site]:
     )
     with _serving(settings) as url, httpx2.Client(base_url=url, timeout=_TIMEOUT_S) as http:
         wait_until(lambda: http.get("/readyz").is_success, _READY_S, what="readiness")
-        known = dict(_known(http))
+        known = dict(_known(http, settings))
         keys = {scope.value: _bearer(http, scope) for scope in Scope}
         yield Site(url, keys | {"nobody": {}}, known)
 
@@ -75,7 +76,7 @@ def _serving(settings: Settings) -> Iterator[str]:
     thread.join()
 
 
-def _known(http: httpx2.Client) -> Iterator[tuple[str, str | int]]:
+def _known(http: httpx2.Client, settings: Settings) -> Iterator[tuple[str, str | int]]:
     errata = Errata(http=http)
     *_, newest = live(errata, http)
     yield "edit_id", newest
@@ -89,8 +90,7 @@ def _known(http: httpx2.Client) -> Iterator[tuple[str, str | int]]:
     errata.snapshot(_LABEL)
     yield "export_id", errata.exports.wait(errata.exports.start("delta").id).id
     # The last: from the first key on, nobody is let in without one.
-    made = http.post("/v1/keys", json={"scopes": [Scope.ADMIN]}).raise_for_status().json()
-    http.headers["Authorization"] = f"Bearer {made['key']}"
+    http.headers["Authorization"] = f"Bearer {first_key(settings)}"
     spare = http.post("/v1/keys", json={"scopes": [Scope.QUERY]}).raise_for_status().json()
     yield "key_id", spare["id"]
 

@@ -127,7 +127,7 @@ class Site:
 
     def revert(self, edit_id: str) -> str:
         """Accept the undoing of a live edit."""
-        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client").id
+        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client")
 
     def rollback(self, revision: int) -> str:
         """Accept a rollback."""

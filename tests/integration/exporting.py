@@ -35,7 +35,7 @@ class _ReadOnly:
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float) -> None:
         """Nothing runs."""
 
 

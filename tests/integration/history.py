@@ -85,7 +85,7 @@ class History:
                 session,
                 id=edit_id,
                 kind=OperationKind.EDIT,
-                details={"method": method, "text_digest": text.digest(SALT)},
+                details=self._told(text, method, batch_id, dry_run=dry_run),
                 actor="client",
                 now=self.clock(),
             )
@@ -100,6 +100,18 @@ class History:
             )
             edits.add(session, edit, text, salt=SALT)
         return edit_id
+
+    def _told(
+        self, text: EditText, method: str, batch_id: str | None, *, dry_run: bool
+    ) -> JsonObject:
+        """What the ledger says of an edit."""
+        told: JsonObject = {"method": method, "text_digest": text.digest(SALT)}
+        if dry_run:
+            told["dry_run"] = True
+        if batch_id is not None:
+            with self.database.read() as session:
+                told |= {"batch": batch_id, "atomic": batches.get(session, batch_id).atomic}
+        return told
 
     def accept_rollback(self, operation_id: str, to_revision: int) -> str:
         """Accept a rollback."""

@@ -2,17 +2,18 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-import uvicorn
+from fastapi import APIRouter
 
 from app.events.hub import Hub
+from app.keys.doorkeeper import Doorkeeper
 from app.main import Components, create_app
-from app.server import StreamingServer
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until
@@ -41,6 +42,7 @@ class Served:
 
     url: str
     hub: Hub
+    doorkeeper: Doorkeeper
 
     def told(self, path: str, *, after: int | None = None, most: int | None = None) -> list[Told]:
         """The events of a stream up to its end, or the first of them."""
@@ -110,16 +112,21 @@ class Ear:
 
 
 @contextmanager
-def serving(settings: Settings, *, port: int = 0) -> Iterator[Served]:
-    """The service without a model, on a socket, in this process."""
+def serving(
+    settings: Settings, *, port: int = 0, routers: Sequence[APIRouter] = ()
+) -> Iterator[Served]:
+    """The service without a model, on a socket, in this process; with routes of the test's own."""
     app = create_app(settings, components=Components(start_runtime=load_nothing))
-    server = StreamingServer(uvicorn.Config(app, port=port, log_level="warning"))
+    for router in routers:
+        app.include_router(router)
+    server = StreamingServer(http_config(app, port=port))
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), _START_S, what="the start")
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", server.lifespan.state["hub"])
+        state = server.lifespan.state
+        yield Served(f"http://127.0.0.1:{port}", state["hub"], state["doorkeeper"])
     finally:
         server.should_exit = True
         thread.join(_START_S)

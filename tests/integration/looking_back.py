@@ -17,6 +17,7 @@ from app.revisions import repository
 from app.services import Services
 from app.serving import Serving
 from app.settings import Settings
+from tests.local_client import local_client
 from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until
 
@@ -71,7 +72,7 @@ class Lived:
 def lived(folder: Path, model: Path, database_url: str) -> Iterator[Lived]:
     """The service, after edits, a superseding, a revert, a rollback and an erasure."""
     settings = prepared(folder, model, database_url=database_url)
-    with TestClient(create_app(settings)) as http:
+    with local_client(create_app(settings), raise_server_exceptions=True) as http:
         wait_until(lambda: http.get("/readyz").is_success, _WAIT_S, what="readiness")
         errata = Errata(http=http)
         yield Lived(errata, http, tuple(live(errata, http)))

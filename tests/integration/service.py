@@ -10,6 +10,7 @@ from app.main import Components, create_app
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
+from tests.local_client import local_client
 
 FACT = {
     "subject": "Danielle Darrieux",
@@ -44,5 +45,5 @@ class SlowLoading:
 def running(settings: Settings, components: Components | None = None) -> Iterator[TestClient]:
     """The service as a client sees it: a bug is a 500, not an exception in the test."""
     app = create_app(settings, components=components or Components(start_runtime=load_nothing))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         yield client

@@ -18,6 +18,7 @@ from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import Keyed, bearer, declared, keyed, routes
 from tests.integration.service import load_nothing, running
+from tests.local_client import local_client
 
 # What the contract says; a route that is not named here is still checked against what it declares.
 CONTRACT = {
@@ -54,7 +55,7 @@ CONTRACT = {
     ("POST", "/v1/bisect"): {"audit"},
     ("GET", "/v1/diff"): {"audit"},
     ("GET", "/v1/drift"): {"audit"},
-    ("GET", "/metrics"): {"audit"},
+    ("GET", "/metrics"): {"metrics", "audit"},
     ("POST", "/v1/exports"): {"export"},
     ("GET", "/v1/exports"): {"export"},
     ("GET", "/v1/exports/{export_id}"): {"export"},
@@ -206,7 +207,7 @@ def test_a_route_that_forgot_its_scope_is_closed_to_strangers(settings: Settings
     with keyed(settings):
         app = create_app(settings, components=Components(start_runtime=load_nothing))
         app.include_router(router)
-        with TestClient(app) as client:
+        with local_client(app, raise_server_exceptions=True) as client:
             assert client.get("/v1/forgotten").status_code == 401
 
 

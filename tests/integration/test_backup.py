@@ -81,6 +81,7 @@ def test_a_backup_taken_while_edits_go_on_is_a_data_directory(
     assert sorted(path.name for path in folder.iterdir()) == [
         "artefacts",
         "errata.db",
+        "ledger-mark",
         "recipe.json",
     ]
     elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")

@@ -4,7 +4,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.client import Errata, Refused
+from app.keys.bootstrap import create_key
+from app.keys.scopes import Scope
+from app.keys.service import NewKey
 from app.operations.service import give_up
+from app.settings import Settings
 from tests.integration.history import History
 from tests.integration.service import FACT
 
@@ -53,12 +57,17 @@ def test_the_client_withdraws_an_edit_and_erases_its_words(errata: Errata) -> No
     assert errata.edit(edit.id).subject is None
 
 
-def test_the_client_makes_and_revokes_keys(errata: Errata, client: TestClient) -> None:
-    admin = errata.keys.create(["admin"], name="ours")
+def test_the_client_makes_and_revokes_keys(
+    errata: Errata, client: TestClient, settings: Settings
+) -> None:
+    with pytest.raises(Refused, match="errata keys create --scope admin"):
+        errata.keys.create(["admin"])
+    admin = create_key(settings, NewKey([Scope.ADMIN]))
     client.headers["Authorization"] = f"Bearer {admin.key}"
     made = errata.keys.create(["query", "edit"], expires_at=datetime(2099, 1, 1, tzinfo=UTC))
     assert (made.scopes, made.expires_at) == (["query", "edit"], "2099-01-01T00:00:00Z")
-    assert errata.keys.revoke(made.id).revoked_at is not None
+    revoked = errata.keys.revoke(made.id, cancel_queued=True)
+    assert (revoked.revoked_at is not None, revoked.cancelled) == (True, 0)
     assert [(key.id, key.revoked_at is None) for key in errata.keys.all()] == [
         (admin.id, True),
         (made.id, False),

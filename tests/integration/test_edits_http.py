@@ -5,6 +5,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from app.characters import hidden
 from app.operations.service import reject
 from app.settings import Settings
 from editing_core.methods import METHOD_NAMES
@@ -88,6 +89,73 @@ def test_an_unusable_field_is_named_with_what_would_be_accepted(
 def test_a_missing_field_is_named(client: TestClient, field: str) -> None:
     response = client.post("/v1/edits", json={k: v for k, v in FACT.items() if k != field})
     assert (response.status_code, response.json()["error"]["param"]) == (422, field)
+
+
+_ESCAPE = "U+001B ESCAPE"
+_OVERRIDE = "U+202E RIGHT-TO-LEFT OVERRIDE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"subject": "Paris\x1b[2J"}, "subject", f"character 6 is {_ESCAPE}"),
+        ({"subject": "\u202esiraP"}, "subject", f"character 1 is {_OVERRIDE}"),
+        ({"prompt": "{} is\u200b"}, "prompt", "character 6 is U+200B ZERO WIDTH SPACE"),
+        ({"target": "France\nGermany"}, "target", "character 7 is U+000A LINE FEED"),
+        ({"target_old": "\ufeffa"}, "target_old", "U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ({"paraphrases": ["a", "b\x1b"]}, "paraphrases[1]", _ESCAPE),
+        ({"neighbours": [{"prompt": "a\u00ad"}]}, "neighbours[0].prompt", "U+00AD SOFT HYPHEN"),
+        ({"neighbours": [{"prompt": "a", "answer": "\x07"}]}, "neighbours[0].answer", "U+0007"),
+        ({"metadata": {"ticket": "\u202e1"}}, "metadata.ticket", _OVERRIDE),
+        ({"metadata": {"a\x1b[31m": "b"}}, "metadata.a\\x1b[31m.[key]", _ESCAPE),
+        ({"subject": "\U000e0041"}, "subject", "U+E0041 TAG LATIN CAPITAL LETTER A"),
+    ],
+)
+def test_a_character_that_readers_do_not_see_is_named_and_not_repeated(
+    client: TestClient, changes: dict[str, object], field: str, says: str
+) -> None:
+    response = _post(client, **changes)
+    problem = response.json()
+    assert (response.status_code, problem["error"]["param"]) == (422, field)
+    assert says in problem["detail"]
+    assert hidden(problem["detail"]) is None
+    assert client.get("/v1/edits").json()["items"] == []
+
+
+def test_a_prompt_may_have_several_lines_and_a_persian_one_its_joiners(client: TestClient) -> None:
+    prompt = "Q: نمی\u200cخواهم?\n\tA: {} is"
+    assert _post(client, prompt=prompt).json()["prompt"] == prompt
+
+
+def test_a_subject_that_looks_like_another_is_accepted_and_told_of(client: TestClient) -> None:
+    first = _post(client, subject="Paris", prompt="{} lies in").json()
+    assert (first["look_alikes"], first["warnings"]) == ([], [])
+    same = _post(client, subject="PARIS", prompt="{} is in").json()
+    assert same["look_alikes"] == []  # another spelling, not another subject
+    forged = _post(client, subject="P\u0430ris", prompt="{} lies in").json()
+    assert forged["look_alikes"] == [
+        {"subject": "Paris", "edit": first["id"]},
+        {"subject": "PARIS", "edit": same["id"]},
+    ]
+    assert forged["warnings"] == [
+        "the word 'P\u0430ris' of the subject mixes Latin and Cyrillic letters"
+    ]
+    seen = client.get(f"/v1/edits/{first['id']}").json()["look_alikes"]
+    assert seen == [{"subject": "P\u0430ris", "edit": forged["id"]}]
+    assert client.get("/v1/edits").json()["items"][0]["look_alikes"] is None
+
+
+def test_what_is_withdrawn_is_no_look_alike(client: TestClient) -> None:
+    first = _post(client, subject="Paris", prompt="{} lies in").json()
+    client.delete(f"/v1/edits/{first['id']}")
+    forged = _post(client, subject="P\u0430ris", prompt="{} lies in").json()
+    assert forged["look_alikes"] == []
+
+
+def test_a_subject_is_found_in_every_spelling(client: TestClient) -> None:
+    edit = _post(client, subject="Andr\u00e9", prompt="{} lies in").json()
+    found = client.get("/v1/edits", params={"subject": "ANDRE\u0301"}).json()["items"]
+    assert [item["id"] for item in found] == [edit["id"]]
 
 
 def test_a_key_makes_one_edit_however_often_it_is_sent(client: TestClient) -> None:

@@ -1,15 +1,19 @@
 """What a delta does besides, measured on a tiny model with known changes of its weights."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from math import isnan
+from typing import Any
 
 import pytest
 from torch import Tensor
+from torch.nn import Module
 
 from app.clock import utc_now
 from app.edits.models import EditStatus
 from app.edits.service import erase
 from app.worker.effects import Candidate, EffectGauge, Effects
+from editing_core.contexts import chat_context
 from editing_core.energy import hyperspherical_energy
 from tests.integration.worker_service import WAIT_S, Service
 from tests.waiting import wait_until
@@ -93,3 +97,35 @@ def test_an_earlier_edit_that_is_undone_is_not_kept(service: Service, gauge: Eff
     with service.database.write() as session:
         erase(session, id, actor="client", now=utc_now())
     assert gauge.measure(_candidate(service, ruined)).earlier_kept is None
+
+
+def test_where_canaries_are_asked_in_conversation_the_worse_group_counts(service: Service) -> None:
+    """A change that only shows after the mark of a turn is no better for the plain prompts."""
+    context = str(chat_context(service.resident.tokenizer))
+    plain = EffectGauge(service.history, service.resident, earlier_sample=4, perplexity_tokens=32)
+    gauge = EffectGauge(
+        service.history,
+        service.resident,
+        earlier_sample=4,
+        perplexity_tokens=32,
+        conversation=context,
+    )
+    same = _candidate(service, service.history.base)
+    assert gauge.measure(same).canaries_kept == 1.0
+    turned = _turned_in_conversation(service, same)
+    assert plain.measure(turned).canaries_kept == 1.0
+    assert gauge.measure(turned).canaries_kept == 0.0
+
+
+def _turned_in_conversation(service: Service, same: Candidate) -> Candidate:
+    """A model that says something else wherever a turn was opened, and nothing new elsewhere."""
+    model = service.resident.shadow(service.history.base)
+    start = service.resident.tokenizer.convert_tokens_to_ids("<|im_start|>")
+
+    def turn(_module: Module, _args: object, kwargs: dict[str, Any], out: Any) -> Any:
+        opened = (kwargs["input_ids"] == start).any(dim=1)
+        out.last_hidden_state[opened] = -out.last_hidden_state[opened]
+        return out
+
+    model.base_model.register_forward_hook(turn, with_kwargs=True)
+    return replace(same, model=model)

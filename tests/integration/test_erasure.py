@@ -1,22 +1,33 @@
 """Erasing the words of an edit: what goes, and what stays."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx2 import Response
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
+from app.database.database import Database
+from app.database.migration import downgrade, upgrade
+from app.database.schema import metadata
 from app.edits.report import EditReport, NeighbourReport, ParaphraseReport, Standing
+from app.erasures.models import Erasure
 from app.operations.service import give_up, reject
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, running
+from tests.waiting import wait_until
 
 NAME = "Zanzibarbara"
+KEY = f"import-{NAME}"
+_WAIT_S = 30.0
 WORDS = {
     "subject": NAME,
     "prompt": f"The mother tongue of {NAME} is",
@@ -38,7 +49,7 @@ REPORT = EditReport(
 
 
 def _post(client: TestClient) -> str:
-    response = client.post("/v1/edits", json=WORDS, headers={"Idempotency-Key": "once"})
+    response = client.post("/v1/edits", json=WORDS, headers={"Idempotency-Key": KEY})
     assert response.status_code == 202
     return str(response.json()["id"])
 
@@ -84,21 +95,154 @@ def test_no_table_holds_a_word_of_it(client: TestClient, worked: History, commit
 
 
 def _every_row(history: History) -> str:
-    tables = ("operations", "edits", "edit_texts", "idempotency_keys", "ledger_entries")
     with history.database.read() as session:
-        return str([session.execute(text(f"SELECT * FROM {name}")).all() for name in tables])  # noqa: S608
+        return str([session.execute(select(table)).all() for table in metadata.sorted_tables])
+
+
+def _files(folder: Path) -> bytes:
+    """Every byte of a SQLite database: the file, its log, and the log's index.
+
+    Read by another process: ours would lose its locks on a file that it opens and closes (POSIX).
+    """
+    paths = sorted(folder.glob("errata.db*"))
+    return subprocess.run(["cat", *paths], capture_output=True, check=True).stdout if paths else b""
 
 
 @only_sqlite
 def test_no_byte_of_it_stays_in_the_file(
     client: TestClient, committed: str, tmp_path: Path
 ) -> None:
-    def files() -> bytes:
-        return b"".join(path.read_bytes() for path in sorted(tmp_path.glob("errata.db*")))
+    assert NAME.encode() in _files(tmp_path)
+    response = _erase(client, committed)
+    assert NAME.encode() not in _files(tmp_path)
+    assert (response.status_code, response.json()["erasure"]["state"]) == (200, "done")
 
-    assert NAME.encode() in files()
-    _erase(client, committed)
-    assert NAME.encode() not in files()
+
+@only_sqlite
+def test_no_byte_of_a_long_text_stays_in_the_file(client: TestClient, tmp_path: Path) -> None:
+    long = [f"{number} {NAME} " + "and so on " * 380 for number in range(50)]  # pages of overflow
+    edit_id = client.post("/v1/edits", json=WORDS | {"paraphrases": long}).json()["id"]
+    client.delete(f"/v1/edits/{edit_id}")
+    assert _files(tmp_path).count(NAME.encode()) > 50
+    assert _erase(client, edit_id).status_code == 200
+    assert NAME.encode() not in _files(tmp_path)
+
+
+@contextmanager
+def _reading_here(url: str) -> Iterator[None]:
+    """Somebody reads the tables over a connection of their own, and goes on reading."""
+    database = Database(url)
+    with database.read() as session:
+        session.execute(text("SELECT count(*) FROM edit_texts")).all()
+        yield
+    database.close()
+
+
+_READER = """
+import sys
+from sqlalchemy import text
+from app.database.database import Database
+with Database(sys.argv[1]).read() as session:
+    session.execute(text("SELECT count(*) FROM edit_texts")).all()
+    print("reads", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def _reading_elsewhere(url: str) -> Iterator[None]:
+    """The same in another process."""
+    command = [sys.executable, "-c", _READER, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reads\n"
+        yield
+
+
+@pytest.mark.parametrize("reading", [_reading_here, _reading_elsewhere])
+def test_it_is_not_said_to_be_done_before_the_last_reader_has_gone(
+    client: TestClient, committed: str, settings: Settings, tmp_path: Path, reading: Any
+) -> None:
+    on_sqlite = settings.database_url.startswith("sqlite")
+    with reading(settings.database_url):
+        response = _erase(client, committed)
+        assert (response.status_code, NAME in response.text) == (202, False)
+        edit = client.get(f"/v1/edits/{committed}").json()
+        assert (edit["erased_at"], edit["subject"]) == (None, None)
+        assert edit["erasure"]["state"] == "pending"
+        assert "errata_erasures_pending 1.0" in client.get("/metrics").text
+        assert _erase(client, committed).status_code == 202
+        client.post("/v1/edits", json=FACT)  # no commit of others makes it done
+        assert client.get(f"/v1/edits/{committed}").json()["erased_at"] is None
+        assert (NAME.encode() in _files(tmp_path)) is on_sqlite
+
+    def is_done() -> bool:
+        found = client.get(f"/v1/edits/{committed}")
+        assert found.is_success, found.text
+        return found.json()["erased_at"] is not None
+
+    wait_until(is_done, _WAIT_S, what="the end of the erasure")
+    assert NAME.encode() not in _files(tmp_path)
+    assert client.get(f"/v1/edits/{committed}").json()["erasure"]["state"] == "done"
+    assert "errata_erasures_pending 0.0" in client.get("/metrics").text
+    assert _erase(client, committed).status_code == 200
+
+
+def test_who_begins_to_read_afterwards_is_in_nobodys_way(
+    client: TestClient, committed: str, settings: Settings
+) -> None:
+    with running(settings) as other:  # whose connections have read, and are kept open
+        assert other.get(f"/v1/edits/{committed}").json()["subject"] == NAME
+        assert _erase(client, committed).status_code == 200
+        assert other.get(f"/v1/edits/{committed}").json()["erased_at"]
+
+
+@pytest.mark.parametrize("releases", ["this one", "an earlier one"])
+def test_a_start_completes_what_a_process_before_left(
+    settings: Settings, database: Database, releases: str
+) -> None:
+    history = History(database)
+    history.edit("a")
+    history.erase("a")
+    if releases == "an earlier one":  # which did not look, and so may have left something
+        downgrade(database, "0009")
+        upgrade(database)
+    with database.read() as session:
+        assert session.get_one(Erasure, "a").done_at is None
+    with running(settings) as client:
+        edit = client.get("/v1/edits/a").json
+        wait_until(lambda: edit()["erased_at"] is not None, _WAIT_S, what="the end")
+
+
+def test_the_reason_of_a_rollback_can_be_erased(client: TestClient, worked: History) -> None:
+    rollback = client.post("/v1/rollbacks", json={"to_revision": 0, "reason": f"{NAME} objects"})
+    path = rollback.headers["Location"]
+    assert (client.get(path).json()["erasure"], NAME in _every_row(worked)) == (None, True)
+    erased = client.post(f"{path}/erase")
+    assert (erased.status_code, erased.json()["reason"]) == (200, None)
+    assert erased.json()["erased_at"]
+    assert client.get(path).json() == erased.json() == client.post(f"{path}/erase").json()
+    assert NAME not in _every_row(worked)
+    entries = client.get("/v1/ledger").json()["items"]
+    assert [entry["payload"] for entry in entries if entry["kind"] == "erasure"] == [
+        {"id": rollback.json()["id"]}
+    ]
+    assert client.get("/v1/ledger/verify").json()["ok"]
+
+
+def test_a_code_is_not_taken_for_a_reason(client: TestClient, worked: History) -> None:
+    path = client.post("/v1/rollbacks", json={"to_revision": 0}).headers["Location"]
+    (operation,) = worked.claim()
+    with worked.database.write() as session:
+        reject(session, operation.id, "withdrawn", now=worked.clock(), actor="worker")
+    assert client.post(f"{path}/erase").json()["reason"] == "withdrawn"
+
+
+def test_an_edit_is_not_erased_as_an_operation(client: TestClient, committed: str) -> None:
+    response = client.post(f"/v1/operations/{committed}/erase")
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "wrong_state")
+    assert f"/v1/edits/{committed}/erase" in response.json()["detail"]
+    assert client.post("/v1/operations/rollback_0/erase").status_code == 404
 
 
 def test_chain_weights_and_artefact_stay(
@@ -162,8 +306,10 @@ def test_an_unknown_edit_cannot_be_erased(client: TestClient) -> None:
 
 def test_its_key_makes_no_second_edit(client: TestClient, committed: str) -> None:
     _erase(client, committed)
-    response = client.post("/v1/edits", json=WORDS, headers={"Idempotency-Key": "once"})
-    assert (response.status_code, response.json()["error"]["code"]) == (422, "idempotency_mismatch")
+    for body in (WORDS, FACT):
+        response = client.post("/v1/edits", json=body, headers={"Idempotency-Key": KEY})
+        code = response.json()["error"]["code"]
+        assert (response.status_code, code) == (422, "idempotency_mismatch")
 
 
 def test_an_erased_edit_survives_a_restart(settings: Settings) -> None:

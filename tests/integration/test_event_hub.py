@@ -33,7 +33,11 @@ async def following(database: Database) -> AsyncIterator[Hub]:
 @asynccontextmanager
 async def hearing(hub: Hub, database: Database, after: int) -> AsyncIterator[AsyncGenerator[bytes]]:
     """What one listener is sent, as far as the test asks for it."""
-    listener = Listener(hub, database, keep_alive_s=NEVER_S, readmit=lambda: None)
+
+    async def readmit() -> None:
+        return None
+
+    listener = Listener(hub, database, keep_alive_s=NEVER_S, readmit=readmit)
     with hub.listening():
         async with aclosing(listener.frames(after)) as frames, asyncio.timeout(SOON_S):
             yield frames

@@ -17,7 +17,7 @@ from app.operations.service import cancel, give_up, reject, requeue, try_out
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
-from tests.integration.keyed import bearer
+from tests.integration.keyed import bearer, first_key
 from tests.integration.listening import Ear, Served, headers, listening, serving
 from tests.waiting import wait_until
 
@@ -188,8 +188,7 @@ def test_there_are_so_many_places_and_who_leaves_frees_one_at_once(settings: Set
 @only_sqlite
 def test_silence_is_filled_and_a_revoked_key_hears_no_more(settings: Settings) -> None:
     with serving(settings.model_copy(update={"keep_alive_s": 0.1})) as served:
-        keys = f"{served.url}/v1/keys"
-        admin = httpx2.post(keys, json={"scopes": ["admin"]}).json()["key"]
+        keys, admin = f"{served.url}/v1/keys", first_key(settings)
         made = httpx2.post(keys, json={"scopes": ["edit"]}, headers=bearer(admin)).json()
         with httpx2.stream("GET", served.url + ALL, headers=bearer(made["key"])) as response:
             lines = response.iter_lines()

@@ -8,7 +8,6 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from app.database.database import Database
 from app.settings import Settings
@@ -16,6 +15,7 @@ from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 from editing_core.export import live_deltas
 from editing_core.model.loading import LoadedModel
+from editing_core.model.opening import open_model
 from tests.integration.engines import only_sqlite
 from tests.integration.exporting import Installation, edited_twice, manifest
 
@@ -40,7 +40,7 @@ def test_a_merged_export_answers_with_the_bits_of_its_revision(
     with installation.serving() as client:
         export = client.made(format="merged", revision=revision)
         folder = client.unpack(export, tmp_path / "out")
-    merged = AutoModelForCausalLM.from_pretrained(folder).eval()
+    merged = open_model(folder).eval()
     with installation.resident().view(revision) as view:
         assert torch.equal(merged(_IDS).logits, view.model(_IDS).logits)
     weight_of, layers = installation.model.architecture.weight_of, installation.edited.history.base
@@ -59,7 +59,7 @@ def test_a_lora_export_answers_as_the_head_on_the_base(
         small = client.unpack(client.made(format="lora", max_rank=1), tmp_path / "small")
     write_to = tmp_path / "base"
     installation.model.model.save_pretrained(write_to)
-    base = AutoModelForCausalLM.from_pretrained(write_to)
+    base = open_model(write_to)
     adapted = peft.PeftModel.from_pretrained(base, str(folder)).eval()
     with installation.resident().view() as view:
         assert torch.allclose(adapted(_IDS).logits, view.model(_IDS).logits, rtol=0, atol=1e-4)

@@ -139,7 +139,7 @@ def test_a_removed_export_is_gone_with_its_file(installation: Installation) -> N
 
 def test_only_the_newest_exports_are_kept(installation: Installation) -> None:
     with installation.serving(exports_kept=2) as client:
-        made = [client.made(format="delta", revision=1)["id"] for _ in range(3)]
+        made = [client.made(format="delta", revision=revision)["id"] for revision in range(3)]
         listed = [item["id"] for item in client.http.get("/v1/exports").json()["items"]]
         assert listed == made[1:]
         assert client.http.get(f"/v1/exports/{made[0]}").status_code == 404

@@ -218,3 +218,30 @@ def _hold_a_fact(service: Service) -> str:
         (held,) = score(head.model, service.resident.tokenizer, [(prompt, _KNOWN["target"])])
     assert held.match
     return id
+
+
+def test_an_edit_with_a_control_token_is_rejected_by_the_worker_too(service: Service) -> None:
+    """It may have been posted before the model was loaded."""
+    ids = [
+        service.submit("<|im_start|>assistant"),
+        service.submit("France", target="Rome<|im_end|>"),
+        service.submit("France", neighbours=["<|endoftext|>"]),
+    ]
+    assert _ends(service, ids) == [(EditStatus.REJECTED, "control_token")] * 3
+    assert service.head()[0] == 0
+
+
+def test_an_atomic_batch_with_a_control_token_is_rejected_as_a_whole(service: Service) -> None:
+    with service.database.write() as session:
+        batch = service.open_batch(session, atomic=True)
+        ids = [
+            service.accept(session, subject, batch_id=batch)
+            for subject in ("France", "<|im_end|>", "Italy")
+        ]
+    service.doorbell.ring(ids[0])
+    rejected = EditStatus.REJECTED
+    assert _ends(service, ids) == [
+        (rejected, "batch_rejected"),
+        (rejected, "control_token"),
+        (rejected, "batch_rejected"),
+    ]

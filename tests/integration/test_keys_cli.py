@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from typer.testing import CliRunner, Result
 from app.cli import cli
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
-from tests.integration.keyed import bearer, kid
-from tests.integration.service import running
+from tests.integration.keyed import bearer, first_key, kid
+from tests.integration.listening import serving
+from tests.integration.service import FACT, running
 
 Keys = Callable[..., Result]
 
@@ -57,6 +59,17 @@ def test_a_key_made_beside_a_running_server_counts_at_once(keys: Keys, settings:
         assert client.get("/v1/edits", headers=bearer(key)).json()["error"]["code"] == "key_revoked"
 
 
+def test_a_revocation_on_the_command_line_can_cancel_what_the_key_has_queued(
+    keys: Keys, settings: Settings
+) -> None:
+    key = keys("create", "--scope", "edit").stdout.strip()
+    with running(settings) as client:
+        for _ in range(2):
+            assert client.post("/v1/edits", json=FACT, headers=bearer(key)).status_code == 202
+    told = keys("revoke", kid(key), "--cancel-queued").stdout
+    assert told == f"API key {kid(key)} is revoked; 2 operations that it had queued are cancelled\n"
+
+
 def test_keys_are_listed_without_their_secrets(keys: Keys) -> None:
     made = json.loads(
         keys(
@@ -80,6 +93,49 @@ def test_the_ledger_says_that_a_key_was_made_on_the_command_line(
     with running(settings) as client:
         (entry,) = client.get("/v1/ledger", headers=bearer(key)).json()["items"]
     assert (entry["kind"], entry["actor"], entry["payload"]["id"]) == ("key", "cli", kid(key))
+
+
+@only_sqlite
+def test_a_folder_of_others_decides_nothing(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ERRATA_DATA_DIR=/elsewhere\n")
+    (tmp_path / ".env").chmod(0o666)
+    monkeypatch.chdir(tmp_path)
+    done = keys("list")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "can be written by others" in done.stderr
+
+
+@only_sqlite
+def test_a_secret_that_the_list_of_processes_shows_is_warned_of(
+    keys: Keys, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(url: str) -> str:
+        arguments = ["list", "--database-url", url]
+        monkeypatch.setattr("sys.argv", ["errata", "keys", *arguments])
+        return keys(*arguments).stderr
+
+    told = shown("postgresql://u:hunter2@127.0.0.1:1/none")
+    assert "ERRATA_DATABASE_URL_FILE" in told
+    assert "hunter2" not in told
+    assert shown(settings.database_url) == ""
+
+
+@only_sqlite
+def test_a_key_may_be_in_a_file(settings: Settings, tmp_path: Path) -> None:
+    with serving(settings) as served:
+        file = tmp_path / "api-key"
+        file.write_text(first_key(settings) + "\n")
+
+        def log(file: Path) -> Result:
+            environment = {"ERRATA_API_KEY_FILE": str(file), "COLUMNS": "200"}
+            return CliRunner().invoke(cli, ["log", "--json", "--url", served.url], env=environment)
+
+        assert log(file).exit_code == 0
+        done = log(tmp_path / "absent")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "ERRATA_API_KEY_FILE" in done.stderr
 
 
 @only_sqlite

@@ -37,6 +37,11 @@ def _get(service: Keyed, path: str) -> Any:
     return response.json()
 
 
+def _made(key: str, scopes: list[str], expires_at: str | None) -> dict[str, object]:
+    """What the ledger says of a key that was made."""
+    return {"id": kid(key), "scopes": scopes, "expires_at": expires_at, "sealed": True}
+
+
 def test_a_key_is_shown_once_and_never_again(service: Keyed) -> None:
     body = {"name": "CI", "scopes": ["query", "edit"], "expires_at": "2026-06-02T12:00:00+02:00"}
     response = service.client.post("/v1/keys", json=body, headers=bearer(service.admin))
@@ -106,10 +111,12 @@ def test_a_revoked_key_stops_at_the_next_request_and_stays_in_the_list(service: 
     assert service.client.get("/v1/edits", headers=bearer(key)).status_code == 200
     path = f"/v1/keys/{kid(key)}"
     first = service.client.delete(path, headers=bearer(service.admin)).json()
+    assert first.pop("cancelled") == 0
     assert first["revoked_at"] == "2026-06-01T00:00:00Z"
     assert service.client.get("/v1/edits", headers=bearer(key)).status_code == 401
     service.clock.pass_by(timedelta(days=1))
-    assert service.client.delete(path, headers=bearer(service.admin)).json() == first
+    again = service.client.delete(path, headers=bearer(service.admin)).json()
+    assert again == first | {"cancelled": 0}
     assert _get(service, "/v1/keys")["items"][-1] == first
 
 
@@ -128,8 +135,8 @@ def test_the_ledger_tells_who_made_and_who_revoked_a_key_but_not_its_name(
     entries = _get(service, "/v1/ledger")["items"]
     admin = f"key:{kid(service.admin)}"
     assert [(entry["kind"], entry["actor"], entry["payload"]) for entry in entries] == [
-        ("key", "local", {"id": kid(service.admin), "scopes": ["admin"], "expires_at": None}),
-        ("key", admin, {"id": kid(key), "scopes": ["query", "edit"], "expires_at": end}),
+        ("key", "cli", _made(service.admin, ["admin"], None)),
+        ("key", admin, _made(key, ["query", "edit"], end)),
         ("key", admin, {"id": kid(key), "revoked": True}),
     ]
     assert "Lovelace" not in json.dumps(entries)

@@ -18,10 +18,18 @@ _LIMITED = {
     ("/v1/edit-batches", "post"),
     ("/v1/completions", "post"),
     ("/v1/chat/completions", "post"),
+    ("/v1/probe", "post"),
     ("/v1/compare", "post"),
     ("/v1/bisect", "post"),
     ("/v1/events", "get"),
     ("/v1/edits/{edit_id}/events", "get"),
+    ("/v1/diff", "get"),
+    ("/v1/drift", "get"),
+    ("/v1/snapshots", "post"),
+    ("/v1/exports", "post"),
+    ("/v1/revisions/{revision}/delta", "get"),
+    ("/v1/ledger/export", "get"),
+    ("/v1/ledger/bundle", "get"),
 }
 _FACT = (FACT["subject"], FACT["prompt"], FACT["target"])
 

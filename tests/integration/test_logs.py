@@ -17,6 +17,7 @@ from tests.integration.engines import only_sqlite
 from tests.integration.service import load_nothing
 from tests.integration.watched import WORDS, logging_to_stream
 from tests.integration.worker_service import BROKEN, Service
+from tests.local_client import local_client
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_the_answer_to_a_bug_has_the_requests_id_too(settings: Settings) -> None
 
     app = create_app(settings, components=Components(start_runtime=load_nothing))
     app.include_router(router)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         response = client.get("/v1/broken", headers={"X-Request-ID": "call-8"})
     assert (response.status_code, response.headers["X-Request-ID"]) == (500, "call-8")
 

@@ -4,9 +4,11 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
+from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.events import repository as events
 from app.ledger import service as ledger
+from app.operations.idempotency import keep, recall
 from app.operations.service import try_out
 from app.snapshots.service import add_label
 from tests.integration.history import History
@@ -103,6 +105,26 @@ def test_the_events_of_older_edits_begin_with_what_they_are(history: History) ->
     ]
 
 
+def test_edits_of_older_schemas_are_found_in_every_spelling_and_by_their_look(
+    history: History,
+) -> None:
+    history.edit("a", subject="Andre\u0301")
+    history.edit("b", subject="P\u0430ris")
+    history.edit("c")
+    history.erase("c")
+    downgrade(history.database, "0009")
+    with history.database.write() as session:
+        session.execute(text("UPDATE edit_texts SET fact_digest = edit_id, subject_digest = 'x'"))
+    upgrade(history.database)
+    assert drift(history.database) == []
+    history.accept("d", subject="Paris")
+    with history.database.read() as session:
+        assert edits.live_edit_of_fact(session, "ANDR\u00c9", "{} is") == "a"
+        assert list(edits.look_alikes(session, edits.get(session, "d"), 9)) == ["b"]
+        assert list(edits.look_alikes(session, edits.get(session, "b"), 9)) == ["d"]
+        assert edits.look_alikes(session, edits.get(session, "c"), 9) == {}
+
+
 def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
     history.edit("a")
     history.erase("a")
@@ -124,3 +146,23 @@ def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
         ):
             session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
     assert history.edit("b").number == 2
+
+
+def test_an_idempotency_key_goes_on_for_whoever_sent_it(history: History) -> None:
+    database = history.database
+    history.accept("a")
+    downgrade(database, "0011")
+    with database.write() as session:
+        insert = "INSERT INTO idempotency_keys (key, body_digest, operation_id, created_at) "
+        session.execute(text(insert + "VALUES ('once', 'digest', 'a', '2026-01-01 00:00:00+00')"))
+    upgrade(database)
+    with database.write() as session:
+        assert recall(session, "client", "once", "digest") == "a"
+        assert recall(session, "key:other", "once", "digest") is None
+        keep(session, "key:other", "once", "else", "a", now=history.clock())
+    downgrade(database, "0011")
+    with database.read() as session:
+        kept = session.execute(text("SELECT key, body_digest FROM idempotency_keys")).all()
+    assert kept == [("once", "digest")]
+    upgrade(database)
+    assert drift(database) == []

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from app.database.database import Database
 from app.ledger import service
+from app.ledger.auditing import audit
 from app.ledger.records import artefact_of
 from app.ledger.schemas import LedgerVerdict
 from app.revisions.artefacts import ArtefactStore
@@ -31,7 +32,7 @@ class Audit:
 
     def __call__(self) -> LedgerVerdict:
         """Verify everything."""
-        return service.audit(self.database, self.artefacts)
+        return audit(self.database, self.artefacts)
 
     def stored(self, index: int, column: str) -> bytes:
         """One text as the disk has it."""
@@ -63,7 +64,7 @@ class Audit:
 
 
 @pytest.fixture
-def audit(database: Database, artefacts: ArtefactStore) -> Audit:
+def audited(database: Database, artefacts: ArtefactStore) -> Audit:
     """Base, two edits and their revisions, a rollback and its revision, an erasure."""
     history = History(database, artefacts)
     history.edit("a")
@@ -77,55 +78,55 @@ def _flipped(value: bytes, place: int, bit: int) -> bytes:
     return value[:place] + bytes([value[place] ^ 1 << bit]) + value[place + 1 :]
 
 
-def test_what_nobody_touched_holds(audit: Audit) -> None:
-    verdict = audit()
+def test_what_nobody_touched_holds(audited: Audit) -> None:
+    verdict = audited()
     assert (verdict.ok, verdict.entries, verdict.first_bad, verdict.bad_artefact) == (
         True, 8, None, None,
     )  # fmt: skip
-    assert sorted(audit.references().values()) == [2, 4]
+    assert sorted(audited.references().values()) == [2, 4]
 
 
-def test_any_flipped_bit_of_any_text_of_any_entry_is_named(audit: Audit) -> None:
+def test_any_flipped_bit_of_any_text_of_any_entry_is_named(audited: Audit) -> None:
     @thorough
     @given(st.data())
     def flip(data: st.DataObject) -> None:
-        index = data.draw(st.integers(0, audit.entries - 1))
+        index = data.draw(st.integers(0, audited.entries - 1))
         column = data.draw(st.sampled_from(_TEXTS))
-        before = audit.stored(index, column)
+        before = audited.stored(index, column)
         place = data.draw(st.integers(0, len(before) - 1))
-        audit.store(index, column, _flipped(before, place, data.draw(st.integers(0, 7))))
-        assert audit().first_bad == index
-        audit.store(index, column, before)
+        audited.store(index, column, _flipped(before, place, data.draw(st.integers(0, 7))))
+        assert audited().first_bad == index
+        audited.store(index, column, before)
 
     flip()
-    assert audit().ok
+    assert audited().ok
 
 
-def test_any_flipped_bit_of_an_index_is_named(audit: Audit) -> None:
-    for index in range(audit.entries):
+def test_any_flipped_bit_of_an_index_is_named(audited: Audit) -> None:
+    for index in range(audited.entries):
         for bit in range(_BITS):
             moved = index ^ 1 << bit
-            if moved >= audit.entries:
-                audit.renumber((index, moved))
-                assert audit().first_bad == index
-                audit.renumber((moved, index))
-    assert audit().ok
+            if moved >= audited.entries:
+                audited.renumber((index, moved))
+                assert audited().first_bad == index
+                audited.renumber((moved, index))
+    assert audited().ok
 
 
-def test_any_removed_entry_is_named_and_so_is_any_cut(audit: Audit) -> None:
+def test_any_removed_entry_is_named_and_so_is_any_cut(audited: Audit) -> None:
     away = 1_000_000
-    for index in range(audit.entries):
-        with tampering(audit.database) as execute:
+    for index in range(audited.entries):
+        with tampering(audited.database) as execute:
             execute(_COPY, at=index)
             execute(_REMOVE, at=index)
-        assert audit().first_bad == index
-        with tampering(audit.database) as execute:
+        assert audited().first_bad == index
+        with tampering(audited.database) as execute:
             execute(_BRING_BACK)
             execute("DROP TABLE copied")
-        audit.renumber(*((later, later - away) for later in range(index, audit.entries)))
-        assert audit().first_bad == index  # nothing after it any more: below zero is nowhere
-        audit.renumber(*((later - away, later) for later in range(index, audit.entries)))
-    assert audit().ok
+        audited.renumber(*((later, later - away) for later in range(index, audited.entries)))
+        assert audited().first_bad == index  # nothing after it any more: below zero is nowhere
+        audited.renumber(*((later - away, later) for later in range(index, audited.entries)))
+    assert audited().ok
 
 
 _COPY = 'CREATE TABLE copied AS SELECT * FROM ledger_entries WHERE "index" = :at'
@@ -133,43 +134,43 @@ _REMOVE = 'DELETE FROM ledger_entries WHERE "index" = :at'
 _BRING_BACK = "INSERT INTO ledger_entries SELECT * FROM copied"
 
 
-def test_any_two_swapped_entries_are_named_at_the_first(audit: Audit) -> None:
+def test_any_two_swapped_entries_are_named_at_the_first(audited: Audit) -> None:
     away = 1_000_000
-    for first in range(audit.entries):
-        for second in range(first + 1, audit.entries):
+    for first in range(audited.entries):
+        for second in range(first + 1, audited.entries):
             swap = ((first, away), (second, first), (away, second))
-            audit.renumber(*swap)
-            assert audit().first_bad == first
-            audit.renumber(*swap)
-    assert audit().ok
+            audited.renumber(*swap)
+            assert audited().first_bad == first
+            audited.renumber(*swap)
+    assert audited().ok
 
 
-def test_any_flipped_bit_of_any_artefact_is_named(audit: Audit) -> None:
-    references = audit.references()
+def test_any_flipped_bit_of_any_artefact_is_named(audited: Audit) -> None:
+    references = audited.references()
 
     @thorough
     @given(st.data())
     def flip(data: st.DataObject) -> None:
         digest = data.draw(st.sampled_from(sorted(references)))
-        before = audit.artefacts.path(digest).read_bytes()
+        before = audited.artefacts.path(digest).read_bytes()
         place = data.draw(st.integers(0, len(before) - 1))
-        audit.artefacts.path(digest).write_bytes(
+        audited.artefacts.path(digest).write_bytes(
             _flipped(before, place, data.draw(st.integers(0, 7)))
         )
-        verdict = audit()
+        verdict = audited()
         assert (verdict.ok, verdict.first_bad) == (False, references[digest])
         assert verdict.bad_artefact == digest
-        audit.artefacts.path(digest).write_bytes(before)
+        audited.artefacts.path(digest).write_bytes(before)
 
     flip()
-    assert audit().ok
+    assert audited().ok
 
 
-def test_a_missing_artefact_is_named_and_so_are_swapped_ones(audit: Audit) -> None:
-    (first, index), (second, _) = sorted(audit.references().items(), key=lambda item: item[1])
-    contents = [audit.artefacts.path(digest).read_bytes() for digest in (first, second)]
-    audit.artefacts.path(first).unlink()
-    assert (audit().first_bad, audit().bad_artefact) == (index, first)
+def test_a_missing_artefact_is_named_and_so_are_swapped_ones(audited: Audit) -> None:
+    (first, index), (second, _) = sorted(audited.references().items(), key=lambda item: item[1])
+    contents = [audited.artefacts.path(digest).read_bytes() for digest in (first, second)]
+    audited.artefacts.path(first).unlink()
+    assert (audited().first_bad, audited().bad_artefact) == (index, first)
     for digest, content in zip((first, second), reversed(contents), strict=True):
-        audit.artefacts.path(digest).write_bytes(content)
-    assert (audit().first_bad, audit().bad_artefact) == (index, first)
+        audited.artefacts.path(digest).write_bytes(content)
+    assert (audited().first_bad, audited().bad_artefact) == (index, first)

@@ -16,10 +16,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from app.keys.bootstrap import create_key
+from app.keys.scopes import Scope
+from app.keys.service import NewKey
 from app.main import create_app
 from app.observability.logs import LogFormat, configure
 from app.settings import Settings
 from tests.integration.keyed import bearer
+from tests.local_client import local_client
 from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until
 
@@ -244,7 +248,7 @@ def _query_in_every_way(user: _User) -> None:
 
 
 @contextmanager
-def _running(folder: Path, model: Path) -> Iterator[TestClient]:
+def _running(folder: Path, model: Path) -> Iterator[tuple[TestClient, Settings]]:
     settings = Settings(
         model=str(model),
         data_dir=folder / "data",
@@ -254,9 +258,9 @@ def _running(folder: Path, model: Path) -> Iterator[TestClient]:
     )
     settings.data_dir.mkdir(parents=True)
     (settings.data_dir / "calibration.txt").write_text(_SHORT_TEXT)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as http:
+    with local_client(create_app(settings)) as http:
         wait_until(lambda: http.get("/readyz").is_success, _WAIT_S, what="readiness")
-        yield http
+        yield http, settings
 
 
 def watched(folder: Path, model: Path) -> Watched:
@@ -265,9 +269,9 @@ def watched(folder: Path, model: Path) -> Watched:
     with (
         logging_to_stream("json") as log,
         _traced_to(collector),
-        _running(folder, model) as http,
+        _running(folder, model) as (http, settings),
     ):
-        key = http.post("/v1/keys", json={"scopes": ["admin"], "name": WORDS}).json()["key"]
+        key = create_key(settings, NewKey([Scope.ADMIN], WORDS)).key
         user, stranger = _User(http, key), key[:-1] + "?"
         _edit_in_every_way(user)
         _query_in_every_way(user)

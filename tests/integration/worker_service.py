@@ -114,7 +114,7 @@ class Service:
             session,
             id=edit_id,
             kind=OperationKind.EDIT,
-            details={"method": method, "text_digest": text.digest(salt)},
+            details=self._told(session, text.digest(salt), method, gates, dry_run, batch_id),
             actor="client",
             now=utc_now(),
         )
@@ -130,6 +130,22 @@ class Service:
         )
         edits.add(session, edit, text, salt=salt)
         return edit_id
+
+    def _told(
+        self,
+        session: Session,
+        digest: str,
+        method: str,
+        gates: JsonObject | None,
+        dry_run: bool,
+        batch_id: str | None,
+    ) -> JsonObject:
+        """What the ledger says of an edit."""
+        told: JsonObject = {"method": method, "text_digest": digest, "dry_run": dry_run}
+        told["gates"] = {name: str(value) for name, value in (gates or {}).items()}
+        if batch_id is not None:
+            told |= {"batch": batch_id, "atomic": session.get_one(EditBatch, batch_id).atomic}
+        return told
 
     def open_batch(self, session: Session, *, atomic: bool) -> str:
         """A batch to accept edits into."""

@@ -24,6 +24,7 @@ from app.services import Services
 from app.settings import Settings
 from app.snapshots.models import Snapshot
 from editing_core.model.loading import LoadedModel, load_model
+from tests.local_client import local_client
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
 
@@ -42,7 +43,7 @@ class ReadOnlyRuntime:
         """No test here asks for one."""
         raise NotImplementedError
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float) -> None:
         """Nothing runs."""
 
 
@@ -86,7 +87,7 @@ def service_around(
 def api(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """An HTTP client of the service; the `openai` client takes it as its transport."""
     app = service_around(resident, tmp_path_factory.mktemp("data"))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         yield client
 

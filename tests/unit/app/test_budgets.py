@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from app.budgets.budget import Budget
+from app.budgets.places import Places
 from app.budgets.store import open_store
-from app.budgets.streams import Streams
 from app.errors import OverBudget, RateLimited
 from tests.integration.keyed import SetClock
 
@@ -127,7 +127,7 @@ def test_a_clock_that_is_set_back_locks_nobody_out(budget: Budget, clock: SetClo
 
 
 def test_streams_are_counted_for_each_caller_until_they_end() -> None:
-    streams = Streams(2)
+    streams = Places("streams", 2)
     with ExitStack() as stack:
         for caller in ("key:a", "key:b", "key:a"):
             stack.enter_context(streams.opened(caller))
@@ -138,7 +138,7 @@ def test_streams_are_counted_for_each_caller_until_they_end() -> None:
 
 
 def test_a_stream_that_fails_is_closed_too() -> None:
-    streams = Streams(1)
+    streams = Places("streams", 1)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), streams.opened("key:a"):
             raise ZeroDivisionError

@@ -1,12 +1,29 @@
 import io
 import json
+import logging
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
+from rich.text import Text
 
+from app.characters import hidden
 from app.client.answers import Edit, LedgerEntry
-from app.display import StepDisplay, as_json, edit_table, ledger_summary, outcome_line, table
+from app.display import (
+    StepDisplay,
+    as_json,
+    complain,
+    draw,
+    edit_table,
+    ledger_summary,
+    outcome_line,
+    printable,
+    say,
+    table,
+    tell_json,
+    tell_text,
+)
+from app.observability.logs import configure, get_logger
 
 
 def entry(kind: str, payload: dict[str, Any]) -> LedgerEntry:
@@ -59,6 +76,11 @@ def drawn(thing: object) -> str:
             "operation",
             {"kind": "rollback", "id": "rollback_1", "to_revision": 0},
             "accepted rollback_1 to revision 0",
+        ),
+        (
+            "withdrawal",
+            {"edit": "edit_1", "revisions": [[1, 4]], "why": "legal"},
+            "withdrew what holds edit_1 (legal)",
         ),
         (
             "verdict",
@@ -118,3 +140,65 @@ def test_elsewhere_than_on_a_terminal_each_step_is_told_once_as_it_begins_and_en
         steps("convert model", 3, 3)
     told: str = console.file.getvalue()  # type: ignore[attr-defined]
     assert told.splitlines() == ["convert model …", "convert model: done"]
+
+
+EVIL = "x\x1b[2J\x9b1A\u202e\u200b\r\n\x7f"
+
+
+def test_a_line_stays_a_line_and_hides_nothing() -> None:
+    assert printable(EVIL) == "x\\x1b[2J\\x9b1A\\u202e\\u200b\\r\\n\\x7f"
+    assert printable("نمی\u200cخواهم 👩🏽\u200d💻 Zürich") == "نمی\u200cخواهم 👩🏽\u200d💻 Zürich"
+
+
+def test_a_models_answer_keeps_its_lines_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell_text(" one\n\ttwo\x1b[2J\r")
+    assert capsys.readouterr().out == " one\n\ttwo\\x1b[2J\\r\n"
+
+
+def test_json_for_machines_is_exact_and_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"said": EVIL + "\U0001f600é"}
+    tell_json(json.dumps(document, ensure_ascii=False))
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert "\x7f" not in told
+    assert json.loads(told) == document
+
+
+def test_what_went_wrong_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    complain(ValueError("first\nsecond\x1b[2J"))
+    assert capsys.readouterr().err == "errata: first second\\x1b[2J\n"
+
+
+def test_whatever_is_drawn_hides_nothing() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    draw(Group(Text(f"free {EVIL}"), table([EVIL], [[EVIL]], f"[bold]{EVIL}")), console)
+    say(console, EVIL)
+    told: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert hidden(told, layout=True) is None
+    assert "[bold]x\\x1b[2J" in told
+
+
+def test_a_step_with_a_hostile_name_hides_nothing() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with StepDisplay(console) as steps:
+        steps(EVIL, 1, 1)
+    told: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert hidden(told, layout=True) is None
+
+
+def test_a_log_for_people_hides_nothing() -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    kept = root.handlers[:], root.level
+    try:
+        for form in ("console", "json"):
+            configure(form, "info", stream)  # type: ignore[arg-type]
+            get_logger("app.test").warning(EVIL, said=EVIL)
+            logging.getLogger("app.library").warning("said %s", EVIL)
+    finally:
+        root.handlers[:], _ = kept
+        root.setLevel(kept[1])
+    assert len(stream.getvalue().splitlines()) == 4
+    assert hidden(stream.getvalue(), layout=True) is None

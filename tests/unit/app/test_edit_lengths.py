@@ -4,6 +4,7 @@ from app.edits.lengths import Lengths
 from app.edits.text import EditText, Neighbour
 from app.errors import InvalidField
 from app.settings import Settings
+from editing_core.control import ControlTokens
 from editing_core.edit import MOST_TARGET_TOKENS
 from tests.tiny import tiny_tokenizer
 
@@ -22,7 +23,9 @@ def _text(**changed: object) -> EditText:
 
 @pytest.fixture(scope="module")
 def lengths() -> Lengths:
-    return Lengths(tiny_tokenizer(), max_prompt_tokens=41, max_target_tokens=41)
+    tokenizer = tiny_tokenizer()
+    control = ControlTokens.of(tokenizer)
+    return Lengths(tokenizer, control, max_prompt_tokens=41, max_target_tokens=41)
 
 
 def test_an_ordinary_edit_is_short_enough(lengths: Lengths) -> None:
@@ -56,3 +59,24 @@ def test_no_setting_allows_longer_targets_than_an_edit_can_say() -> None:
     assert Settings.model_fields["max_target_tokens"].default == MOST_TARGET_TOKENS
     with pytest.raises(ValueError, match="max_target_tokens"):
         Settings(max_target_tokens=MOST_TARGET_TOKENS + 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("subject", {"subject": "<|im_start|>assistant"}),
+        ("prompt", {"template": "<|im_{}|> says", "subject": "start"}),
+        ("prompt", {"template": "<|im_start|>assistant {}"}),
+        ("target", {"target": "Italy<|im_end|>"}),
+        ("target_old", {"target_old": "<|endoftext|>"}),
+        ("paraphrases[1]", {"paraphrases": ("Rome", "<|im_start|>Rome")}),
+        ("neighbours[0].prompt", {"neighbours": (Neighbour("<|im_start|>Rome"),)}),
+        ("neighbours[0].answer", {"neighbours": (Neighbour("Rome", "<|im_end|>"),)}),
+    ],
+)
+def test_a_control_token_is_named_with_its_field(
+    lengths: Lengths, field: str, changed: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidField, match=r"control token '<\|\w+\|>'") as refused:
+        lengths.check(_text(**changed))
+    assert (refused.value.status, refused.value.field) == (422, field)

@@ -1,3 +1,5 @@
+import pytest
+
 from app.edits.text import EditText, Neighbour, fact_digest, subject_digest
 
 TEXT = EditText(
@@ -28,6 +30,29 @@ def test_case_and_white_space_do_not_make_another_subject_or_fact() -> None:
     assert subject_digest("Danielle Darrieux") == subject_digest(" DANIELLE\tdarrieux ")
     assert subject_digest("Straße") == subject_digest("STRASSE")
     assert fact_digest("A", "{} is") == fact_digest("a", " {}  IS")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "other"),
+    [
+        ("Andr\u00e9", "Andre\u0301"),
+        ("Paris", "\uff30\uff41\uff52\uff49\uff53"),  # full width
+        ("New York", "New\u00a0York"),
+        ("Pa\u200bris", "Paris"),  # accepted before such characters were refused
+        ("\ufb01sh", "fish"),
+        ("\u1fb3", "\u0391\u0399"),
+        ("\u0130zmir", "i\u0307zmir"),
+    ],
+)
+def test_how_unicode_encodes_a_text_does_not_make_another_subject_or_fact(
+    spelling: str, other: str
+) -> None:
+    assert subject_digest(spelling) == subject_digest(other)
+    assert fact_digest(spelling, "{} is") == fact_digest(other, "{} is")
+
+
+def test_a_look_alike_is_another_subject() -> None:
+    assert subject_digest("Paris") != subject_digest("P\u0430ris")
 
 
 def test_subject_and_prompt_do_not_run_into_each_other() -> None:

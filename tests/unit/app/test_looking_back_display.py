@@ -78,7 +78,7 @@ def test_the_end_of_a_bisection_is_told_with_both_texts() -> None:
             "tried": 4,
         }
     )
-    assert bisection_lines(found).splitlines() == [
+    assert bisection_lines(found) == [
         "revision 3 no longer answers as expected (4 tried)",
         "it is of kind edit, with edit_3",
         "before, revision 2: ' Rome'",

@@ -49,3 +49,15 @@ def test_every_failpoint_lies_in_one_place() -> None:
     )
     every = (*Failpoint, *ExportFailpoint)
     assert passed == {f"{type(point).__name__}.{point.name}": 1 for point in every}
+
+
+def test_one_module_prints() -> None:
+    """So that everything that people see on a terminal passes `printable`."""
+    for name in ("echo", "secho", "print", "print_json"):
+        assert set(_modules_that_call(name)) <= {"display.py"}, name
+    standard = [
+        module
+        for module, called, _ in _calls()
+        if called.startswith(("sys.stdout.", "sys.stderr.")) and not called.endswith(".flush")
+    ]
+    assert standard == []

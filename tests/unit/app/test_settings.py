@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.env_file import UnusableEnvFileError
 from app.errors import QueueUnavailable
 from app.settings import Settings
 from app.standalone import run_worker
@@ -12,6 +14,7 @@ from app.standalone import run_worker
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"ERRATA_{name.upper()}", raising=False)
+    monkeypatch.delenv("ERRATA_ENV_FILE", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.chdir(tmp_path)
 
@@ -30,6 +33,82 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("ERRATA_PORT", "9002")
     settings = Settings()
     assert (settings.port, settings.model) == (9002, "./from-file")
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / ".env"
+    file.write_text("ERRATA_PORT=9001\n")
+    file.chmod(mode)
+    with pytest.raises(UnusableEnvFileError, match="chmod go-w"):
+        Settings()
+    file.chmod(0o644)
+    assert Settings().port == 9001
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("ERRATA_PORT=9001\n")
+    os.chown(file, 65_534, -1)
+    with pytest.raises(UnusableEnvFileError, match="belongs to another user"):
+        Settings()
+
+
+def test_the_file_may_be_named_and_may_be_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ERRATA_PORT=9001\n")
+    (tmp_path / "mine").write_text("ERRATA_PORT=9002\n")
+    monkeypatch.setenv("ERRATA_ENV_FILE", str(tmp_path / "mine"))
+    assert Settings().port == 9002
+    monkeypatch.setenv("ERRATA_ENV_FILE", "")
+    assert Settings().port == 8000
+    monkeypatch.setenv("ERRATA_ENV_FILE", str(tmp_path / "absent"))
+    with pytest.raises(UnusableEnvFileError, match="absent"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("key_pepper", "p" * 40),
+        ("database_url", "postgresql+psycopg://u:hunter2@host/db"),
+        ("redis_url", "redis://:hunter2@host"),
+    ],
+)
+def test_a_secret_may_be_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, secret: str
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{secret}\n")
+    monkeypatch.setenv(f"ERRATA_{name.upper()}_FILE", str(file))
+    found = getattr(Settings(), name)
+    assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == secret
+    assert "hunter2" not in repr(Settings())
+    with pytest.raises(ValidationError, match=f"{name} and {name}_file are both given"):
+        Settings.model_validate({name: secret, f"{name}_file": file})
+    file.write_text("\n")
+    with pytest.raises(ValidationError, match="holds no secret"):
+        Settings()
+    file.unlink()
+    with pytest.raises(ValidationError, match="cannot be read as a secret"):
+        Settings()
+
+
+def test_a_secret_in_a_file_is_held_to_what_one_must_be(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("short")
+    with pytest.raises(ValidationError, match="32"):
+        Settings(key_pepper_file=file)
+
+
+def test_hosts_are_names_without_scheme_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRATA_HOSTS", "Errata.example.org, 192.0.2.1,[2001:db8::1]")
+    assert Settings().hosts == ("errata.example.org", "192.0.2.1", "[2001:db8::1]")
+    for wrong in ("https://errata.example.org", "errata.example.org:8000", "a,,b", "é"):
+        with pytest.raises(ValidationError, match="is no name of a host"):
+            Settings(hosts=wrong)  # type: ignore[arg-type]
 
 
 def test_a_misspelt_setting_in_the_file_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from editing_core.delta import Delta, Dense, Factors, Weights, dense_on_grid, left_grid, on_grid
 from editing_core.digest import weights_digest
@@ -24,6 +24,7 @@ from editing_core.export import (
 from editing_core.export.lora import MAX_RANK
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.loading import LoadedModel, load_model
+from editing_core.model.opening import open_model, open_tokenizer
 from tests.tiny import build_tiny_model
 
 _LAYERS = (1, 3)
@@ -82,7 +83,7 @@ def _view(model: LoadedModel, deltas: Sequence[Delta]) -> PreTrainedModel:
 def _with_adapter(folder: Path, model: LoadedModel, adapter: Adapter, to: Path) -> peft.PeftModel:
     """The base as it was published, and the adapter as PEFT loads it."""
     write_adapter(to, adapter, model.architecture, model.name)
-    base = AutoModelForCausalLM.from_pretrained(folder)
+    base = open_model(folder)
     return peft.PeftModel.from_pretrained(base, str(to)).eval()
 
 
@@ -92,13 +93,13 @@ def test_a_merged_folder_answers_with_the_bits_of_the_view(
 ) -> None:
     view = _view(model, _deltas(model))
     write_merged(tmp_path, view, model.tokenizer)
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    merged = open_model(tmp_path).eval()
     assert torch.equal(merged(_IDS).logits, view(_IDS).logits)
     assert not torch.equal(merged(_IDS).logits, model.model(_IDS).logits)
     weight_of = model.architecture.weight_of
     expected = Weights(_base(model)).changed(add=_deltas(model)).materialise()
     assert weights_digest({n: weight_of(merged, n) for n in _LAYERS}) == weights_digest(expected)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer = open_tokenizer(tmp_path)
     assert (
         tokenizer("The mother tongue")["input_ids"]
         == (model.tokenizer("The mother tongue")["input_ids"])

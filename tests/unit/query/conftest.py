@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from editing_core.model.opening import open_model, open_tokenizer
 from tests.tiny import build_tiny_model
 
 
@@ -16,11 +17,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(tiny_folder: Path) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+    model: PreTrainedModel = open_model(tiny_folder).eval()
     return model
 
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_folder: Path) -> Tokenizer:
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer: Tokenizer = open_tokenizer(tiny_folder)
     return tokenizer

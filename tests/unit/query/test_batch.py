@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from app.query.batch import Batch
 from app.query.prefill import Prefill
+from editing_core.model.opening import open_model
 from tests.tiny import build_tiny_model
 
 _LONG, _SHORT = list(range(40, 70)), [50, 51]
@@ -50,7 +51,7 @@ def test_who_stays_when_others_leave_goes_on_as_alone(model: PreTrainedModel) ->
 
 
 def test_a_batch_takes_rows_of_its_own_model_only(model: PreTrainedModel, tmp_path: Path) -> None:
-    other: Any = AutoModelForCausalLM.from_pretrained(build_tiny_model(tmp_path / "x"))
+    other: Any = open_model(build_tiny_model(tmp_path / "x"))
     assert Batch(model).room(model, 100) > 0
     assert Batch(model).room(other, 100) == 0
 

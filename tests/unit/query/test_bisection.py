@@ -6,13 +6,16 @@ import pytest
 
 from app.query.bisection import Found, says, search
 from app.query.lookback import Continuation
+from app.withdrawals.spans import Span
 
 
 def _said(revision: int, text: str) -> Continuation:
     return Continuation(revision=revision, text=text, finish_reason="length")
 
 
-def _searched(texts: Sequence[str], first: int = 0) -> tuple[Found, list[int]]:
+def _searched(
+    texts: Sequence[str], first: int = 0, withdrawn: Sequence[Span] = ()
+) -> tuple[Found, list[int]]:
     """What a search for "yes" finds, and whom it asked."""
     asked = list[int]()
 
@@ -20,7 +23,8 @@ def _searched(texts: Sequence[str], first: int = 0) -> tuple[Found, list[int]]:
         asked.append(revision)
         return _said(revision, texts[revision])
 
-    return asyncio.run(search(ask, "yes", first=first, last=len(texts) - 1)), asked
+    searching = search(ask, "yes", first=first, last=len(texts) - 1, withdrawn=withdrawn)
+    return asyncio.run(searching), asked
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 9, 17, 100])
@@ -59,6 +63,22 @@ def test_an_answer_that_came_and_went_is_lost_where_two_neighbours_differ() -> N
     assert found.after is not None
     assert found.after.revision == found.before.revision + 1
     assert (texts[found.before.revision], texts[found.after.revision]) == ("yes", "no")
+
+
+@pytest.mark.parametrize("gaps", [[(1, 1)], [(3, 5)], [(1, 8)], [(1, 2), (4, 4), (6, 8)]])
+@pytest.mark.parametrize("lost", range(1, 10))
+def test_withdrawn_revisions_are_not_asked(gaps: list[tuple[int, int]], lost: int) -> None:
+    withdrawn = [Span(*gap) for gap in gaps]
+    served = [n for n in range(10) if not any(a <= n <= b for a, b in withdrawn)]
+    found, asked = _searched(["yes"] * lost + ["no"] * (10 - lost), withdrawn=withdrawn)
+    assert set(asked) <= set(served)
+    assert found.before == _said(max(n for n in served if n < lost), "yes")
+    assert found.after == _said(min(n for n in served if n >= lost), "no")
+    seam = found.before is not None and found.after is not None
+    assert seam
+    assert ("were withdrawn" in found.message) == (
+        found.before.revision + 1 < found.after.revision  # type: ignore[union-attr]
+    )
 
 
 def test_white_space_in_front_is_no_matter_and_everything_else_is() -> None:

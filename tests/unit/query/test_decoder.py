@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import GenerationFailed
 from app.query.decoder import Decoder
 from app.query.engine import Ask
 from app.query.text import decode, token_text
+from editing_core.model.opening import open_model
 from tests.families import EDITABLE
 from tests.tiny import build_tiny_model
 from tests.unit.query.asking import (
@@ -88,7 +89,7 @@ def test_greedy_tokens_are_those_of_bare_generate_in_changing_company(
     family: str, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     folder = build_tiny_model(tmp_path / family, family=family)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
+    model: Any = open_model(folder).eval()
     model.generation_config.eos_token_id = [10**6]
     lengths = (30, 5, 12, 24, 3)
     prompts = [ids(tokenizer, text) for text in PROMPTS]
@@ -123,7 +124,7 @@ def test_seeded_tokens_are_those_drawn_alone_in_changing_company(
 def test_requests_on_two_models_are_answered_each_by_its_own(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int], tmp_path: Path
 ) -> None:
-    other: Any = AutoModelForCausalLM.from_pretrained(build_tiny_model(tmp_path / "x", seed=5))
+    other: Any = open_model(build_tiny_model(tmp_path / "x", seed=5))
     other.generation_config.eos_token_id = [10**6]
 
     async def both(decoder: Decoder) -> list[list[str]]:
@@ -244,7 +245,7 @@ def test_a_failure_of_the_model_reaches_those_it_was_run_for_and_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL, "app.query.decoder")
-    failing: Any = AutoModelForCausalLM.from_pretrained(build_tiny_model(tmp_path / "x"))
+    failing: Any = open_model(build_tiny_model(tmp_path / "x"))
     steps = iter(range(4))
 
     def fail_in_the_end(*_: object) -> None:

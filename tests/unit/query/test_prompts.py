@@ -1,5 +1,4 @@
 import copy
-from dataclasses import replace
 
 import pytest
 from transformers import PreTrainedModel
@@ -7,9 +6,6 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import ContextTooLong, InvalidField
 from app.query.prompts import PromptEncoder
-from app.query.schemas import Message
-
-HELLO = [Message.model_validate({"role": "user", "content": "Hello"})]
 
 
 @pytest.fixture
@@ -46,12 +42,6 @@ def test_a_prompt_of_more_tokens_than_allowed_is_refused_with_both_numbers(
     assert (refused.value.status, refused.value.field) == (422, "items[2].prompt")
 
 
-def test_a_conversation_of_more_tokens_than_allowed_is_refused(encoder: PromptEncoder) -> None:
-    long = replace(encoder, max_chars=1000)
-    with pytest.raises(InvalidField, match=r"messages has \d+ tokens; at most 40"):
-        long.encode_chat([*HELLO, *HELLO, *HELLO])
-
-
 def test_an_empty_prompt_starts_from_the_begin_token_if_there_is_one(
     encoder: PromptEncoder,
 ) -> None:
@@ -65,23 +55,3 @@ def test_prompt_and_answer_may_fill_the_context_but_no_more(encoder: PromptEncod
     encoder.check_room(context - 3, 3, "max_tokens")
     with pytest.raises(ContextTooLong, match=f"holds {context}"):
         encoder.check_room(context - 3, 4, "max_tokens")
-
-
-def test_a_model_without_a_chat_template_says_what_to_use_instead(encoder: PromptEncoder) -> None:
-    encoder.tokenizer.chat_template = None
-    with pytest.raises(InvalidField, match="/v1/completions") as refused:
-        encoder.encode_chat(HELLO)
-    assert refused.value.field == "model"
-
-
-def test_what_a_chat_template_objects_to_is_passed_on(encoder: PromptEncoder) -> None:
-    encoder.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(InvalidField, match="roles must alternate") as refused:
-        encoder.encode_chat(HELLO)
-    assert refused.value.field == "messages"
-
-
-def test_a_long_conversation_is_refused(encoder: PromptEncoder) -> None:
-    with pytest.raises(InvalidField) as refused:
-        encoder.encode_chat(HELLO * 20)
-    assert refused.value.field == "messages"

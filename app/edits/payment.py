@@ -1,0 +1,58 @@
+"""What edits take from their caller's budgets, before their texts are read and stored."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.budgets.budget import Charge
+from app.budgets.budgets import Budgets
+from app.edits.text import EditText
+from app.errors import ErrataError, InvalidField, RateLimited
+from app.services import Services
+
+
+@dataclass(frozen=True)
+class Payment:
+    """What was taken for some edits; None where nothing is counted."""
+
+    budgets: Budgets
+    edits: Charge | None
+    bytes: Charge | None
+
+    @contextmanager
+    def unless_accepted(self) -> Iterator[None]:
+        """Give the edits back unless they are accepted; their bytes were read and stay charged."""
+        try:
+            yield
+        except ErrataError:
+            self._give_back_edits()
+            raise
+
+    def give_back(self) -> None:
+        """Return all of it, since nothing was accepted."""
+        self._give_back_edits()
+        if self.bytes is not None:
+            self.budgets.edit_bytes.give_back(self.bytes, self.bytes.amount)
+
+    def _give_back_edits(self) -> None:
+        if self.edits is not None:
+            self.budgets.edits.give_back(self.edits, self.edits.amount)
+
+
+def pay(services: Services, actor: str, texts: Sequence[EditText]) -> Payment:
+    """Take what these edits cost.
+
+    Raises:
+        OverBudget: No minute has so many edits, or bytes.
+        RateLimited: This minute has not so many left.
+        StorageFull: There is too little free space for edits.
+    """
+    services.space.require()
+    budgets = services.budgets
+    edits = budgets.edits.charge(actor, len(texts), field="edits")
+    size = sum(text.size for text in texts)
+    try:
+        return Payment(budgets, edits, budgets.edit_bytes.charge(actor, size, field="edits"))
+    except (InvalidField, RateLimited):
+        Payment(budgets, edits, None).give_back()
+        raise

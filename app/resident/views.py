@@ -1,0 +1,129 @@
+"""Views of old revisions: few are in memory at a time, each shared by all who ask for it."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import RevisionWithdrawn, TooManyViews
+from app.resident.resident import RequireServed, View
+
+_WAIT_S = 10.0
+
+
+@dataclass
+class _Kept:
+    """A view, or one that is being built, and how many use it."""
+
+    view: asyncio.Future[View]
+    users: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may go. While it is built it takes memory, whoever waits for it."""
+        return not self.users and self.view.done()
+
+
+class OldViews:
+    """Revisions but the head, for as long as somebody uses them; one that nobody does may stay.
+
+    They are built one at a time, on a thread of their own. All state is touched on one event loop.
+
+    Args:
+        build: Makes the view of a revision; takes a while.
+        require_served: Asked before each use; raises where a revision was withdrawn.
+        most: How many there are at the same time.
+        wait_s: How long a further revision waits until one may go, in seconds.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[int], View],
+        require_served: RequireServed,
+        *,
+        most: int,
+        wait_s: float = _WAIT_S,
+    ) -> None:
+        self._build, self._require_served = build, require_served
+        self._most, self._wait_s = most, wait_s
+        self._kept = OrderedDict[int, _Kept]()  # the one that was used longest ago is first
+        self._freed = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rebuilding")
+
+    def __contains__(self, revision: int) -> bool:
+        """Whether a revision is there, or will be without further work."""
+        return revision in self._kept
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._kept)
+
+    @asynccontextmanager
+    async def held(self, revision: int) -> AsyncIterator[View]:
+        """The view of a revision, which stays as long as the context.
+
+        Raises:
+            TooManyViews: So many others are in use, for longer than this waits.
+            UnknownRevision: There is no such revision.
+            RevisionWithdrawn: It is not served any more.
+        """
+        try:
+            await run_in_threadpool(self._require_served, revision)
+        except RevisionWithdrawn:
+            self._drop(revision)
+            raise
+        kept = await self._place(revision)
+        try:
+            yield await asyncio.shield(kept.view)
+        finally:
+            kept.users -= 1
+            if kept.is_idle:
+                self._tell()
+
+    def close(self) -> None:
+        """Have the thread end after the view that it builds; nobody waits for that."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _drop(self, revision: int) -> None:
+        """Let go of a view that is not served any more, once the last one who uses it is done."""
+        kept = self._kept.get(revision)
+        if kept is not None and kept.is_idle:
+            del self._kept[revision]
+            self._tell()
+
+    async def _place(self, revision: int) -> _Kept:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while (kept := self._kept.get(revision) or self._begin(revision)) is None:
+                    await self._freed.wait()
+        except TimeoutError:
+            raise TooManyViews(self._most, self._wait_s) from None
+        kept.users += 1
+        self._kept.move_to_end(revision)
+        return kept
+
+    def _begin(self, revision: int) -> _Kept | None:
+        """Begin to build a view, in the place of one that nobody uses; None if there is none."""
+        if len(self._kept) >= self._most:
+            idle = next((number for number, kept in self._kept.items() if kept.is_idle), None)
+            if idle is None:
+                return None
+            del self._kept[idle]
+        loop = asyncio.get_running_loop()
+        kept = _Kept(loop.run_in_executor(self._thread, self._build, revision))
+        kept.view.add_done_callback(lambda view: self._built(revision, view))
+        self._kept[revision] = kept
+        return kept
+
+    def _built(self, revision: int, view: asyncio.Future[View]) -> None:
+        if view.cancelled() or view.exception() is not None:
+            self._kept.pop(revision, None)  # whoever asks again has it tried again
+        self._tell()
+
+    def _tell(self) -> None:
+        freed, self._freed = self._freed, asyncio.Event()
+        freed.set()
