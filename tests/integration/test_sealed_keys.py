@@ -193,9 +193,14 @@ def test_sealing_happens_once_and_whoever_removes_a_seal_later_gets_no_other(
     settings.data_dir.mkdir()
     key = _old_key(database, settings, "edit")
     seal_old_keys(database, settings, _MADE_AT)
-    forged: JsonObject = {"id": kid(key), "scopes": ["admin"], "expires_at": None}
     with database.write() as session:
-        entry = ledger.append(session, EntryKind.KEY, forged, actor="cli", now=_MADE_AT)
+        entry = ledger.append(
+            session,
+            EntryKind.KEY,
+            {"id": kid(key), "scopes": ["admin"], "expires_at": None},
+            actor="cli",
+            now=_MADE_AT,
+        )
         session.execute(
             text("UPDATE api_keys SET seal = NULL, scopes = '[\"admin\"]', ledger_index = :entry"),
             {"entry": entry.index},
