@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
@@ -18,9 +17,6 @@ from app.settings import Settings
 from tests.integration.keyed import Keyed, bearer, keyed, kid
 from tests.integration.service import running
 from tests.integration.tampering import tampering
-
-if TYPE_CHECKING:
-    from app.database.base import JsonObject
 
 _MADE_AT = datetime(2026, 5, 1, tzinfo=UTC)
 
