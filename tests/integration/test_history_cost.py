@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from app.client import Errata
+from app.database.base import JsonObject
 from app.database.database import Database
 from app.errors import ClientGone
 from app.ledger import repository, service
@@ -28,7 +29,7 @@ _ENTRIES = 1_500
 _SOON_S = 60.0
 
 
-def _grow(database: Database, count: int, payload: dict[str, object] | None = None) -> None:
+def _grow(database: Database, count: int, payload: JsonObject | None = None) -> None:
     """Append so many entries that nothing refers to."""
     with database.write() as session:
         newest = repository.last(session)
