@@ -32,7 +32,8 @@ class Lifecycle:
         self._places: dict[str, int] = {}
         self._ends: dict[str, str] = {}
         self._labels: dict[str, int] = {}
-        self._keys: dict[str, bool] = {}
+        self._keys: dict[str, KeyRecord] = {}
+        self._revoked: set[str] = set()
         self._head = 0
 
     def take(self, index: int, record: Record | None) -> None:
@@ -92,11 +93,20 @@ class Lifecycle:
             self._labels[label] = record.revision
 
     def _key(self, record: KeyRecord) -> None:
+        made = self._keys.get(record.id)
         if record.revoked:
-            _require(self._keys.get(record.id) is False, f"no key {record.id} counts")
+            _require(made is not None, f"key {record.id} was never made")
+            _require(record.id not in self._revoked, f"key {record.id} was revoked before")
+            self._revoked.add(record.id)
+        elif made is None:
+            self._keys[record.id] = record
         else:
-            _require(record.id not in self._keys, f"key {record.id} was made before")
-        self._keys[record.id] = record.revoked
+            _require(record.sealed and not made.sealed, f"key {record.id} was made before")
+            _require(
+                (record.scopes, record.expires_at) == (made.scopes, made.expires_at),
+                f"key {record.id} is not sealed as it was made",
+            )
+            self._keys[record.id] = record
 
     def _export(self, record: ExportRecord) -> None:
         # One that an earlier release accepted is in the ledger from its end on.

@@ -111,11 +111,12 @@ class ErasureRecord(_Record):
 
 
 class KeyRecord(_Record):
-    """An API key that was made, or revoked."""
+    """An API key that was made, sealed after an upgrade, or revoked."""
 
     id: StrictStr
     scopes: tuple[StrictStr, ...] = ()
     expires_at: StrictStr | None = None
+    sealed: StrictBool = False
     revoked: StrictBool = False
 
 

@@ -63,7 +63,9 @@ class StandingRows:
                 case SnapshotRecord() as record:
                     _follow(self._labels, record.label, told, removed=record.removed)
                 case KeyRecord() as record:
-                    _follow(self._keys, record.id, told)
+                    # One that is sealed after an upgrade is worth what it was made for.
+                    if record.revoked or record.id not in self._keys:
+                        _follow(self._keys, record.id, told)
                 case ExportRecord() as record:
                     # One that was asked for again is still the first one's.
                     again = record.format is not None and record.id in self._exports
