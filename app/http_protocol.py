@@ -148,7 +148,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, unless this one's body is still being sent."""
-        unread = self._running is not None and self._running.more_body
+        unread = self._is_receiving
         self._running = None
         self._connections.waits(self)
         if unread and not self.transport.is_closing():
@@ -158,9 +158,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()  # what was sent ahead first
-        if self._running is not None and self._running.more_body:
+        if self._is_receiving:
             self._deadline = self.loop.time() + self._limits.body_stall_s
-        elif self._running is None and not self._head.is_empty:
+        elif not (self._is_answering or self._head.is_empty):
             self._unset_keepalive_if_required()  # it has begun its next request
             self._deadline = self.loop.time() + self._limits.header_timeout_s
 
@@ -212,6 +212,11 @@ class Connection(HttpToolsProtocol):
     @property
     def _is_answering(self) -> bool:
         return self._running is not None
+
+    @property
+    def _is_receiving(self) -> bool:
+        """Whether the body of the request that is being answered is still to come."""
+        return self._running is not None and self._running.more_body
 
     def _refuse(self, refusal: Refusal) -> None:
         self._connections.note(Ending.UNREADABLE)

@@ -205,6 +205,15 @@ def test_sealing_happens_once_and_whoever_removes_a_seal_later_gets_no_other(
         assert client.get("/v1/edits", headers=bearer(key)).status_code == 401
 
 
+def test_a_key_that_was_sealed_after_an_upgrade_is_no_flaw_in_the_ledger(
+    settings: Settings, database: Database
+) -> None:
+    settings.data_dir.mkdir()
+    key = _old_key(database, settings, "audit")
+    with running(settings) as client:
+        assert client.get("/v1/ledger/verify", headers=bearer(key)).json()["ok"]
+
+
 def test_without_the_pepper_old_keys_wait_to_be_sealed(
     settings: Settings, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
