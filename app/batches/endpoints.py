@@ -1,5 +1,6 @@
 """Batches: post corrections together and see what became of them."""
 
+from contextlib import closing
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -49,4 +50,5 @@ def get_batch(
 def _resource(services: Services, batch_id: str, after: int = 0) -> EditBatchResource:
     with services.database.read() as session:
         batch = repository.get(session, batch_id)
-        return EditBatchResource.of(batch, repository.following(session, batch_id, after=after))
+        with closing(repository.following(session, batch_id, after=after)) as edits:
+            return EditBatchResource.of(batch, edits)

@@ -1,8 +1,8 @@
 """Finding and storing batches. Every function works inside the caller's transaction."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Select, select
+from sqlalchemy import ScalarResult, Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from app.batches.models import EditBatch
@@ -36,8 +36,8 @@ def edits_of(session: Session, batch_id: str) -> Sequence[Edit]:
     return session.scalars(_in_order(batch_id)).all()
 
 
-def following(session: Session, batch_id: str, *, after: int) -> Iterator[Edit]:
-    """Those of them whose `seq` is above `after`, few in memory at a time."""
+def following(session: Session, batch_id: str, *, after: int) -> ScalarResult[Edit]:
+    """Those of them whose `seq` is above `after`, few in memory at a time; to be closed."""
     query = _in_order(batch_id).where(Operation.seq > after)
     return session.scalars(query.execution_options(yield_per=_HELD))
 

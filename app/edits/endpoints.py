@@ -1,5 +1,6 @@
 """Edits: post corrections and see what became of them."""
 
+from contextlib import closing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -83,8 +84,9 @@ def list_edits(
 ) -> EditPage:
     """Edits in the order they were accepted; `subject` is found in all its spellings."""
     with services.database.read() as session:
-        edits = repository.page(session, after=after, limit=limit, status=status, subject=subject)
-        items, following = page_of(edits, EditResource.of, limit, lambda row: row.operation.seq)
+        found = repository.page(session, after=after, limit=limit, status=status, subject=subject)
+        with closing(found) as edits:
+            items, following = page_of(edits, EditResource.of, limit, lambda row: row.operation.seq)
     return EditPage(items=items, next=following)
 
 

@@ -1,8 +1,8 @@
 """Finding and storing edits. Every function works inside the caller's transaction."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import ScalarResult, and_, delete, or_, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
@@ -86,8 +86,11 @@ def page(
     limit: int,
     status: EditStatus | None = None,
     subject: str | None = None,
-) -> Iterator[Edit]:
-    """Up to `limit` edits whose `seq` is above `after`, oldest first, few in memory at a time."""
+) -> ScalarResult[Edit]:
+    """Up to `limit` edits whose `seq` is above `after`, oldest first, few in memory at a time.
+
+    To be closed, as a reader need not come to its end.
+    """
     query = (
         select(Edit)
         .join(Operation, Operation.id == Edit.id)

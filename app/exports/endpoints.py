@@ -87,6 +87,8 @@ def create_export(
                 actor=actor,
                 now=services.clock(),
             )
+        else:
+            service.share(session, export, actor=actor, now=services.clock())
     ready = serving.wait(0)
     if ready is not None:
         ready.exporter.wake()

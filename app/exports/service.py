@@ -83,10 +83,7 @@ def accept(
     """
     if max_rank is not None and format is not ExportFormat.LORA:
         raise InvalidField("max_rank", f"only format lora has a rank; {format} takes none")
-    asked: JsonObject = {"format": format.value, "revision": revision}
-    if max_rank is not None:
-        asked["max_rank"] = max_rank
-    entry = _tell(session, id, asked, actor, now)
+    entry = _tell(session, id, _asked(format, revision, max_rank), actor, now)
     export = Export(
         id=id,
         format=format,
@@ -99,6 +96,18 @@ def accept(
     )
     repository.add(session, export)
     return export
+
+
+def share(session: Session, export: Export, *, actor: str, now: datetime) -> None:
+    """Let another caller have an export that was asked for before; the ledger tells who."""
+    if actor != export.actor:
+        asked = _asked(export.format, export.revision, export.max_rank)
+        _tell(session, export.id, asked, actor, now)
+
+
+def _asked(format: ExportFormat, revision: int, max_rank: int | None) -> JsonObject:
+    asked: JsonObject = {"format": format.value, "revision": revision}
+    return asked if max_rank is None else asked | {"max_rank": max_rank}
 
 
 def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:

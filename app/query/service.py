@@ -272,10 +272,13 @@ class QueryService:
         return revision
 
     async def _check_there(self, revision: int | None) -> None:
-        if revision is not None and revision > self._resident.head:
+        if revision is None or revision == self._resident.head:
+            return
+        if revision > self._resident.head:
             committed = await run_in_threadpool(self._freshness.committed)
             if revision > committed:
                 raise UnknownRevision(revision)
+        await run_in_threadpool(self._resident.require_served, revision)
 
     def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:
         return partial(self._engine.pieces, view.model, asks)
