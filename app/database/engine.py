@@ -5,13 +5,17 @@ snapshot. So every write transaction takes the write lock first (`BEGIN IMMEDIAT
 lock on PostgreSQL) and writers are one after another on both engines.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pysqlite3
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from app.errors import DatabaseUnavailable
 
 from app.permissions import close_to_others, make_private
 
@@ -21,6 +25,7 @@ LOCK_TIMEOUT_S = 5.0
 _IDLE_TIMEOUT_S = 15.0
 # For libpq: a server that went silent is not waited for until TCP gives up, minutes later.
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
+_FILE = "file"
 # An arbitrary number that is Errata's alone among the advisory locks of its database.
 WRITE_LOCK = 0x0E44A7A
 
@@ -57,16 +62,31 @@ def _sqlite(url: URL, *, begin: str, **pool: float) -> Engine:
     engine = create_engine(url, module=pysqlite3, connect_args={"timeout": LOCK_TIMEOUT_S}, **pool)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: ConnectionPoolEntry) -> None:
+    def prepare(connection: Any, entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver must not open transactions of its own
         for pragma in _pragmas():
             connection.execute(pragma).close()
+        entry.info[_FILE] = Path(url.database or "").stat()
+
+    @event.listens_for(engine, "checkout")
+    def require_same_file(_: Any, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+        # What is written to a file that has lost its name is gone with the last process.
+        if not _is_same(entry.info[_FILE], Path(url.database or "")):
+            raise DisconnectionError("the database's file was exchanged")
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _is_same(opened: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(opened, path.stat())
+    except FileNotFoundError as error:
+        # Connecting again would make a new one, which nobody asked for.
+        raise DatabaseUnavailable(f"the database {path} is gone; put it back") from error
 
 
 def _pragmas() -> list[str]:

@@ -8,6 +8,7 @@ costs microseconds, needs no lock among processes, and a line that a power cut t
 nothing. A mark that is older than the ledger's end does no harm: the ledger contains it.
 """
 
+import fcntl
 import os
 import re
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Marks:
         if not self.path.exists() or self.path.stat().st_size < _LONG_BYTES:
             return
         with self.path.open("rb") as former:
-            found = self._furthest(former)
+            found = self._furthest(former) if self._is_mine_to_replace(former) else None
             if found is None:
                 return
             self._write_anew(found)
@@ -103,6 +104,14 @@ class Marks:
             later = self._furthest(former)
         if later is not None:
             self.move(later, durably=True)
+
+    def _is_mine_to_replace(self, file: IO[bytes]) -> bool:
+        """Whether no other process shortens the file now, or has done so just before."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
 
     def _furthest(self, file: IO[bytes]) -> Mark | None:
         length = file.seek(0, os.SEEK_END)

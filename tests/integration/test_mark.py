@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.clock import utc_now
+from app.database.copying import copy_sqlite
 from app.database.database import Database
-from app.errors import SetBack, UnusableMark
+from app.errors import DatabaseUnavailable, SetBack, UnusableMark
 from app.keys.bootstrap import create_key
 from app.keys.scopes import Scope
 from app.keys.service import NewKey
@@ -331,6 +332,33 @@ def test_processes_that_move_one_mark_and_shorten_its_file_never_lose_the_furthe
     marks = Marks(tmp_path)
     assert marks.newest() == a_mark(3999)
     assert marks.path.stat().st_size < 600_000
+
+
+@only_sqlite
+def test_a_file_that_is_exchanged_or_removed_under_a_running_service_is_noticed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file, older = tmp_path / "errata.db", tmp_path / "older.db"
+    with opened(settings) as history:
+        history.accept("a")
+        copy_sqlite(file, older)
+        history.edit("b")
+        history.database.forget()  # all of it is in the one file
+        kept = file.rename(tmp_path / "kept.db")
+        with pytest.raises(DatabaseUnavailable, match="is gone; put it back"):
+            history.accept("c")
+        assert not file.exists()
+        for half in tmp_path.glob("errata.db-*"):
+            half.unlink()
+        older.rename(file)
+        # SQLite itself may notice first, where connections to the former file are still open.
+        with pytest.raises((SetBack, DatabaseUnavailable)):
+            history.accept("c")
+    with pytest.raises(SetBack, match="ends at entry 1 "):
+        open_database(settings, utc_now)
+    kept.rename(file)
+    with opened(settings) as history:
+        history.accept("c")
 
 
 @only_sqlite

@@ -107,6 +107,7 @@ def test_the_ledger_can_be_checked_from_what_the_api_shows(
         "head_hash": previous,
         "first_bad": None,
         "bad_artefact": None,
+        "bad_row": None,
     }
 
 
