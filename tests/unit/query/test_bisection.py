@@ -72,13 +72,12 @@ def test_withdrawn_revisions_are_not_asked(gaps: list[tuple[int, int]], lost: in
     served = [n for n in range(10) if not any(a <= n <= b for a, b in withdrawn)]
     found, asked = _searched(["yes"] * lost + ["no"] * (10 - lost), withdrawn=withdrawn)
     assert set(asked) <= set(served)
+    assert found.before is not None
+    assert found.after is not None
     assert found.before == _said(max(n for n in served if n < lost), "yes")
     assert found.after == _said(min(n for n in served if n >= lost), "no")
-    seam = found.before is not None and found.after is not None
-    assert seam
-    assert ("were withdrawn" in found.message) == (
-        found.before.revision + 1 < found.after.revision  # type: ignore[union-attr]
-    )
+    between = found.after.revision - found.before.revision - 1
+    assert ("were withdrawn" in found.message) is bool(between)
 
 
 def test_white_space_in_front_is_no_matter_and_everything_else_is() -> None:
