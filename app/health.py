@@ -61,7 +61,10 @@ class _Finding:
 
 
 class Vitals:
-    """Looks at model, database and queue, once at a time however many ask."""
+    """Looks at model, database and queue, once at a time however many ask.
+
+    It has a connection of its own: a service that is busy is ready all the same.
+    """
 
     def __init__(
         self,
@@ -70,8 +73,8 @@ class Vitals:
         doorbell: Doorbell,
         doorkeeper: Doorkeeper,
     ) -> None:
-        self._serving, self._database, self._doorbell = serving, database, doorbell
-        self._doorkeeper = doorkeeper
+        self._serving, self._doorbell, self._doorkeeper = serving, doorbell, doorkeeper
+        self._reader = database.reader(1)
         self._looking: asyncio.Task[_Finding] | None = None
 
     async def find(self) -> _Finding:
@@ -85,7 +88,7 @@ class Vitals:
 
     def _look(self) -> _Finding:
         missing = []
-        for check in (self._serving.get, self._database.ping, self._doorbell.ping):
+        for check in (self._serving.get, self._reader.ping, self._doorbell.ping):
             try:
                 check()
             except Unavailable as error:
@@ -95,7 +98,7 @@ class Vitals:
     def _described(self) -> _Finding:
         resident = self._serving.get().runtime.resident
         try:
-            with self._database.read() as session:
+            with self._reader.read() as session:
                 waiting = count_unfinished(session)
             access = "open" if self._doorkeeper.is_open else "keys"
         except Unavailable as error:

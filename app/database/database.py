@@ -47,6 +47,15 @@ class Reader:
         ):
             yield session
 
+    def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            DatabaseUnavailable: It gives none.
+        """
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
+
     def close(self) -> None:
         """Give back every connection; the next session opens a new one."""
         self._engine.dispose()

@@ -15,8 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from app.errors import DatabaseUnavailable
-
+from app.errors import DatabaseAway
 from app.permissions import close_to_others, make_private
 
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
@@ -86,7 +85,7 @@ def _is_same(opened: os.stat_result, path: Path) -> bool:
         return os.path.samestat(opened, path.stat())
     except FileNotFoundError as error:
         # Connecting again would make a new one, which nobody asked for.
-        raise DatabaseUnavailable(f"the database {path} is gone; put it back") from error
+        raise DatabaseAway("the database's file is gone; put it back", cause=str(path)) from error
 
 
 def _pragmas() -> list[str]:

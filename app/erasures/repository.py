@@ -15,7 +15,7 @@ def find(session: Session, operation_id: str) -> Erasure | None:
     return session.get(Erasure, operation_id)
 
 
-def begin(session: Session, operation_id: str, now: datetime) -> None:
+def add(session: Session, operation_id: str, now: datetime) -> None:
     """Note that this transaction removes the words of an operation."""
     session.add(Erasure(operation_id=operation_id, begun_at=now, mark=mark(session)))
     session.flush()

@@ -23,7 +23,7 @@ def record(session: Session, operation: Operation, *, actor: str, now: datetime)
     """Note that this transaction removes the words of an operation."""
     entry = ledger.append(session, EntryKind.ERASURE, {"id": operation.id}, actor=actor, now=now)
     operation.ledger_index = entry.index
-    repository.begin(session, operation.id, now)
+    repository.add(session, operation.id, now)
 
 
 def erase_reason(session: Session, operation_id: str, *, actor: str, now: datetime) -> None:
