@@ -156,13 +156,18 @@ class Connection(HttpToolsProtocol):
             self._linger()
             return
         super().on_response_complete()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Deal with what the client has sent of its next requests already."""
+        now = self.loop.time()
         if self.pipeline:
-            self.flow.pause_reading()  # what was sent ahead first
+            self.flow.pause_reading()  # until they are answered
         if self._is_receiving:
-            self._deadline = self.loop.time() + self._limits.body_stall_s
+            self._deadline = now + self._limits.body_stall_s
         elif not (self._is_answering or self._head.is_empty):
-            self._unset_keepalive_if_required()  # it has begun its next request
-            self._deadline = self.loop.time() + self._limits.header_timeout_s
+            self._unset_keepalive_if_required()
+            self._deadline = now + self._limits.header_timeout_s
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         async def answer(scope: Any, receive: Any, send: Any) -> None:

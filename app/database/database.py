@@ -157,8 +157,7 @@ class Database:
         Raises:
             DatabaseUnavailable: It gives none.
         """
-        with self.read() as session:
-            session.execute(text("SELECT 1"))
+        self._readers[0].ping()
 
     def purge(self, deleted_by: str | None, *, within_s: float | None = None) -> bool:
         """Have what was deleted leave the files of the database; whether nothing of it is left.

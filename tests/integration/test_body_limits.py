@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
-from tests.integration.raw_http import Process, request, serving, statuses
+from tests.integration.raw_http import Process, request, serving, statuses, until_closed
 from tests.integration.service import FACT
 
 _ALL = 4_190_000  # bytes that a body may have
@@ -75,7 +74,7 @@ def test_no_body_takes_memory_or_makes_a_long_answer(server: Process) -> None:
         headers = (b"Content-Type: application/json", b"Content-Length: %d" % len(body))
         with server.connect() as client:
             client.sendall(request("POST", path, *headers, b"Connection: close", body=body))
-            answer = b"".join(iter(partial(client.recv, 65536), b""))
+            answer = until_closed(client)
         status = statuses(answer)[0]
         # No model is there to query; the body was validated before that is found out.
         assert status in {400, 422, 503}, name

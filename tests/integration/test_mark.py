@@ -343,7 +343,7 @@ def test_a_file_that_is_exchanged_or_removed_under_a_running_service_is_noticed(
         history.accept("a")
         copy_sqlite(file, older)
         history.edit("b")
-        history.database.forget()  # all of it is in the one file
+        history.database.purge(None)  # all of it is in the one file
         kept = file.rename(tmp_path / "kept.db")
         with pytest.raises(DatabaseUnavailable, match="is gone; put it back"):
             history.accept("c")
