@@ -19,13 +19,12 @@ from typing import Annotated
 import httpx2
 import psutil
 import typer
-import uvicorn
 from rich.console import Console
 
 from app.client import Errata
 from app.main import Components, create_app
 from app.permissions import keep_to_ourselves
-from app.server import StreamingServer
+from app.server import StreamingServer, http_config
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -128,7 +127,7 @@ def _serve(folder: Path, told: Connection) -> None:
 
     settings = Settings(data_dir=folder, edits_per_minute=0)  # this caller alone is many
     app = create_app(settings, components=Components(start_runtime=wait_for_ever))
-    server = StreamingServer(uvicorn.Config(app, port=0, log_level="warning"))
+    server = StreamingServer(http_config(app, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

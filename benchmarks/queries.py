@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx2
 import torch
-import uvicorn
 from rich.console import Console
 
 from app.main import create_app
 from app.permissions import keep_to_ourselves
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from benchmarks.core import RECORDS, REPOSITORY, Figure, show
 from editing_core.model.loading import LoadedModel, load_model
@@ -37,7 +37,7 @@ _TIMEOUT_S = 600.0
 @contextmanager
 def serving(settings: Settings) -> Iterator[httpx2.Client]:
     """A client of a service that is ready, on a thread of its own."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="warning"))
+    server = StreamingServer(http_config(create_app(settings), port=0))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     while not server.started:

@@ -13,11 +13,11 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx2
-import uvicorn
 
 from app.client import Errata, Refused, ServerAway
 from app.failpoints import VARIABLE
 from app.main import create_app
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from app.standalone import run_worker
 from tests.waiting import wait_until
@@ -32,8 +32,7 @@ def serve(settings: str, listening: socket.socket, armed: str | None, log: str) 
     """What the process does: serve until it is ended, at the armed failpoint at latest."""
     _prepare(armed, log)
     app = create_app(Settings.model_validate_json(settings))
-    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5)
-    uvicorn.Server(config).run(sockets=[listening])
+    StreamingServer(http_config(app, log_level="error")).run(sockets=[listening])
 
 
 def work(settings: str, armed: str | None, log: str) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-import uvicorn
 
 from app.client import Errata
 from app.keys.scopes import Scope
 from app.main import create_app
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.keyed import first_key
 from tests.integration.looking_back import live, prepared
@@ -63,10 +63,7 @@ def site(folder: Path) -> Iterator[Site]:
 
 @contextmanager
 def _serving(settings: Settings) -> Iterator[str]:
-    config = uvicorn.Config(
-        create_app(settings), port=0, log_level="warning", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = StreamingServer(http_config(create_app(settings), port=0))
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     wait_until(lambda: server.started, _READY_S, what="the start of the server")

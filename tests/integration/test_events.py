@@ -120,9 +120,8 @@ def _events_in_memory() -> int:
 
 _SERVER = """
 import socket, sys
-import uvicorn
 from app.main import Components, create_app
-from app.server import StreamingServer
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 
@@ -130,7 +129,7 @@ settings = Settings.model_validate_json(sys.argv[1])
 listening = socket.create_server(("127.0.0.1", 0))
 print(listening.getsockname()[1], flush=True)
 app = create_app(settings, components=Components(start_runtime=load_nothing))
-StreamingServer(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+StreamingServer(http_config(app)).run(sockets=[listening])
 """
 
 

@@ -15,8 +15,8 @@ from tests.waiting import wait_until
 
 _SERVER = """
 import socket, sys
-import uvicorn
 from app.main import Components, create_app
+from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 
@@ -24,7 +24,7 @@ settings = Settings.model_validate_json(sys.argv[1])
 listening = socket.create_server(("127.0.0.1", 0))
 print(listening.getsockname()[1], flush=True)
 app = create_app(settings, components=Components(start_runtime=load_nothing))
-uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listening])
+StreamingServer(http_config(app, log_level="critical")).run(sockets=[listening])
 """
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import httpx2
 import pytest
 import torch
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from openai import OpenAI
@@ -20,6 +19,7 @@ from app.clock import Clock, utc_now
 from app.errors import UnknownRevision
 from app.main import Components, create_app
 from app.resident.resident import Resident
+from app.server import StreamingServer, http_config
 from app.services import Services
 from app.settings import Settings
 from app.snapshots.models import Snapshot
@@ -102,8 +102,7 @@ def server(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
     """The address of an application behind a real socket."""
-    config = uvicorn.Config(app, port=0, log_level="warning")
-    serving = uvicorn.Server(config)
+    serving = StreamingServer(http_config(app, port=0))
     thread = threading.Thread(target=serving.run, name="server")
     thread.start()
     wait_until(lambda: serving.started, _READY_S, what="the start of the server")
