@@ -1,19 +1,18 @@
 """A copy of everything that cannot be computed again, taken while the service runs."""
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pysqlite3
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.orm import Session
+from sqlalchemy import make_url
 
 from app.database.copying import copy_sqlite
 from app.database.database import Database
 from app.errors import WrongState
-from app.ledger.containment import newest_in
 from app.ledger.mark import NAME as MARK
-from app.ledger.mark import Marks
+from app.ledger.mark import Mark, Marks
 from app.permissions import make_private
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
@@ -70,15 +69,13 @@ def back_up(settings: Settings, folder: Path) -> Backup:
 
 
 def _write_mark(copied: Path, marks: Marks) -> None:
-    # An engine of its own: those of the service would change how the copy is journalled.
-    engine = create_engine(f"sqlite:///{copied}", module=pysqlite3)
-    try:
-        with Session(engine) as session:
-            newest = newest_in(session)
-    finally:
-        engine.dispose()
-    if newest is not None:
-        marks.begin_anew(newest)
+    # By the bare driver: the service's connections would change how the copy is journalled.
+    query = 'SELECT "index" + 1, hash FROM ledger_entries ORDER BY "index"'
+    with closing(pysqlite3.connect(copied)) as connection:
+        first = connection.execute(f"{query} LIMIT 1").fetchone()
+        last = connection.execute(f"{query} DESC LIMIT 1").fetchone()
+    if first is not None:
+        marks.begin_anew(Mark(last[0], last[1], first[1]))
 
 
 def _copy_artefacts(settings: Settings, target: ArtefactStore) -> int:
