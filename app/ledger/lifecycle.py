@@ -54,7 +54,7 @@ class Lifecycle:
             case SnapshotRecord() as record:
                 self._label(record)
             case ErasureRecord() as record:
-                _require(record.id in self._ends, f"{record.id} is erased before its end")
+                _require(record.id in self._places, f"operation {record.id} was never accepted")
             case KeyRecord() as record:
                 self._key(record)
             case ExportRecord() as record:

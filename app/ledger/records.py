@@ -90,10 +90,12 @@ class WithdrawalRecord(_Record):
     Attributes:
         edit: The edit.
         revisions: First and last of each span of neighbours, in order.
+        why: A code.
     """
 
     edit: StrictStr
     revisions: tuple[tuple[Number, Number], ...]
+    why: StrictStr
 
 
 class SnapshotRecord(_Record):

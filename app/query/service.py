@@ -278,7 +278,7 @@ class QueryService:
             committed = await run_in_threadpool(self._freshness.committed)
             if revision > committed:
                 raise UnknownRevision(revision)
-        await run_in_threadpool(self._resident.require_served, revision)
+        await self._views.require_served(revision)
 
     def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:
         return partial(self._engine.pieces, view.model, asks)

@@ -71,11 +71,7 @@ class OldViews:
             UnknownRevision: There is no such revision.
             RevisionWithdrawn: It is not served any more.
         """
-        try:
-            await run_in_threadpool(self._require_served, revision)
-        except RevisionWithdrawn:
-            self._drop(revision)
-            raise
+        await self.require_served(revision)
         kept = await self._place(revision)
         try:
             yield await asyncio.shield(kept.view)
@@ -83,6 +79,18 @@ class OldViews:
             kept.users -= 1
             if kept.is_idle:
                 self._tell()
+
+    async def require_served(self, revision: int) -> None:
+        """Make sure that a revision may be shown; the view of one that may not be is let go.
+
+        Raises:
+            RevisionWithdrawn: It may not.
+        """
+        try:
+            await run_in_threadpool(self._require_served, revision)
+        except RevisionWithdrawn:
+            self._drop(revision)
+            raise
 
     def close(self) -> None:
         """Have the thread end after the view that it builds; nobody waits for that."""

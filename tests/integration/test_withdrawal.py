@@ -36,6 +36,7 @@ from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.looking_back import ERASED, HEAD, Lived, lived
 from tests.integration.worker_service import Service
+from tests.local_client import local_client
 from tests.postgres import new_schema
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
@@ -249,7 +250,7 @@ def test_what_the_head_holds_has_to_be_reverted_first(gone: Withdrawn) -> None:
 
 def test_another_process_serves_it_no_more(gone: Withdrawn) -> None:
     settings = gone.lived.services.settings
-    with TestClient(create_app(settings)) as other:
+    with local_client(create_app(settings)) as other:
         wait_until(lambda: other.get("/readyz").is_success, _WAIT_S, what="readiness")
         assert _is_gone(_WAYS["completions"](other, ERASED))
         assert _WAYS["completions"](other, ERASED - 1).is_success

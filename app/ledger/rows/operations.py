@@ -15,6 +15,7 @@ from app.ledger.records import (
     Record,
     RevisionRecord,
     VerdictRecord,
+    WithdrawalRecord,
     read,
 )
 from app.ledger.rows.edits import EditRows, Standing
@@ -200,5 +201,7 @@ def _tells_of(record: Record | None, row: Row[Any]) -> bool:
         case RevisionRecord():
             return row.id in record.operations and row.status is OperationStatus.COMMITTED
         case ErasureRecord():
-            return record.id == row.id and row.status not in _WAITING
+            return record.id == row.id
+        case WithdrawalRecord():
+            return (record.edit, OperationStatus.COMMITTED) == (row.id, row.status)
     return False

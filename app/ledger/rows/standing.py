@@ -1,4 +1,4 @@
-"""Labels, keys and exports: what stands of them after all entries, against their rows.
+"""Labels, keys, exports and withdrawals: what stands of them after all entries, against their rows.
 
 There are few of them, and the ledger tells of their ends; so they are replayed, and their rows are
 looked at once, with the last entry.
@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from app.exports.models import Export
 from app.keys.models import ApiKey
-from app.ledger.records import ExportRecord, KeyRecord, SnapshotRecord
+from app.ledger.records import ExportRecord, KeyRecord, SnapshotRecord, WithdrawalRecord
 from app.ledger.rows.reading import Compared, RowDiffers, Told, require_equal, rows_by_key
+from app.ledger.rows.withdrawals import WithdrawalRows
 from app.snapshots.models import Snapshot
 
 _LABEL = (Snapshot.label, Snapshot.revision, Snapshot.created_at, Snapshot.ledger_index)
@@ -52,6 +53,7 @@ class StandingRows:
     """Follows the ledger, and compares at its end."""
 
     def __init__(self) -> None:
+        self._withdrawals = WithdrawalRows()
         self._labels: dict[str, _Standing] = {}
         self._keys: dict[str, _Standing] = {}
         self._exports: dict[str, _Standing] = {}
@@ -66,6 +68,8 @@ class StandingRows:
                     # One that is sealed after an upgrade is worth what it was made for.
                     if record.revoked or record.id not in self._keys:
                         _follow(self._keys, record.id, told)
+                case WithdrawalRecord():
+                    self._withdrawals.take(told)
                 case ExportRecord() as record:
                     # One that was asked for again is still the first one's.
                     again = record.format is not None and record.id in self._exports
@@ -78,12 +82,13 @@ class StandingRows:
         Raises:
             RowDiffers: A row is another, is missing, or no entry tells of it.
         """
+        self._withdrawals.finish(session)
         labels = select(Snapshot.label).where(Snapshot.label.is_not(None))
         exports = select(Export.id).where(Export.ledger_index.is_not(None))
         for table, columns, named, standing, compared in (
             ("snapshots", _LABEL, labels, self._labels, _label),
             ("api_keys", _KEY, select(ApiKey.id), self._keys, _key),
-            ("exports", _EXPORT, exports, self._exports, _export),
+            ("exports", _EXPORT, exports, self._exports, self._export),
         ):
             rows = rows_by_key(session, columns, set(session.scalars(named)))
             for id in sorted(rows.keys() - standing.keys()):
@@ -95,6 +100,10 @@ class StandingRows:
                 elif table != "exports" or _is_told_from_its_start(found):
                     what = f"ledger entry {index} tells of it, but it is missing"
                     raise RowDiffers(table, id, what, index)
+
+    def _export(self, row: Row[Any], found: _Standing) -> Iterable[Compared]:
+        # The file of a revision that was withdrawn is gone, and the row says so.
+        return _export(row, found, is_withdrawn=self._withdrawals.covers(row.revision))
 
 
 def _follow(standing: dict[str, _Standing], id: str, told: Told, *, removed: bool = False) -> None:
@@ -131,7 +140,7 @@ def _key(row: Row[Any], found: _Standing) -> Iterable[Compared]:
     yield "revocation_index", row.revocation_index, found.newest.index if newest.revoked else None
 
 
-def _export(row: Row[Any], found: _Standing) -> Iterable[Compared]:
+def _export(row: Row[Any], found: _Standing, *, is_withdrawn: bool) -> Iterable[Compared]:
     record, newest = found.made.record, found.newest.record
     assert isinstance(record, ExportRecord)  # noqa: S101 - see `take`
     assert isinstance(newest, ExportRecord)  # noqa: S101
@@ -141,5 +150,5 @@ def _export(row: Row[Any], found: _Standing) -> Iterable[Compared]:
     yield "max_rank", row.max_rank, record.max_rank
     yield "created_at", row.created_at, found.made.entry.at
     yield "ledger_index", row.ledger_index, found.made.index
-    yield "digest", row.digest, newest.digest
-    yield "size", row.size, newest.bytes
+    yield "digest", row.digest, None if is_withdrawn else newest.digest
+    yield "size", row.size, None if is_withdrawn else newest.bytes
