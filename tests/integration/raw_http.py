@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.waiting import wait_until
 
 PATIENCE_S = 60.0
-_HEADER = b"Host: x\r\n"
+_HEADER = b"Host: localhost\r\n"
 
 _SERVER = """
 import resource, socket, sys

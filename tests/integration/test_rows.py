@@ -8,6 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.database.database import Database
+from app.erasures.service import erase_reason
+from app.exports import repository as exports_repository
 from app.exports import service as exports
 from app.exports.models import ExportFormat
 from app.exports.service import Written
@@ -20,6 +22,8 @@ from app.operations.service import cancel, give_up, reject, requeue
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from app.snapshots.service import add_label, remove_label
+from app.withdrawals.models import Why
+from app.withdrawals.service import withdraw
 from tests.integration.engines import only_sqlite
 from tests.integration.history import REPORT, History
 from tests.integration.tampering import tampering
@@ -34,6 +38,7 @@ class Site:
         self._edits()
         self._ends()
         self._labels_keys_exports()
+        self._withdrawal()
 
     def __call__(self) -> LedgerVerdict:
         return audit(self.database, self.artefacts)
@@ -92,6 +97,24 @@ class Site:
                 )
             exports.finish(session, "export_1", Written(9, "ab" * 32, ()), now=now())
             exports.remove(session, "export_2", actor="key:x", now=now())
+
+    def _withdrawal(self) -> None:
+        now = self.history.clock
+        with self.database.write() as session:
+            exports.accept(
+                session,
+                id="export_3",
+                format=ExportFormat.MERGED,
+                revision=2,
+                max_rank=None,
+                actor="key:x",
+                now=now(),
+            )
+            exports.finish(session, "export_3", Written(9, "cd" * 32, ()), now=now())
+            first = exports_repository.get(session, "export_1")
+            exports.share(session, first, actor="key:y", now=now())
+            withdraw(session, "c", Why.HARM, actor="client", now=now())
+            erase_reason(session, "back", actor="client", now=now())
 
 
 @pytest.fixture
@@ -180,7 +203,14 @@ CHANGES = [
     ("UPDATE exports SET actor = 'key:other'", "exports", "export_1"),
     ("UPDATE exports SET digest = 'x'", "exports", "export_1"),
     ("UPDATE exports SET revision = 2", "exports", "export_1"),
+    ("UPDATE exports SET digest = 'x' WHERE id = 'export_3'", "exports", "export_3"),
     ("DELETE FROM exports", "exports", "export_1"),
+    ("UPDATE withdrawals SET first = 1", "withdrawals", "c"),
+    ("UPDATE withdrawals SET why = 'legal'", "withdrawals", "c"),
+    ("UPDATE withdrawals SET edit_id = 'd'", "withdrawals", "c"),
+    (f"UPDATE withdrawals SET withdrawn_at = {_LATER}", "withdrawals", "c"),
+    ("DELETE FROM withdrawals", "withdrawals", "c"),
+    ("UPDATE withdrawals SET ledger_index = 0", "withdrawals", "c"),
 ]
 
 

@@ -201,7 +201,7 @@ def _tells_of(record: Record | None, row: Row[Any]) -> bool:
         case RevisionRecord():
             return row.id in record.operations and row.status is OperationStatus.COMMITTED
         case ErasureRecord():
-            return record.id == row.id
+            return bool(record.id == row.id)
         case WithdrawalRecord():
-            return (record.edit, OperationStatus.COMMITTED) == (row.id, row.status)
+            return bool(record.edit == row.id and row.status is OperationStatus.COMMITTED)
     return False
