@@ -104,7 +104,7 @@ def test_the_errors_that_are_not_listed_are_counted(client: TestClient) -> None:
 
 @only_sqlite
 def test_brackets_in_texts_are_text(client: TestClient) -> None:
-    neighbours = [{"prompt": "[{" * 1000} for _ in range(50)]
+    neighbours = [{"prompt": "[{" * 600} for _ in range(50)]
     edits = [FACT | {"neighbours": neighbours}] * 20
     answer = client.post("/v1/edit-batches", json={"edits": edits})
     assert answer.status_code == 202, answer.text

@@ -80,6 +80,8 @@ _ANSWERS: dict[str, Any] = {
     "/v1/edits/e": _EDIT,
     "/v1/edits/e/requeue": _EDIT,
     "/v1/edits/e/revert": _OPERATION,
+    "/v1/edits/e/withdraw": _EDIT,
+    "/v1/operations/o/erase": _OPERATION,
     "/v1/rollbacks": _OPERATION,
     "/v1/snapshots": {
         "revision": 1,
@@ -140,6 +142,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "ask --chat": ("ask", "p", "--chat"),
     "log": ("log",),
     "revert": ("revert", "e", "--no-wait"),
+    "erase": ("erase", "o", "--no-wait"),
+    "withdraw": ("withdraw", "e", "--why", "harm"),
     "snapshot": ("snapshot", "l"),
     "rollback": ("rollback", "0", "--no-wait"),
     "verify": ("verify",),
