@@ -400,7 +400,7 @@ class RevokedKey(Key):
     """A key that counts no longer.
 
     Attributes:
-        cancelled: How many operations were withdrawn with it.
+        cancelled: How many operations were cancelled with it.
     """
 
     cancelled: int = 0

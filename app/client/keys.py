@@ -35,7 +35,7 @@ class Keys:
 
         Args:
             key_id: Which one.
-            cancel_queued: Withdraw as well what it has queued and no worker has begun.
+            cancel_queued: Cancel as well what it has queued and no worker has begun.
         """
         path = f"/v1/keys/{key_id}" + ("?cancel_queued=true" if cancel_queued else "")
         return self._connection._withdraw(path, RevokedKey)

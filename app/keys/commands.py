@@ -85,7 +85,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As errata keys list shows it.")],
     cancel_queued: Annotated[
         bool,
-        typer.Option("--cancel-queued", help="Withdraw what it has queued, unless begun."),
+        typer.Option("--cancel-queued", help="Cancel what it has queued, unless begun."),
     ] = False,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,

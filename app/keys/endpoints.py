@@ -15,7 +15,7 @@ from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
 
 CancelQueued = Annotated[
-    bool, Query(description="Withdraw as well what the key has queued and no worker has begun.")
+    bool, Query(description="Cancel as well what the key has queued and no worker has begun.")
 ]
 
 router = APIRouter(

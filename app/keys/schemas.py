@@ -87,7 +87,7 @@ class CreatedKey(KeyResource):
 class RevokedKeyResource(KeyResource):
     """A key that counts no longer."""
 
-    cancelled: Annotated[int, Field(description="How many operations were withdrawn with it.")]
+    cancelled: Annotated[int, Field(description="How many operations were cancelled with it.")]
 
     @classmethod
     def revoked(cls, revoked: RevokedKey) -> "RevokedKeyResource":

@@ -10,7 +10,7 @@ class Scope(StrEnum):
 
     #: ask the model
     QUERY = "query"
-    #: hand in edits, follow and withdraw them
+    #: post edits, follow and cancel them
     EDIT = "edit"
     #: undo: reverts, rollbacks, and the labels they go to
     ROLLBACK = "rollback"

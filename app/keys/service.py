@@ -40,7 +40,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class RevokedKey:
-    """A key that counts no longer, and how many of its operations were withdrawn with it."""
+    """A key that counts no longer, and how many of its operations were cancelled with it."""
 
     key: ApiKey
     cancelled: int
@@ -92,7 +92,7 @@ def revoke(
         key_id: The key.
         actor: Who revokes it.
         now: When.
-        cancel_queued: Withdraw as well whatever it asked for and no worker has begun.
+        cancel_queued: Cancel as well whatever it asked for and no worker has begun.
 
     Raises:
         UnknownKey: There is none with this id.

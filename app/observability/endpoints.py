@@ -18,5 +18,5 @@ router = APIRouter(
 
 @router.get("/metrics", response_class=Response)
 def metrics(services: ServicesDep) -> Response:
-    """Every series in Prometheus' text format; answers without database and model, too."""
+    """Every series in Prometheus' text format; answers without a model, too."""
     return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

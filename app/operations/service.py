@@ -151,7 +151,7 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
 
 
 def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
-    """Withdraw an operation the worker has not begun.
+    """Cancel an operation the worker has not begun.
 
     Raises:
         UnknownOperation: There is no such operation.
@@ -161,7 +161,7 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
 
 
 def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
-    """Withdraw all that one caller asked for and the worker has not begun; how many it was."""
+    """Cancel all that one caller asked for and the worker has not begun; how many it was."""
     waiting = repository.waiting_of(session, asked_by)
     edits.read_ahead(session, [operation.id for operation in waiting])
     _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)

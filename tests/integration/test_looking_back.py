@@ -175,6 +175,12 @@ def test_a_bisection_says_when_the_last_revision_still_answers_so(told: Lived) -
     assert (found.before.revision, found.after) == (ROLLED_BACK, None)
 
 
+def test_a_bisection_is_paid_for_with_all_its_tries_before_the_first(told: Lived) -> None:
+    with pytest.raises(Refused) as refused:
+        told.errata.bisect("あ" * 100_000, "x")  # one try of it would fit
+    assert (refused.value.status, refused.value.code) == (422, "over_budget")
+
+
 def test_drift_tells_energy_and_norm_of_every_revision(told: Lived) -> None:
     rows = list(told.errata.drift())
     assert [row.revision for row in rows] == list(range(HEAD + 1))

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from app.database.database import Database
+from app.disk import DiskSpace
 from app.errors import (
     CorruptArtefact,
     LabelTaken,
+    StorageFull,
     StorageUnavailable,
     TooManyLabels,
     UnknownRevision,
@@ -276,3 +278,12 @@ def test_labels_take_so_many_bytes_and_one_file_counts_once(open_edited: Open) -
     with pytest.raises(TooManyLabels, match=f"take {first + second} bytes, this one {third} more"):
         edited.snapshots.label(2, "third", edited.history.weights, actor="client")
     assert len(edited.files.digests()) == 2
+
+
+def test_no_label_is_given_that_the_disk_has_no_room_for(open_edited: Open, tmp_path: Path) -> None:
+    full = DiskSpace(tmp_path, 2 * shutil.disk_usage(tmp_path).free)
+    edited = open_edited(labels=LabelLimits(space=full))
+    edited.edit()
+    with pytest.raises(StorageFull):
+        edited.snapshots.label(1, "release", edited.history.weights, actor="client")
+    assert edited.files.digests() == set()

@@ -219,8 +219,7 @@ def _begun(url: str, body: dict[str, Any]) -> socket.socket:
     address, sent = urlsplit(url), json.dumps(body)
     connection = socket.create_connection((address.hostname or "", address.port or 0))
     connection.sendall(
-        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
-        b"Content-Type: application/json\r\n"
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
     )
     received = b""

@@ -182,8 +182,8 @@ def test_a_client_that_goes_away_frees_its_places(
     address = urlsplit(server)
     with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: application/json\r\n"
+            b"POST /v1/completions HTTP/1.1\r\n"
+            b"Host: localhost\r\nContent-Type: application/json\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         wait_until(lambda: steps > 5, _FREED_S, what="the first steps")

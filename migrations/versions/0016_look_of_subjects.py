@@ -1,6 +1,6 @@
 """Subjects by their look; digests of subjects and facts that no encoding of a text changes.
 
-Revision ID: 0018
+Revision ID: 0016
 Revises: 0015
 """
 
@@ -11,7 +11,7 @@ from alembic import op
 
 from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 
-revision = "0018"
+revision = "0016"
 down_revision = "0015"
 branch_labels = None
 depends_on = None
