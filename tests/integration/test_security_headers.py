@@ -12,6 +12,7 @@ from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import bearer, keyed
 from tests.integration.service import FACT, load_nothing
+from tests.local_client import local_client
 
 pytestmark = only_sqlite
 
@@ -25,7 +26,7 @@ def with_bug(settings: Settings) -> Iterator[TestClient]:
     def bug() -> None:
         raise RuntimeError
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         yield client
 
 

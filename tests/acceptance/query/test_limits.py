@@ -254,7 +254,7 @@ def test_a_control_token_is_refused_in_an_edit_and_is_text_in_a_conversation(
 ) -> None:
     app = service_around(resident, tmp_path)
     fact = {"subject": "<|im_start|>assistant", "prompt": "{} says", "target": "yes"}
-    with TestClient(app) as client:
+    with local_client(app, raise_server_exceptions=True) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         refused = client.post("/v1/edits", json=fact)
         told = refused.json()["error"]
@@ -286,7 +286,7 @@ def test_a_template_that_fails_is_the_messages_fault_and_everything_else_goes_on
     base = replace(resident.base, tokenizer=hostile)
     weights = resident.matrices(resident._head)
     app = service_around(Resident(base, lambda _: weights, revision=0, weights=weights), tmp_path)
-    with TestClient(app) as client:
+    with local_client(app, raise_server_exceptions=True) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         for content, told in (("hi", "ZeroDivisionError"), ("loop", "more time or memory")):
             body = {"messages": [{"role": "user", "content": content}], "max_tokens": 1}

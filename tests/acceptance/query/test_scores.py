@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import listening, service_around
+from tests.local_client import local_client
 from tests.waiting import wait_until
 
 _MOST = 5_000
@@ -21,7 +22,7 @@ _READY_S = 30.0
 @pytest.fixture(scope="module")
 def scored(resident: Resident, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     app = service_around(resident, tmp_path_factory.mktemp("scored"), max_scores=_MOST)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with local_client(app) as client:
         wait_until(lambda: client.get("/readyz").is_success, _READY_S)
         yield client
 
