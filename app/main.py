@@ -28,6 +28,7 @@ from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.connections import ConnectionLimits, Connections
+from app.docs.description import Describe, Description
 from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
@@ -103,6 +104,7 @@ class State(TypedDict):
     endings: Endings
     verification: Shared[LedgerVerdict]
     connections: Connections
+    description: Description
     vitals: health.Vitals
 
 
@@ -126,9 +128,10 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     chosen, metrics = components or Components(), Metrics()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(api: FastAPI) -> AsyncIterator[State]:
         with ExitStack() as stack:
-            state = await run_in_threadpool(_start, settings, chosen, stack, metrics)
+            services = await run_in_threadpool(open_services, settings, chosen, stack, metrics)
+            state = await run_in_threadpool(_start, services, chosen, stack, api.openapi)
             try:
                 async with state["hub"].following(), state["endings"].following():
                     yield state
@@ -141,6 +144,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         version="0.1.0",
         lifespan=lifespan,
         telemetry=telemetry(),
+        openapi_url=None,  # FastAPI works it out on the event loop
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere
         redoc_url=None,
     )
@@ -205,14 +209,16 @@ def open_services(
     return services
 
 
-def _start(settings: Settings, components: Components, stack: ExitStack, metrics: Metrics) -> State:
+def _start(
+    services: Services, components: Components, stack: ExitStack, describe: Describe
+) -> State:
     """Start everything below HTTP; the model is loaded in the background.
 
     Raises:
         DatabaseUnavailable: The database cannot be reached.
         Unguarded: Others could reach the service, and there is no API key.
     """
-    services = open_services(settings, components, stack, metrics)
+    settings = services.settings
     seal_old_keys(services.database, settings, services.clock())
     check_guarded(settings, services.database, services.clock())
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
@@ -221,16 +227,16 @@ def _start(settings: Settings, components: Components, stack: ExitStack, metrics
     stack.callback(loader.stop, MODEL_STOP_S)
     loader.start()
     hub = Hub(services.database, max_listeners=settings.max_listeners)
-    connections = Connections(ConnectionLimits.of(settings), metrics)
     return State(
         services=services,
         serving=loader.serving,
         doorkeeper=doorkeeper,
         hub=hub,
-        refusals=Refusals(metrics),
+        refusals=Refusals(services.metrics),
         endings=Endings(services.database),
         verification=ledger.verification(services),
-        connections=connections,
+        connections=Connections(ConnectionLimits.of(settings), services.metrics),
+        description=Description(describe),
         vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
     )
 

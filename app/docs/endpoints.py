@@ -1,8 +1,8 @@
-"""The API's description for people: Swagger UI, served from here so that nothing is loaded."""
+"""The API's description: for programs, and for people in a Swagger UI that loads nothing else."""
 
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 _STATIC = Path(__file__).parent / "static"
 _KEPT = {"Cache-Control": "public, max-age=86400"}
@@ -10,9 +10,16 @@ _KEPT = {"Cache-Control": "public, max-age=86400"}
 router = APIRouter(include_in_schema=False)
 
 
+@router.api_route("/openapi.json", methods=["GET", "HEAD"])
+async def description(request: Request) -> Response:
+    """The description itself."""
+    content = await request.state.description.content()
+    return Response(content, media_type="application/json")
+
+
 @router.get("/docs")
 def page() -> Response:
-    """The page itself."""
+    """The page of Swagger UI."""
     return _file("index.html", "text/html")
 
 

@@ -1,0 +1,32 @@
+"""The API's description for programs: an OpenAPI document."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+Describe = Callable[[], dict[str, Any]]
+"""Makes an OpenAPI document."""
+
+
+class Description:
+    """The document as it is sent, made once, when it is first asked for.
+
+    It takes a second to make, and a stranger may ask: the event loop has others to serve.
+
+    Args:
+        make: Makes the document.
+    """
+
+    def __init__(self, make: Describe) -> None:
+        self._make = make
+        self._making: asyncio.Task[bytes] | None = None
+
+    async def content(self) -> bytes:
+        """The document in JSON."""
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(self._made), name="description")
+        return await asyncio.shield(self._making)
+
+    def _made(self) -> bytes:
+        return json.dumps(self._make(), ensure_ascii=False, separators=(",", ":")).encode()
