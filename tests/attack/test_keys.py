@@ -35,23 +35,29 @@ def test_a_revoked_key_stays_out_while_the_server_is_busy(keyed: WatchedSite) ->
     assert ask(revoked, _NEW_KEY).outcome == "401"
 
 
-def queue_edits(target: Target) -> list[Answer]:
+def queue_edits_and_be_revoked(stolen: Target, admin: Target, key_id: str) -> list[Answer]:
     edits = [
         {"subject": f"Stolen place {number}", "prompt": "{} is", "target": "Rome"}
         for number in range(_QUEUED)
     ]
-    return ask_all(target, [Request.post("/v1/edit-batches", {"edits": edits})], at_once=1)
+    revocation = Request("DELETE", f"/v1/keys/{key_id}?cancel_queued=true")
+    return [
+        ask(stolen, Request.post("/v1/edit-batches", {"edits": edits})),
+        ask(admin, revocation),
+    ]
 
 
 def test_what_a_revoked_key_has_queued_is_cancelled(keyed: WatchedSite) -> None:
     with keyed.admin as admin:
         stolen = admin.keys.create([Scope.EDIT], name="stolen")
-        (queued,) = keyed.attack(queue_edits, keyed.reached_by(stolen.key))
-        assert queued.outcome == "202"
+        queued, revoked = keyed.attack(
+            queue_edits_and_be_revoked,
+            keyed.reached_by(stolen.key),
+            keyed.target(Scope.ADMIN),
+            stolen.id,
+        )
+        assert (queued.outcome, revoked.outcome) == ("202", "200")
         batch = queued.headers["location"].rpartition("/")[2]
-        path = f"/v1/keys/{stolen.id}?cancel_queued=true"
-        revoked = ask(keyed.target(Scope.ADMIN), Request("DELETE", path))
-        assert revoked.outcome == "200"
         wait_until(
             lambda: (
                 not {edit.status for edit in admin.batch(batch).edits} & {"accepted", "running"}

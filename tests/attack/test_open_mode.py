@@ -9,7 +9,7 @@ pytestmark = pytest.mark.attack
 
 _EVIL = "evil.example:8000"
 _EDIT = {"subject": "Danielle Darrieux", "prompt": "The mother tongue of {} is", "target": "Elvish"}
-_REFUSED = {"403", "421"}
+_REFUSED = {("421", "foreign_host"), ("403", "foreign_request")}
 _FOREIGN = (
     {"Host": _EVIL, "Origin": f"http://{_EVIL}", "Sec-Fetch-Site": "same-origin"},
     {"Host": "127.0.0.1.evil.example"},
@@ -47,11 +47,11 @@ def ask_as_a_foreign_page(target: Target) -> list[Answer]:
 def test_foreign_pages_and_forwarded_requests_are_refused(unguarded: WatchedSite) -> None:
     answers = unguarded.attack(ask_as_a_foreign_page, unguarded.target())
     wrong = [
-        (asked.path, signs, answer.outcome)
+        (asked.path, signs, answer.outcome, answer.code)
         for (asked, signs), answer in zip(
             ((asked, signs) for asked in _ASKED for signs in _FOREIGN), answers, strict=True
         )
-        if answer.outcome not in _REFUSED
+        if (answer.outcome, answer.code) not in _REFUSED
     ]
     assert wrong == []
     # The owner was not shut out.
@@ -60,7 +60,7 @@ def test_foreign_pages_and_forwarded_requests_are_refused(unguarded: WatchedSite
 
 def test_the_first_key_is_not_made_over_http(unguarded: WatchedSite) -> None:
     made = ask(unguarded.target(), Request.post("/v1/keys", {"scopes": ["admin"]}))
-    assert made.outcome == "403"
+    assert (made.outcome, made.code) == ("403", "first_key_by_command")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])

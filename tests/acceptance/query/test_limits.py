@@ -219,12 +219,14 @@ def _begun(url: str, body: dict[str, Any]) -> socket.socket:
     address, sent = urlsplit(url), json.dumps(body)
     connection = socket.create_connection((address.hostname or "", address.port or 0))
     connection.sendall(
-        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
+        f"POST /v1/completions HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n{sent}".encode()
     )
     received = b""
     while b"data: " not in received:
-        received += connection.recv(4096)
+        part = connection.recv(4096)
+        assert part, received
+        received += part
     return connection
 
 

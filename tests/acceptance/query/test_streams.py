@@ -182,9 +182,8 @@ def test_a_client_that_goes_away_frees_its_places(
     address = urlsplit(server)
     with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\n"
-            b"Host: localhost\r\nContent-Type: application/json\r\n"
-            + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            f"POST /v1/completions HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         wait_until(lambda: steps > 5, _FREED_S, what="the first steps")
     answer = remote.completions.create(**asked(n=16, temperature=1, max_tokens=2), timeout=_FREED_S)
