@@ -10,6 +10,7 @@ FinishReason = Literal["stop", "length"]
 
 _MAX_MEASUREMENTS = 1024  # of one probe
 _MAX_PROMPTS = 512
+_MAX_IDS = 2**19  # token ids of all prompts: each is looked at several times
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
 _MAX_PARTS = 1000
@@ -34,6 +35,9 @@ def _checked(prompts: list[object]) -> list[object]:
         raise ValueError("a list of prompts or token ids must not be empty")
     if kinds in ({str}, {list}) and len(prompts) > _MAX_PROMPTS:
         raise ValueError(f"{len(prompts)} prompts are too many; at most {_MAX_PROMPTS} at a time")
+    count = sum(map(len, lists)) if lists else len(prompts)
+    if kinds != {str} and count > _MAX_IDS:
+        raise ValueError(f"{count} token ids are too many; at most {_MAX_IDS} at a time")
     ids = set().union(*(map(type, ids) for ids in lists)) if lists else kinds
     if ids != {int} and kinds != {str}:
         raise ValueError(_SHAPES)

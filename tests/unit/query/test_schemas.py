@@ -99,3 +99,9 @@ def fields_refused(schema: type[BaseModel], body: dict[str, Any]) -> set[str]:
     with pytest.raises(ValidationError) as refused:
         schema.model_validate(body)
     return {str(error["loc"][0]) for error in refused.value.errors()}
+
+
+@pytest.mark.parametrize("prompt", [[1] * (2**19 + 1), [[1] * (2**18 + 1)] * 2])
+def test_token_ids_have_a_limit_together(prompt: list[Any]) -> None:
+    with pytest.raises(ValidationError, match="at most 524288 at a time"):
+        CompletionRequest.model_validate({"prompt": prompt})
