@@ -13,8 +13,14 @@ from tests.attack.site import WatchedSite, first_key, keyed_site, open_site, pre
 _REPORT = pytest.StashKey[Report]()
 _DESCRIPTORS = 256
 _ENTRIES = 30_000
-_REVISIONS = 60
+_REVISIONS = 24
 _TOKENS_PER_MINUTE = "200000"  # so that attacks need not be long to be over it
+# The deadlines of a server, shortened: what is attacked with is silence, and an attack waits for all.
+_IMPATIENT = {
+    "ERRATA_HEADER_TIMEOUT_S": "4",
+    "ERRATA_BODY_STALL_S": "6",
+    "ERRATA_IDLE_TIMEOUT_S": "6",
+}
 _WIDE = {"hidden_size": 1024, "intermediate_size": 768}
 
 
@@ -63,7 +69,7 @@ def narrow(folder: Path, attacking: Attackers, report: Report) -> Iterator[Watch
     """A server with keys and few descriptors."""
     model, data_dir = prepared(folder / "narrow")
     with (
-        keyed_site(data_dir, model, descriptors=_DESCRIPTORS) as site,
+        keyed_site(data_dir, model, _DESCRIPTORS, **_IMPATIENT) as site,
         watched(site, attacking, report) as found,
     ):
         yield found

@@ -97,7 +97,7 @@ def open_site(folder: Path) -> Iterator[Site]:
 
 @contextmanager
 def keyed_site(
-    data_dir: Path, model: str, *, descriptors: int | None = None, **settings: str
+    data_dir: Path, model: str, descriptors: int | None = None, /, **settings: str
 ) -> Iterator[Site]:
     """A server with a key of each scope; the first is made before it starts."""
     admin_key = first_key(data_dir)

@@ -45,7 +45,7 @@ def take_every_place(target: Target) -> list[Answer]:
 
 
 def ask_old_revisions_at_once(target: Target, model: str, revisions: int) -> list[Answer]:
-    """Open an answer under each revision, and keep it open."""
+    """Open an answer under each revision, for longer than a place is waited for."""
     openings = []
     for revision in range(revisions):
         body = Request.post(
@@ -53,8 +53,9 @@ def ask_old_revisions_at_once(target: Target, model: str, revisions: int) -> lis
             {"model": f"{model}@{revision}", "prompt": "x", "max_tokens": 1_900, "stream": True},
         ).body
         assert body is not None
-        openings.append(target.head("POST", "/v1/completions", len(body)) + body)
-    return hold(target, openings, 10.0)
+        head = target.head("POST", "/v1/completions", len(body), Connection="close")
+        openings.append(head + body)
+    return hold(target, openings, _LEFT_AFTER_S + 4)
 
 
 def test_an_answer_of_hundreds_of_megabytes_is_refused(keyed: WatchedSite) -> None:
@@ -82,5 +83,6 @@ def test_old_revisions_are_held_for_few_at_a_time(wide: WatchedSite) -> None:
     with wide.admin as errata:
         newest, model = errata.revision().number, errata.models().data[0].id
     answers = wide.attack(ask_old_revisions_at_once, wide.target(Scope.QUERY), model, newest + 1)
-    assert len(answers) > 50
-    assert outcomes(answers).keys() <= {"200", "open", "429", "503"}
+    assert len(answers) > 20
+    assert outcomes(answers).keys() <= {"200", "open", "503"}
+    assert outcomes(answers)["503"] > len(answers) // 2

@@ -11,8 +11,8 @@ from tests.attack.site import WatchedSite
 
 pytestmark = pytest.mark.attack
 
-_HEADERS_S = 20.0  # twice the time that a server gives request line and headers
-_BODY_S = 50.0  # more than it gives a body that makes no progress, and an idle connection
+_HEADERS_S = 9.0  # twice the time that this server gives request line and headers
+_BODY_S = 15.0  # more than it gives a body that makes no progress, and an idle connection
 _MANY = 300  # more than the server has descriptors
 _FEW = 20
 _HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "
