@@ -15,7 +15,7 @@ _DESCRIPTORS = 256
 _ENTRIES = 30_000
 _REVISIONS = 24
 _TOKENS_PER_MINUTE = "200000"  # so that attacks need not be long to be over it
-# The deadlines of a server, shortened: what is attacked with is silence, and an attack waits for all.
+# Shorter deadlines than a server has: the attacks with silence wait until each has passed.
 _IMPATIENT = {
     "ERRATA_HEADER_TIMEOUT_S": "4",
     "ERRATA_BODY_STALL_S": "6",
