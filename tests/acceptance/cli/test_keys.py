@@ -27,7 +27,7 @@ def test_a_key_closes_a_running_server_and_the_command_sends_it(alone: Run, tmp_
         assert httpx2.get(f"{server.url}/readyz").json()["access"] == "open"
         made = alone("keys", "create", "--scope", "audit", "--data-dir", str(data))
         key = made.stdout.strip()
-        assert httpx2.get(f"{server.url}/readyz").json()["access"] == "keys"
+        assert httpx2.get(f"{server.url}/readyz").json() == {"status": "ready"}
         stranger = alone("log", ERRATA_URL=server.url)
         assert stranger.returncode == 4
         assert "(key_needed)" in stranger.stderr
@@ -36,5 +36,6 @@ def test_a_key_closes_a_running_server_and_the_command_sends_it(alone: Run, tmp_
         assert "made for audit" in log.stdout
         with Errata(server.url, api_key=key) as errata:
             assert errata.verify().ok
+            assert errata.readiness().access == "keys"
     with running(data, str(model)) as again:
         assert httpx2.get(f"{again.url}/v1/revisions").status_code == 401
