@@ -7,14 +7,14 @@ slowly or not at all costs no memory that grows.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 
 from starlette.concurrency import run_in_threadpool
 
 from app.database.database import Database
+from app.database.following import Follower
 from app.errors import DatabaseUnavailable, TooManyListeners
 from app.events import service
 from app.events.schemas import EventResource
@@ -26,7 +26,7 @@ _LOOK_EVERY_S = 0.5  # for what other processes write
 _log = get_logger(__name__)
 
 
-class Hub:
+class Hub(Follower):
     """The newest events of one database.
 
     Args:
@@ -37,7 +37,6 @@ class Hub:
 
     Attributes:
         listeners: How many there are.
-        is_closed: Whether every listener is to go.
     """
 
     def __init__(
@@ -48,29 +47,17 @@ class Hub:
         kept: int = _KEPT,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
-        self._database, self._max_listeners = database, max_listeners
-        self._look_every_s = look_every_s
+        super().__init__(database, look_every_s)
+        self._max_listeners = max_listeners
         # All events in (floor, newest]; as long as `newest` is 0, nothing is known.
         self._recent = deque[EventResource](maxlen=kept)
         self._floor = self._newest = 0
-        self._rung, self._moved = asyncio.Event(), asyncio.Event()
+        self._moved = asyncio.Event()
         self.listeners = 0
-        self.is_closed = False
-
-    @asynccontextmanager
-    async def following(self) -> AsyncIterator[None]:
-        """Follow the database on this event loop until the context ends."""
-        task = asyncio.create_task(self._follow(), name="events")
-        try:
-            yield
-        finally:
-            self.close()
-            await task
 
     def close(self) -> None:
         """Let every listener go; call it on the event loop, before the server waits for them."""
-        self.is_closed = True
-        self._rung.set()
+        super().close()
         self._moved.set()
 
     @contextmanager
@@ -103,27 +90,14 @@ class Hub:
         while self._newest <= after and not self.is_closed:
             await self._moved.wait()
 
-    async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            with self._database.telling(partial(loop.call_soon_threadsafe, self._rung.set)):
-                while not self.is_closed:
-                    self._rung.clear()
-                    if self.listeners:
-                        await self._look()
-                    else:
-                        self._forget()
-                    await self._sleep()
-        finally:
-            self.close()  # rather than leave listeners waiting for nothing
-
-    async def _sleep(self) -> None:
-        """Until something rings, or it is time to look anyway for those who listen."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._look_every_s if self.listeners else None):
-                await self._rung.wait()
+    @property
+    def _is_needed(self) -> bool:
+        return self.listeners > 0
 
     async def _look(self) -> None:
+        if not self.listeners:
+            self._forget()
+            return
         seen = self._newest
         try:
             if self._newest:

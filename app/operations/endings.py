@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import Collection
 
 from starlette.concurrency import run_in_threadpool
 
 from app.database.database import Database
+from app.database.following import Follower
 from app.errors import DatabaseUnavailable
 from app.observability.logs import get_logger
 from app.operations import repository
@@ -17,10 +16,10 @@ _LOOK_EVERY_S = 0.5  # for what other processes commit
 _log = get_logger(__name__)
 
 
-class Endings:
+class Endings(Follower):
     """Asks the database for all who wait at once, each time something is committed.
 
-    Whoever waits holds no thread and no connection. All state is touched on one event loop.
+    A request that waits holds no thread and no connection.
 
     Args:
         database: Where operations are; its commits in this process have it look.
@@ -28,26 +27,14 @@ class Endings:
     """
 
     def __init__(self, database: Database, *, look_every_s: float = _LOOK_EVERY_S) -> None:
-        self._database, self._look_every_s = database, look_every_s
+        super().__init__(database, look_every_s)
         self._awaited = Counter[str]()
-        self._rung, self._seen = asyncio.Event(), asyncio.Event()
+        self._seen = asyncio.Event()
         self._ended = frozenset[str]()
-        self._is_closed = False
-
-    @asynccontextmanager
-    async def following(self) -> AsyncIterator[None]:
-        """Look on this event loop until the context ends."""
-        task = asyncio.create_task(self._follow(), name="endings")
-        try:
-            yield
-        finally:
-            self.close()
-            await task
 
     def close(self) -> None:
         """Let everybody go; call it on the event loop."""
-        self._is_closed = True
-        self._rung.set()
+        super().close()
         self._tell(frozenset())
 
     async def has_come(self, operation_id: str, wait_s: float) -> bool:
@@ -56,7 +43,7 @@ class Endings:
         self._rung.set()  # it may have ended already
         try:
             async with asyncio.timeout(wait_s):
-                while not self._is_closed:
+                while not self.is_closed:
                     await self._seen.wait()
                     if operation_id in self._ended:
                         return True
@@ -66,21 +53,13 @@ class Endings:
             self._awaited -= Counter([operation_id])
         return False
 
-    async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            with self._database.telling(partial(loop.call_soon_threadsafe, self._rung.set)):
-                while not self._is_closed:
-                    self._rung.clear()
-                    if self._awaited:
-                        await self._look()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(self._look_every_s if self._awaited else None):
-                            await self._rung.wait()
-        finally:
-            self.close()  # rather than leave anybody waiting for nothing
+    @property
+    def _is_needed(self) -> bool:
+        return bool(self._awaited)
 
     async def _look(self) -> None:
+        if not self._awaited:
+            return
         try:
             ended = await run_in_threadpool(_ended_among, self._database, [*self._awaited])
         except DatabaseUnavailable as error:

@@ -227,12 +227,7 @@ def _readable(held: Iterable[socket.socket], wait_s: float) -> list[socket.socke
     by_number = {connection.fileno(): connection for connection in held}
     for number in by_number:
         poll.register(number, select.POLLIN)
-    started = time.monotonic()
-    ready = [by_number[number] for number, _ in poll.poll(wait_s * 1000)]
-    if ready:
-        return ready
-    time.sleep(max(0.0, wait_s - (time.monotonic() - started)))
-    return []
+    return [by_number[number] for number, _ in poll.poll(wait_s * 1000)]
 
 
 def _received(connection: socket.socket) -> bytes:
