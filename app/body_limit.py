@@ -37,7 +37,7 @@ class BodyLimit:
             body = await self._read(request)
             self._check(request, body)
         except ClientDisconnect:
-            # Nobody reads this; it is what the request is counted as.
+            # The client has gone; the answer only decides how the request is counted.
             await error_response(request, ClientGone())(scope, receive, send)
             return
         except _Excess as excess:

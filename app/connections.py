@@ -72,7 +72,7 @@ class Connections:
     """All open connections of a process, the one that has waited longest first.
 
     When all places are taken, the connection that has waited longest for its client makes way for
-    the new one, so that silent clients keep nobody out. Only a connection whose request is
+    the new one, so that silent clients keep no other client out. Only a connection whose request is
     complete, from a caller who is known, and being answered keeps its place whatever comes.
 
     It belongs to the event loop: no method may be called from another thread.

@@ -1,4 +1,4 @@
-"""The file `.env`: settings of the user who runs a command, and of nobody else."""
+"""The file `.env`: settings that only the user who runs a command can have written."""
 
 import os
 import stat
@@ -48,8 +48,8 @@ class OwnEnvFile(DotEnvSettingsSource):
     """Reads `.env` in the working directory, or the file that ERRATA_ENV_FILE names.
 
     Settings decide which model is loaded and where data goes; and a command may be run in a folder
-    that others write to. So the file is read only if it belongs to who runs the command, or to
-    root, and nobody else may write to it.
+    that others write to. So the file is read only if it belongs to the user who runs the command,
+    or to root, and no other user may write to it.
     """
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
@@ -63,7 +63,7 @@ class OwnEnvFile(DotEnvSettingsSource):
 
 
 def _check_own(path: Path, found: os.stat_result) -> None:
-    """Make sure that nobody else could have written a file.
+    """Make sure that only the user or root could have written a file.
 
     Raises:
         UnusableEnvFileError: Somebody could.

@@ -19,7 +19,7 @@ from app.queue.doorbell import Doorbell
 from app.services import Pending
 from app.serving import Serving
 
-_PATIENCE_S = 1.5  # less than whoever asks has
+_PATIENCE_S = 1.5  # less than a probe's own time-out
 
 router = APIRouter(tags=["service"])
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 Work = Callable[[Event], T]
-"""``work(stop)``: ends soon once `stop` is set, for nobody waits for its result any more."""
+"""``work(stop)``: ends soon once `stop` is set: its result is no longer needed."""
 
 
 class Lane:
@@ -78,7 +78,7 @@ class Shared(Generic[T]):
         self._next: _Round[T] | None = None
 
     async def result(self) -> T:
-        """The result; once nobody waits for a run any more, it is stopped."""
+        """The result; a run that no caller waits for is stopped."""
         if self._next is None:
             self._next = _Round(asyncio.create_task(self._run(), name="shared work"))
         shared = self._next

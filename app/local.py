@@ -43,7 +43,7 @@ def serve_command(**given: str | None) -> None:
     """Serve the model, the edits and the ledger.
 
     Each setting is an option, an environment variable, or a line of a file named .env that
-    nobody else may write to.
+    no other user may write to.
     """
     settings = settings_of(given)
     from app.errors import ErrataError

@@ -61,7 +61,7 @@ def run(settings: Settings) -> bool:
 
 
 def http_config(app: ASGIApp, **given: Any) -> uvicorn.Config:
-    """How HTTP is spoken, whoever starts the server: with limits on what a client may leave open.
+    """The configuration of every server: HTTP with limits on what a client may leave open.
 
     Args:
         app: What `create_app` made.

@@ -236,7 +236,7 @@ class Settings(BaseSettings):
     max_listeners: int = Field(default=100, ge=1)
     """Most clients that listen to events at the same time; a further one is answered 429."""
     listeners_per_caller: int = Field(default_factory=_default_share_of_listeners, ge=1)
-    """The same for one caller; default: half of them, so that nobody keeps all others out."""
+    """The same for one caller; default: half of them, which leaves the rest to other callers."""
     keep_alive_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     """Silence after which a stream of events sends a sign of life, in seconds."""
     queue_poll_s: float = Field(default=5.0, gt=0, allow_inf_nan=False)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes what docker-compose.yml reads as secrets; what is there already stays. Needs openssl.
+# Makes the secrets that docker-compose.yml reads; existing files stay. Needs openssl.
 # The folder is closed to others; the files are not, since each container has a user of its own.
 set -eu
 cd "$(dirname "$0")"

@@ -7,7 +7,7 @@ from threading import Lock
 
 from app.errors import RateLimited
 
-_RETRY_S = 1  # nobody knows when one will end
+_RETRY_S = 1  # a place may become free at any time
 
 
 class Places:

@@ -397,7 +397,7 @@ class CreatedKey(Key):
 
 
 class RevokedKey(Key):
-    """A key that counts no longer.
+    """A revoked key.
 
     Attributes:
         cancelled: How many operations were cancelled with it.

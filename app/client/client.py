@@ -113,7 +113,7 @@ class Errata(Connection):
         return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
 
     def cancel(self, edit_id: str) -> Edit:
-        """Cancel an edit that nobody has begun; one of an atomic batch takes all of it along."""
+        """Cancel an accepted edit; cancelling one of an atomic batch cancels the whole batch."""
         return self._withdraw(f"/v1/edits/{edit_id}", Edit)
 
     def erase(self, edit_id: str, *, withdraw: bool = False) -> Edit:

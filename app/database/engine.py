@@ -84,7 +84,7 @@ def _is_same(opened: os.stat_result, path: Path) -> bool:
     try:
         return os.path.samestat(opened, path.stat())
     except FileNotFoundError as error:
-        # Connecting again would make a new one, which nobody asked for.
+        # Connecting again would make a new, empty one.
         raise DatabaseAway("the database's file is gone; put it back", cause=str(path)) from error
 
 

@@ -70,7 +70,7 @@ def _postgresql_kind(url: URL, error: DBAPIError) -> type[DatabaseUnavailable]:
 
 
 def _is_refused(url: URL, reason: str) -> bool:
-    """Whether nobody listens: of several addresses, one may refuse where another is overloaded."""
+    """Whether no server listens: one address may refuse while another is overloaded."""
     if not any(words in reason for words in _REFUSED):
         return False
     from psycopg import pq
@@ -78,7 +78,7 @@ def _is_refused(url: URL, reason: str) -> bool:
     ping: Callable[[bytes], Any] = pq.PGconn.ping
     address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        socket.socket().close()  # without a descriptor a ping would find nobody, either
+        socket.socket().close()  # without a free descriptor a ping fails, too
         return bool(ping(address.encode()) == pq.Ping.NO_RESPONSE)
     except OSError:
         return False

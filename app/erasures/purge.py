@@ -1,4 +1,4 @@
-"""Seeing to it that erased words leave the database's files, whoever is reading them."""
+"""Purges erased words from the database's files, and retries while readers hold them."""
 
 import threading
 import time

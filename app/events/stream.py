@@ -16,7 +16,7 @@ from app.events.schemas import EventResource
 from app.events.service import Page
 from app.observability.logs import get_logger
 
-_READMITTED_EVERY_S = 3.0  # so long may a stream go on for a key that counts no longer
+_READMITTED_EVERY_S = 3.0  # a stream ends this soon after its key was revoked or expired
 _RETRY_MS = 1_000  # how soon a client that lost the stream shall come back
 _END = format_sse_event(event="end", data_str="{}")
 _log = get_logger(__name__)
@@ -30,7 +30,7 @@ class Listener:
         hub: Tells when there is something new.
         database: Where everything older is.
         keep_alive_s: Silence after which it says that it is still there, in seconds.
-        readmit: Raises once its key no longer counts; asked every few seconds.
+        readmit: Raises once its key was revoked or has expired; called every few seconds.
     """
 
     hub: Hub

@@ -69,7 +69,7 @@ def create_export(
 ) -> ExportResource:
     """Make a revision into files; ask for the export until it has ended.
 
-    The same revision in the same form is one export, whoever asks for it.
+    Callers who ask for the same revision in the same form share one export.
     """
     with services.database.write() as session:
         revision = revisions.named(session, "revision", body.revision).number

@@ -56,7 +56,7 @@ async def readmit(request: Request) -> None:
     """Make sure that who sent a request would still be let in with it.
 
     Raises:
-        KeyNeeded: The key counts no longer; the subclass says why.
+        KeyNeeded: The key is no longer valid; the subclass says why.
         DatabaseUnavailable: Whether it does cannot be found out now.
     """
     caller, needed = await admit(request), getattr(request.state, "needed", None)

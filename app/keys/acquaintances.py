@@ -21,7 +21,7 @@ class Acquaintance:
     Attributes:
         digest: What is stored of it.
         readmitted: Its holder, with what may be asked without the database.
-        expires_at: From when on it no longer counts; None for never.
+        expires_at: When it expires; None for never.
         confirmed_at: When the database was last asked.
     """
 

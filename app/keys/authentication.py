@@ -26,9 +26,9 @@ PUBLIC = frozenset(
         "/readyz",
     }
 )
-# Says nothing but that the process lives, whoever asks from wherever.
+# Says only that the process lives, so every caller may ask.
 _HARMLESS = "/healthz"
-# How long an answer that is being sent goes on for a key that counts no longer, in seconds.
+# How long an answer may still be sent after its key was revoked or expired, in seconds.
 _READMITTED_EVERY_S = 5.0
 
 
@@ -71,7 +71,7 @@ class Authentication:
 
 
 class _AnswerCutError(Exception):
-    """The key that an answer is for counts no longer."""
+    """The key that an answer is for is no longer valid."""
 
 
 class _Readmission:

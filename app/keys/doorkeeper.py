@@ -38,7 +38,7 @@ class Doorkeeper:
     loopback. A key that expired or was revoked opens nothing: the last one leaves a closed door.
 
     While the database is away, a key that it confirmed in the last minute may still query the
-    model, and no more. A database that is there and does not answer lets nobody in.
+    model, and no more. A database that is there and does not answer admits no key.
     """
 
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
@@ -117,7 +117,7 @@ class Doorkeeper:
 
         Raises:
             KeyInvalid: There is none.
-            KeyRevoked: It counts no longer.
+            KeyRevoked: It was revoked.
         """
         try:
             key = repository.find(session, token.kid)

@@ -32,7 +32,7 @@ def create_key(
 ) -> CreatedKey:
     """Make a key. Its secret is in this answer and nowhere else.
 
-    The first one is made by the command line: whoever is let in without a key could be anybody.
+    The first one is made by the command line: in open mode the caller is not known.
     """
     if actor == LOCAL.actor:
         raise FirstKeyByCommand

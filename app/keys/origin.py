@@ -1,9 +1,9 @@
 """Where a request comes from, as far as it says so itself.
 
-Without keys whoever sits at this machine may do everything, and a web page that they look at sends
-requests from this machine, too. What gives such a page away is the name it believes to talk to
-(`Host`, also after DNS rebinding), where it was loaded from (`Origin`, `Sec-Fetch-Site`), and the
-headers that a proxy adds.
+Without keys every program on this machine may do everything, and a web page in a browser on it
+sends requests from this machine, too. Three things give such a page away: the name it believes to
+talk to (`Host`, also after DNS rebinding), where it was loaded from (`Origin`, `Sec-Fetch-Site`),
+and the headers that a proxy adds.
 """
 
 import re

@@ -85,7 +85,7 @@ class CreatedKey(KeyResource):
 
 
 class RevokedKeyResource(KeyResource):
-    """A key that counts no longer."""
+    """A revoked key."""
 
     cancelled: Annotated[int, Field(description="How many operations were cancelled with it.")]
 

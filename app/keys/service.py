@@ -40,7 +40,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class RevokedKey:
-    """A key that counts no longer, and how many of its operations were cancelled with it."""
+    """A revoked key, and how many of its operations were cancelled with it."""
 
     key: ApiKey
     cancelled: int

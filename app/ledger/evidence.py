@@ -1,6 +1,6 @@
 """A bundle as it is read: nothing is unpacked, and what does not belong is refused.
 
-Whoever wrote it may wish the reader harm. So the archive is read by rules narrower than tar's:
+Its author may be hostile. So the archive is read by rules narrower than tar's:
 plain files with names of the bundle's own, whose sizes add up to that of the archive. Nothing is
 kept in memory but one line, or one artefact, or its header.
 """

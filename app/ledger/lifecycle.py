@@ -20,7 +20,7 @@ _AGAIN = "dead"  # the one end after which an operation may be accepted again
 
 
 class Lifecycle:
-    """What is there after the entries so far.
+    """The operations, labels and keys after the entries so far.
 
     Attributes:
         set_backs: Indices of the entries that accept an older state of the database.

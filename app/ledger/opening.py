@@ -22,15 +22,15 @@ _FORMER_NOTE = "artefacts.ledger"
 
 
 def open_database(settings: Settings, clock: Clock) -> Database:
-    """The database of these settings, with the newest schema; whoever opens it closes it.
+    """The database of these settings, with the newest schema; the caller closes it.
 
     It is looked at before anything is written to it. A data directory without a mark believes the
     database it is opened with first.
 
     Raises:
-        SetBack: It lacks an entry that was committed here, and nobody accepted that.
+        SetBack: It lacks an entry that was committed here, and that was not accepted.
         ForeignFolder: The data directory belongs to somebody else.
-        UnusableMark: Nobody can tell whether it does.
+        UnusableMark: The mark that would tell is damaged.
         DatabaseUnavailable: It cannot be reached.
     """
     guard_data_dir(settings.data_dir)

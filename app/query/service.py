@@ -190,7 +190,7 @@ class QueryService:
     @overload
     async def whole(self, answer: ChatReply) -> ChatCompletion: ...
     async def whole(self, answer: CompletionAnswer | ChatReply) -> Completion | ChatCompletion:
-        """An answer once all of it is generated, rendered where nobody waits for it."""
+        """An answer once all of it is generated, rendered on a thread of its own."""
         drafts = await answer.drafts()
         return await self._rendering.run(lambda _: answer.rendered(drafts))
 

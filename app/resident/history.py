@@ -112,7 +112,7 @@ class History:
 
         Raises:
             RevisionWithdrawn: It was withdrawn.
-            DatabaseUnavailable: Nobody can tell.
+            DatabaseUnavailable: The database does not answer.
         """
         if revision:
             with self._database.read() as session:

@@ -24,12 +24,12 @@ class _Kept:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may go. While it is built it takes memory, whoever waits for it."""
+        """Whether it may go. While it is built it takes memory, even if no request waits for it."""
         return not self.users and self.view.done()
 
 
 class OldViews:
-    """Revisions but the head, for as long as somebody uses them; one that nobody does may stay.
+    """Views of old revisions: those in use, and idle ones as long as there is room.
 
     They are built one at a time, on a thread of their own. All state is touched on one event loop.
 
@@ -93,7 +93,7 @@ class OldViews:
             raise
 
     def close(self) -> None:
-        """Have the thread end after the view that it builds; nobody waits for that."""
+        """Have the thread end after the view that it builds, without waiting for it."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _drop(self, revision: int) -> None:
@@ -115,7 +115,7 @@ class OldViews:
         return kept
 
     def _begin(self, revision: int) -> _Kept | None:
-        """Begin to build a view, in the place of one that nobody uses; None if there is none."""
+        """Begin to build a view in the place of an idle one; None if all are in use."""
         if len(self._kept) >= self._most:
             idle = next((number for number, kept in self._kept.items() if kept.is_idle), None)
             if idle is None:
@@ -129,7 +129,7 @@ class OldViews:
 
     def _built(self, revision: int, view: asyncio.Future[View]) -> None:
         if view.cancelled() or view.exception() is not None:
-            self._kept.pop(revision, None)  # whoever asks again has it tried again
+            self._kept.pop(revision, None)  # the next request builds it anew
         self._tell()
 
     def _tell(self) -> None:

@@ -107,7 +107,7 @@ class ArtefactStore:
     def set_aside_all_but(self, named: Set[str], today: date) -> int:
         """Move what no `named` digest refers to among the orphans, and back what is named again.
 
-        Only while nobody stores anything.
+        Only while no other process stores artefacts.
 
         Returns:
             How many were moved among the orphans.

@@ -1,4 +1,4 @@
-"""Withdrawing revisions, so that nobody is given again what an edit made them say.
+"""Withdraws revisions, so that what an edit made them say is no longer served.
 
 Which revisions hold the edit follows from the ledger, so the whole of it is one decision: all of
 them, for ever. The factors stay, because the weights of later revisions are proved with them.

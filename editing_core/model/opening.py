@@ -1,7 +1,7 @@
 """Opening what others made: the one place that has transformers read a model or a tokenizer.
 
-Whatever a folder or a repository holds, no code of it is run, nothing is unpickled, and nobody is
-asked whether it may be.
+Code of a folder or a repository is never run and pickles are never loaded, and no prompt on the
+terminal asks for either.
 """
 
 import json
