@@ -15,7 +15,7 @@ from app.database.database import Database
 from app.errors import ClientGone, NoEntryYet
 from app.ledger import repository
 from app.ledger.bundle import PackedBundle
-from app.ledger.chain import GENESIS, Link, Verdict, is_digest, link, verify
+from app.ledger.chain import GENESIS, Link, is_digest, link
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.containment import require_contained
 from app.ledger.mark import Mark, Marks
@@ -71,19 +71,6 @@ def append_all(
             )
         )
     return repository.add_all(session, links)
-
-
-def check(session: Session) -> Verdict:
-    """Verify the chain from its first entry, and that its end is not cut off.
-
-    A chain that was cut after its last few entries still holds in itself; operations, revisions
-    labels and keys that refer beyond its end give it away.
-    """
-    with closing(repository.links(session)) as links:  # verify stops at the first bad entry
-        verdict = verify(links)
-    if verdict.ok and repository.newest_reference(session) >= verdict.entries:
-        return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
-    return verdict
 
 
 def entries(

@@ -16,8 +16,8 @@ import pytest
 from app.backup import back_up
 from app.database.database import Database
 from app.errors import CorruptArtefact, WrongState
-from app.ledger.service import check
 from app.settings import Settings
+from tests.chain import check_chain
 from tests.integration.edited import Edited
 from tests.integration.engines import only_sqlite
 from tests.waiting import wait_until
@@ -54,7 +54,7 @@ def _verified_digests(settings: Settings) -> list[str]:
     database = Database(settings.database_url)
     edited = Edited(database, settings.data_dir)
     with database.read() as session:
-        assert check(session).ok
+        assert check_chain(session).ok
     digests = [edited.digest(revision) for revision in range(edited.head + 1)]
     database.close()
     return digests

@@ -9,10 +9,10 @@ from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.errors import WrongState
 from app.ledger import repository as entries
-from app.ledger import service as ledger
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
 from app.operations.service import give_up, requeue, try_out
+from tests.chain import check_chain
 from tests.integration.history import History
 
 
@@ -24,7 +24,7 @@ def _next(history: History, limit: int = 16) -> list[str]:
 def _told_last(database: Database, operation_id: str) -> dict[str, object]:
     """What the newest ledger entry about an operation says."""
     with database.read() as session:
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
         entry = entries.get(session, operations.get(session, operation_id).ledger_index)
         told: dict[str, object] = json.loads(entry.payload) | {"entry": entry.kind.value}
         return told

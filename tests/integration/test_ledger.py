@@ -15,6 +15,7 @@ from app.operations.service import reject
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from app.snapshots.service import add_label
+from tests.chain import check_chain
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import running
@@ -25,7 +26,7 @@ COLUMNS = ("kind", "payload", "actor", "at", "prev_hash", "hash")
 
 def _check(database: Database) -> Verdict:
     with database.read() as session:
-        return service.check(session)
+        return check_chain(session)
 
 
 @pytest.fixture

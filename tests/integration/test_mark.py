@@ -21,9 +21,9 @@ from app.ledger.checkpoint import Checkpoint
 from app.ledger.mark import Mark, Marks
 from app.ledger.models import EntryKind
 from app.ledger.opening import open_database
-from app.ledger.service import check
 from app.ledger.signing import SigningKey
 from app.settings import Settings
+from tests.chain import check_chain
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.tampering import tampering
@@ -158,7 +158,7 @@ def test_an_older_database_that_is_accepted_says_so_in_its_ledger_and_goes_on(
         assert f'"lost":{{"hash":"{lost[1]}"' in entry.payload
         assert f'"kept":{{"hash":"{kept[1]}"' in entry.payload
         assert entry.actor == "cli"
-        assert check(session).ok
+        assert check_chain(session).ok
     assert mark_of(settings) == (kept[0] + 1, entry.hash)
     (aside,) = settings.data_dir.glob("ledger-mark.*")
     assert aside.name == f"ledger-mark.{lost[0]}-{lost[1][:12]}"

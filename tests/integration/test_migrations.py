@@ -7,10 +7,10 @@ from app.database.migration import downgrade, drift, upgrade
 from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.events import repository as events
-from app.ledger import service as ledger
 from app.operations.idempotency import keep, recall
 from app.operations.service import try_out
 from app.snapshots.service import add_label
+from tests.chain import check_chain
 from tests.integration.history import History
 
 
@@ -35,7 +35,7 @@ def test_a_ledger_from_before_snapshots_is_kept_guarded_and_may_record_them(
         add_label(session, 1, "release", "digest", actor="client", now=history.clock())
     history.edit("c")
     with database.read() as session:
-        verdict = ledger.check(session)
+        verdict = check_chain(session)
     assert (verdict.ok, verdict.entries) == (True, 7)
     for write in ("UPDATE ledger_entries SET actor = 'x'", "DELETE FROM ledger_entries"):
         with (
@@ -59,7 +59,7 @@ def test_migrations_run_up_down_and_up_again_with_data(history: History) -> None
     assert again.edit("c").number == 1
     assert drift(history.database) == []
     with history.database.read() as session:
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
 
 
 def test_what_was_tried_is_withdrawn_where_nobody_knows_of_trying(history: History) -> None:
@@ -138,7 +138,7 @@ def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
     upgrade(history.database)
     assert drift(history.database) == []
     with history.database.read() as session:
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
     for table in ("ledger_entries", "revisions"):
         with (
             pytest.raises(DatabaseError, match="never changed or removed"),

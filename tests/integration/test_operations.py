@@ -5,13 +5,13 @@ from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.errors import BaseMismatch, StaleParent, UnknownEdit, UnknownRevision, WrongState
-from app.ledger import service as ledger
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
 from app.operations.service import cancel, give_up, reject
 from app.revisions import repository as revisions
 from app.revisions.models import RevisionKind
 from app.revisions.service import AddedEdit, NewRevision, record_base
+from tests.chain import check_chain
 from tests.integration.history import History
 
 
@@ -79,7 +79,7 @@ def test_cancelled_and_rejected_edits_are_passed_over(history: History) -> None:
     assert [history.status(name) for name in "ab"] == [EditStatus.CANCELLED, EditStatus.REJECTED]
     with history.database.read() as session:
         assert edits.get(session, "b").report == {"p": 0.9}
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
 
 
 @pytest.mark.parametrize("end", [reject, give_up])
@@ -116,7 +116,7 @@ def test_a_commit_settles_revision_operations_edits_and_ledger(history: History)
         )
         assert edit.operation.status is OperationStatus.COMMITTED
         assert edit.operation.revision == 1
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
     assert _live(history, 1) == ["a", "b"]
 
 
@@ -203,7 +203,7 @@ def test_rolling_back_and_forth_restores_what_clients_see(history: History) -> N
     assert history.status("old") is EditStatus.SUPERSEDED
     with history.database.read() as session:
         assert edits.get(session, "old").superseded_by == "new"
-        assert ledger.check(session).ok
+        assert check_chain(session).ok
 
 
 def test_the_base_is_recorded_once_and_for_one_model(history: History) -> None:
@@ -224,7 +224,7 @@ def test_the_base_is_recorded_once_and_for_one_model(history: History) -> None:
     with pytest.raises(BaseMismatch, match=r"weights_digest.*ERRATA_SITE"):
         record("recipe", "other weights")
     with history.database.read() as session:
-        assert ledger.check(session).entries == 1
+        assert check_chain(session).entries == 1
 
 
 def test_what_does_not_exist_is_named(database: Database) -> None:

@@ -17,11 +17,11 @@ from app.errors import (
     UnknownRevision,
 )
 from app.ledger import repository as ledger
-from app.ledger.service import check
 from app.snapshots import repository
 from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
 from app.snapshots.service import add_automatic, remove_label
+from tests.chain import check_chain
 from tests.integration.edited import Edited
 
 Open = Callable[..., Edited]
@@ -213,7 +213,7 @@ def test_a_label_is_in_the_ledger_and_an_automatic_snapshot_is_not(open_edited: 
     digest = edited.label("release", 1)
     with edited.database.read() as session:
         newest = ledger.last(session)
-        verdict = check(session)
+        verdict = check_chain(session)
     assert newest is not None
     assert newest.payload == f'{{"digest":"{digest}","label":"release","revision":1}}'
     assert (newest.kind, newest.actor) == ("snapshot", "client")
