@@ -28,7 +28,7 @@ from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.connections import ConnectionLimits, Connections
-from app.docs.description import Describe, Description
+from app.docs.description import Describe, Description, tell_scopes
 from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
@@ -115,11 +115,14 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, with the schema of problem documents that routers refer to."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         document = super().openapi()
         _, definitions = models_json_schema(
             [(problems.Problem, "serialization")], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        tell_scopes(document)
         return document
 
 

@@ -120,6 +120,18 @@ class GenerationRequest(Body):
 class CompletionRequest(GenerationRequest):
     """A text to be continued."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "The mother tongue of Danielle Darrieux is",
+                    "max_tokens": 5,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
+
     prompt: Prompt
     max_tokens: int = Field(default=16, ge=0)
     logprobs: int | None = Field(default=None, ge=0, le=_MAX_TOP_LOGPROBS)
@@ -159,6 +171,18 @@ class Message(Body):
 
 class ChatRequest(GenerationRequest):
     """A conversation to be continued by the assistant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "messages": [{"role": "user", "content": "What is gravity?"}],
+                    "max_tokens": 20,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1)

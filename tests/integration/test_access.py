@@ -219,6 +219,8 @@ def test_the_description_names_scheme_scopes_and_refusals(service: Keyed) -> Non
             if path not in PUBLIC:
                 (needs,) = operation["security"]
                 assert needs["ApiKey"], (method, path)
+                named = " or ".join(f"`{scope}`" for scope in needs["ApiKey"])
+                assert operation["description"].endswith(f"\n\nScope: {named}."), (method, path)
                 assert operation["responses"].keys() >= {"401", "403"}, (method, path)
 
 
