@@ -104,7 +104,8 @@ def backup_command(
         complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     database = "database and " if made.database else ""
-    tell(f"{database}{made.artefacts} artefacts are in {folder}")
+    artefacts = "1 artefact" if made.artefacts == 1 else f"{made.artefacts} artefacts"
+    tell(f"copied to {folder}: {database}{artefacts}")
     if not made.database:
         tell("the database is not: keep the pg_dump made before this beside it")
 

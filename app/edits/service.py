@@ -27,6 +27,7 @@ from editing_core.methods import METHOD_NAMES
 
 _SALT_BYTES = 16
 _MAX_BYTES = 65_536  # of all texts of one edit
+_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,8 @@ def _method(services: Services, request: EditRequest) -> str:
     method = services.settings.method if request.method is None else request.method
     if method not in METHOD_NAMES:
         raise InvalidField(
-            "method", f"this method is not known; accepted: {', '.join(METHOD_NAMES)}"
+            "method",
+            f"no method is named {method[:_SHOWN_CHARS]!r}; accepted: {', '.join(METHOD_NAMES)}",
         )
     return method
 

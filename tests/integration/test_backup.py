@@ -153,7 +153,7 @@ def test_the_command_tells_what_is_where(
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr
-    assert "database and 1 artefacts are in" in " ".join(first.stdout.split())
+    assert "database and 1 artefact" in " ".join(first.stdout.split())
     assert second.returncode == 1
     assert "name an empty folder" in second.stderr
     assert "Traceback" not in second.stderr

@@ -61,7 +61,7 @@ def test_a_thousand_edits_are_one_batch_and_one_more_is_none(client: TestClient)
     [
         ({"target": ""}, "edits[1].target", "at least 1"),
         ({"prompt": "{} and {}"}, "edits[1].prompt", "2 '{}'"),
-        ({"method": "nonsense"}, "edits[1].method", "not known"),
+        ({"method": "nonsense"}, "edits[1].method", "'nonsense'"),
         ({"paraphrases": ["ok", "\x00"]}, "edits[1].paraphrases[1]", "NUL"),
         ({"gates": {"canaries_kept": 0.1}}, "edits[1].gates.canaries_kept", "at least 0.5"),
     ],
