@@ -57,7 +57,8 @@ def create(
         tell_json(made.model_dump_json(indent=2))
         return
     # The key alone goes to standard output: ERRATA_API_KEY=$(errata keys create …)
-    note(f"API key {made.id} ({', '.join(made.scopes)}), shown only now:")
+    scopes, where = ", ".join(made.scopes), settings.data_dir
+    note(f"API key {made.id} ({scopes}) for the service of {where}, shown only now:")
     tell(made.key)
 
 
