@@ -93,14 +93,20 @@ class EditRows:
 
 
 class Standing:
-    """What clients see of edits: whether the head holds them, and what took their place."""
+    """What clients see of edits: whether the head holds them, and what took their place.
+
+    An edit is superseded while what took its place is live, or is superseded itself.
+    """
 
     def __init__(self, session: Session, edits: Rows) -> None:
         change, ids = func.sum(RevisionChange.change), list(edits)
         live = select(RevisionChange.edit_id).where(RevisionChange.edit_id.in_(ids))
         self._live = set(session.scalars(live.group_by(RevisionChange.edit_id).having(change > 0)))
-        successors = {edit.superseded_by for edit in edits.values()} - {None}
-        self._successors = rows_by_key(session, (Edit.id, Edit.supersedes), successors)
+        standing = (EditStatus.COMMITTED, EditStatus.SUPERSEDED)
+        successors = select(Edit.supersedes, Edit.id).where(
+            Edit.supersedes.in_(ids), Edit.status.in_(standing)
+        )
+        self._successors = {(below, id) for below, id in session.execute(successors)}
 
     def follows(self, status: OperationStatus, edit: Row[Any]) -> bool:
         """Whether an edit's status follows from its operation's and from the revisions."""
@@ -109,9 +115,9 @@ class Standing:
         if edit.id in self._live:
             return edit.status is EditStatus.COMMITTED
         if edit.superseded_by is None:
-            return edit.status is EditStatus.REVERTED
-        successor = self._successors.get(edit.superseded_by)
-        follows = successor is not None and successor.supersedes == edit.id
+            is_superseded = any(superseded == edit.id for superseded, _ in self._successors)
+            return edit.status is EditStatus.REVERTED and not is_superseded
+        follows = (edit.id, edit.superseded_by) in self._successors
         return follows and edit.status is EditStatus.SUPERSEDED
 
 
