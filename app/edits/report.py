@@ -76,10 +76,11 @@ class FactReport(_Report):
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was said and is not any more, or cannot be asked."""
+        """Whether it was said and is not any more, or half as surely, or cannot be asked."""
         if self.before is None or self.after is None:
             return True
-        return self.before.match and not self.after.match
+        before, after = self.before.p_target or 0.0, self.after.p_target or 0.0
+        return self.before.match and not (self.after.match and after >= before / 2)
 
 
 class PhaseSeconds(_Report):

@@ -59,6 +59,7 @@ class Recount:
         self._uses = defaultdict[Placement, list[tuple[int, int]]](list)
         self._operations: dict[str, OperationRecord] = {}
         self._placements = defaultdict[str, set[Placement]](set)
+        self._superseded: dict[str, str] = {}
         self._held = SetHash()
         self._names = [self._held.digest()]
         self._weights: dict[bytes, str] = {}
@@ -115,6 +116,7 @@ class Recount:
         former = [_of(self.live, found.edit_id, "is not live") for found in replaced]
         self._note(record.number, gained=[*fresh, *restored], lost=gone)
         added, removed = (*fresh, *restored, *replaced), (*gone, *former)
+        self._superseded |= record.supersedes or {}
         self._apply(Step(record.number, record.weights_digest, added, removed))
         _require(
             record.live_edits in (None, len(self.live)),
@@ -217,7 +219,10 @@ class Recount:
         name = self._names[-1]
         for operation in (self._operations[id] for id in record.operations):
             goal, undone = operation.to_revision, operation.target_edit
-            _require(undone is None or undone in record.removed, f"it does not undo {undone}")
+            if undone is not None:
+                back = {self._superseded.get(undone)} if operation.restore else set()
+                _require(record.removed == (undone,), f"it does not undo {undone} alone")
+                _require({*record.added} <= back, f"it restores more than {undone} superseded")
             if goal is not None:
                 _require(goal < record.number, f"it goes back to revision {goal}, which is later")
                 _require(name == self._names[goal], f"it does not hold what revision {goal} held")

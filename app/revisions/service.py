@@ -18,6 +18,7 @@ from app.ledger.models import EntryKind
 from app.operations import repository as operations
 from app.operations.models import Operation, OperationStatus
 from app.operations.service import move
+from app.reverts import repository as reverts
 from app.revisions import repository
 from app.revisions.models import Revision, RevisionKind
 from app.revisions.placements import Placement
@@ -80,6 +81,7 @@ class NewRevision:
             newest it had, and of those that stay live with other ones. Of this artefact where it
             was solved again, else some that it had before.
         report: What the worker measured of it.
+        revert: What a revert was found to change.
     """
 
     kind: RevisionKind
@@ -92,6 +94,7 @@ class NewRevision:
     removed: Sequence[str] = ()
     factors: Mapping[str, Placement] = field(default_factory=dict)
     report: JsonObject | None = None
+    revert: JsonObject | None = None
 
     @property
     def gained(self) -> list[str]:
@@ -195,6 +198,8 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         operation.revision = revision.number
         operation.finished_at = now
         operation.ledger_index = entry.index
+        if new.revert is not None:
+            reverts.get(session, operation.id).report = new.revert
         move(session, operation, OperationStatus.COMMITTED, now)
     for added in new.added:
         edit = session.get_one(Edit, added.edit_id)

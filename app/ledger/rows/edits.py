@@ -13,7 +13,8 @@ from app.edits.models import Edit, EditStatus, StoredText
 from app.ledger.chain import canonical
 from app.ledger.records import OperationRecord
 from app.ledger.rows.reading import Compared, RowDiffers, Told, require, require_equal, rows_by_key
-from app.operations.models import Operation, OperationStatus
+from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.models import Revert
 from app.revisions.models import RevisionChange
 
 _EDIT = (
@@ -128,6 +129,7 @@ def check_strays(session: Session) -> None:
         RowDiffers: There is one.
     """
     batches = select(Edit.batch_id).where(Edit.batch_id.is_not(None))
+    reverts = select(Operation.id).where(Operation.kind == OperationKind.REVERT)
     strays: Sequence[tuple[str, Any]] = (
         ("edits", select(Edit.id).where(Edit.id.not_in(select(Operation.id)))),
         (
@@ -135,6 +137,10 @@ def check_strays(session: Session) -> None:
             select(StoredText.edit_id).where(StoredText.edit_id.not_in(select(Edit.id))),
         ),
         ("edit_batches", select(EditBatch.id).where(EditBatch.id.not_in(batches))),
+        (
+            "reverts",
+            select(Revert.operation_id).where(Revert.operation_id.not_in(reverts)),
+        ),
     )
     for table, query in strays:
         for id in session.scalars(query.limit(1)):
