@@ -31,7 +31,7 @@ class Wanted:
     dry_run: bool = False
 
     def told(self, edit_id: str) -> JsonObject:
-        """What the ledger says of it; what is not restored was not wanted, or is of long ago."""
+        """What the ledger says of it: an option only where it is taken."""
         options = {"force": self.force, "restore": self.restore, "dry_run": self.dry_run}
         return {"target_edit": edit_id} | {name: True for name, value in options.items() if value}
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from app.budgets.budgets import Budgets
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.edits import repository as edits
 from app.edits import service as edit_service
 from app.edits.schemas import EditRequest
+from app.ledger.auditing import audit
+from app.ledger.schemas import LedgerVerdict
 from app.operations import repository as operations
 from app.operations.models import OperationKind
 from app.operations.service import accept, cancel
@@ -24,7 +25,10 @@ from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.resident.history import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.reverts.service import Wanted, request_revert
+from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.placements import Placement
 from app.revisions.service import record_base
 from app.services import Services
 from app.settings import Settings
@@ -125,9 +129,9 @@ class Site:
         with self.database.write() as session:
             cancel(session, id, now=self.clock(), actor="client")
 
-    def revert(self, edit_id: str) -> str:
+    def revert(self, edit_id: str, wanted: Wanted) -> str:
         """Accept the undoing of a live edit."""
-        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client")
+        return request_revert(self._services, edit_id, wanted, actor="client")
 
     def rollback(self, revision: int) -> str:
         """Accept a rollback."""
@@ -152,17 +156,21 @@ class Site:
         self._worker.work_off_one_run(self._lease)
         self.clock.calls_left = None
 
-    def deltas(self, ids: Sequence[str]) -> dict[str, Delta]:
-        """The factors of these edits, each alone."""
-        deltas = {}
+    def placements(self, revision: int) -> dict[str, Placement]:
+        """Edit id → where its factors in a revision are, of the edits that are live there."""
         with self.database.read() as session:
-            for id in ids:
-                edit = edits.get(session, id)
-                assert edit.artefact is not None
-                assert edit.artefact_index is not None
-                batch = Delta.from_bytes(self._artefacts.read(edit.artefact))
-                deltas[id] = batch.select([edit.artefact_index])
-        return deltas
+            live = revisions.live_edits(session, revision)
+        return {edit.edit_id: edit.placement for edit in live}
+
+    def delta(self, placement: Placement) -> Delta:
+        """One set of factors."""
+        batch = Delta.from_bytes(self._artefacts.read(placement.artefact))
+        assert batch.edits[placement.row] == placement.edit_id
+        return batch.select([placement.row])
+
+    def audit(self) -> LedgerVerdict:
+        """Hold every row and artefact against the ledger."""
+        return audit(self.database, self._artefacts)
 
     def _open(self) -> None:
         model, statistics, recipe = _prepared(self._dtype)
