@@ -100,7 +100,7 @@ class Histories(RuleBasedStateMachine):
         self.dtype = dtype
         self.model = Model()
         self.names = count()
-        self.site = Site(self.folder, dtype)
+        self.site = Site(self.folder, dtype=dtype)
 
     def teardown(self) -> None:
         if not hasattr(self, "site"):
