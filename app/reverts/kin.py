@@ -66,7 +66,7 @@ def kin_of(session: Session, edit_id: str, *, restore: bool) -> Kin:
     Args:
         session: A transaction.
         edit_id: The edit.
-        restore: Whether what it superseded is to be live again; not if that was withdrawn.
+        restore: Whether what it superseded is to be live again, if it may.
     """
     undone = edits.get(session, edit_id)
     restored = _predecessor(session, undone) if restore else None
@@ -92,8 +92,14 @@ def _kin_edit(edit: Edit, had: Mapping[str, Sequence[Placement]]) -> KinEdit:
 
 
 def _predecessor(session: Session, undone: Edit) -> Edit | None:
+    """What an edit superseded, unless it was withdrawn or another edit states its fact by now."""
     if undone.supersedes is None or of_edit(session, undone.supersedes):
         return None
+    text = edits.text_of(session, undone.supersedes)
+    if text is not None:
+        live = edits.live_edit_of_fact(session, text.subject, text.template)
+        if live not in (None, undone.id):
+            return None
     return edits.get(session, undone.supersedes)
 
 

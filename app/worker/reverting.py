@@ -122,24 +122,13 @@ class Reverter:
     ) -> Undoing:
         matrices = change.weights.materialise()
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
-        asked = _facts([kin.undone, *kin.staying])
-        model, tokenizer = self.resident.shadow(matrices), self.resident.tokenizer
-        with self.resident.view() as head:
-            before = ask(head.model, tokenizer, asked)
-        after = ask(model, tokenizer, asked)
-        facts = {
-            edit.id: FactReport(edit=edit.id, before=before.get(edit.id), after=after.get(edit.id))
-            for edit in (kin.undone, *kin.staying)
-        }
-        judgement = Judgement(())
+        facts, judgement = self._asked(kin, matrices), Judgement(())
         if solution is not None:
-            judgement = self._judged(kin, matrices, grams, after)
+            judgement = self._judged(kin, matrices, grams)
+            _require_numbers(judgement, facts)
+        is_exact = solution is None and unsolvable is None
         siblings = [facts[edit.id] for edit in kin.siblings]
-        lost = [found.edit for found in siblings if found.is_lost]
-        if unsolvable is None and solution is None:  # exact: who cannot be asked is as it was
-            lost = [id for id in lost if id in after]
-        elif kin.restored is not None and not _is_said(after.get(kin.restored.id), self.limits):
-            lost.append(kin.restored.id)
+        lost = _lost(kin, facts, self.limits, is_exact=is_exact)
         report = RevertReport(
             undone=facts[kin.undone.id],
             restored=None if kin.restored is None else facts[kin.restored.id],
@@ -152,18 +141,22 @@ class Reverter:
         )
         return Undoing(change, matrices, grams, solution, report)
 
-    def _judged(
-        self,
-        kin: Kin,
-        matrices: Mapping[int, Tensor],
-        grams: Mapping[int, RowGram],
-        after: Mapping[str, Said],
-    ) -> Judgement:
-        """The gates of what is written anew.
+    def _asked(self, kin: Kin, matrices: Mapping[int, Tensor]) -> dict[str, FactReport]:
+        """Edit id → the fact under the head, and under these matrices."""
+        asked = _facts([kin.undone, *kin.staying])
+        model, tokenizer = self.resident.shadow(matrices), self.resident.tokenizer
+        with self.resident.view() as head:
+            before = ask(head.model, tokenizer, asked)
+        after = ask(model, tokenizer, asked)
+        return {
+            edit.id: FactReport(edit=edit.id, before=before.get(edit.id), after=after.get(edit.id))
+            for edit in (kin.undone, *kin.staying)
+        }
 
-        Raises:
-            NonFinite: It holds what is no number, which no force may commit.
-        """
+    def _judged(
+        self, kin: Kin, matrices: Mapping[int, Tensor], grams: Mapping[int, RowGram]
+    ) -> Judgement:
+        """The gates of what is written anew."""
         candidate = Candidate(
             model=self.resident.shadow(matrices),
             before=self.history.head.weights.materialise(),
@@ -173,10 +166,33 @@ class Reverter:
             removed=[kin.undone.id],
             beside=_facts(kin.siblings),
         )
-        judgement = judge_batch(self.gauge.measure(candidate), self.limits)
-        if not judgement.is_finite or any(found.p_target is None for found in after.values()):
-            raise NonFinite("what the facts that stay were given holds what is no number")
-        return judgement
+        return judge_batch(self.gauge.measure(candidate), self.limits)
+
+
+def _require_numbers(judgement: Judgement, facts: Mapping[str, FactReport]) -> None:
+    """Let only numbers pass, whatever is forced.
+
+    Raises:
+        NonFinite: Something else was written or measured.
+    """
+    told = [found.after.p_target for found in facts.values() if found.after is not None]
+    if not judgement.is_finite or None in told:
+        raise NonFinite("what the facts that stay were given holds what is no number")
+
+
+def _lost(
+    kin: Kin, facts: Mapping[str, FactReport], limits: Limits, *, is_exact: bool
+) -> list[str]:
+    """Edits whose facts would not hold as before.
+
+    Where the subject has what it had in an earlier revision, one that cannot be asked is as it was.
+    """
+    lost = [edit.id for edit in kin.siblings if facts[edit.id].is_lost]
+    if is_exact:
+        return [id for id in lost if facts[id].after is not None]
+    if kin.restored is not None and not _is_said(facts[kin.restored.id].after, limits):
+        lost.append(kin.restored.id)
+    return lost
 
 
 def _unsolvable(kin: Kin) -> str | None:

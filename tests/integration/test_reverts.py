@@ -1,5 +1,6 @@
 """Undoing one fact leaves the others of its subject as they were, and tells what it changes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from app.edits.report import EditReport, FactReport, Said
 from app.edits.service import erase
 from app.errors import SiblingsUnknown
 from app.ledger import repository as ledger
-from app.ledger.records import read
+from app.ledger.records import RevisionRecord, read
 from app.ledger.recount import Recount
 from app.operations import repository as operations
 from app.operations.models import Operation, OperationStatus
@@ -24,6 +25,7 @@ from app.revisions.schemas import RevisionResource
 from app.withdrawals.models import Why
 from app.withdrawals.service import withdraw
 from tests.fuzz.site import Site
+from tests.integration.tampering import tampering
 
 CAPITAL = ("France", "The capital of {} is", "Rome")
 PART = ("France", "{} is a part of", "Italy")
@@ -210,6 +212,16 @@ def test_what_was_withdrawn_does_not_come_back(site: Site) -> None:
     assert (report.restored, list(site.head_live)) == (None, [])
 
 
+def test_what_another_edit_states_by_now_does_not_come_back(site: Site) -> None:
+    (first,) = _together(site, CAPITAL)
+    (second,) = _together(site, (*CAPITAL[:2], "Paris"))
+    _erase(site, second)  # so that the next edit of the fact does not supersede it
+    (third,) = _together(site, (*CAPITAL[:2], "Italy"))
+    report = _report(_undo(site, second))
+    assert (report.restored, list(site.head_live)) == (None, [third])
+    assert _edit(site, first).status is EditStatus.REVERTED
+
+
 def test_a_dry_run_measures_and_changes_nothing(site: Site) -> None:
     capital, part = _together(site, CAPITAL, PART)
     tried = _undo(site, capital, Wanted(dry_run=True))
@@ -291,3 +303,70 @@ def test_a_subject_that_is_full_takes_no_further_fact_but_corrections(
     assert "live facts" in str(EditReport.model_validate(full.report).error)
     (corrected,) = _together(site, (*PART[:2], "Paris"))
     assert _edit(site, corrected).status is EditStatus.COMMITTED
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "id"),
+    [
+        ("UPDATE reverts SET force = 1", "reverts", "{revert}"),
+        ("UPDATE reverts SET restore = 0", "reverts", "{revert}"),
+        ("UPDATE reverts SET dry_run = 1", "reverts", "{revert}"),
+        ("DELETE FROM reverts", "reverts", "{revert}"),
+        ("DELETE FROM revision_changes WHERE change = 0", "revision_changes", "2"),
+        (
+            "UPDATE revision_changes SET artefact = (SELECT artefact_digest FROM revisions "
+            "WHERE number = 1) WHERE change = 0",
+            "revision_changes",
+            "2",
+        ),
+        (
+            "UPDATE edits SET status = 'superseded', superseded_by = '{part}' "
+            "WHERE id = '{capital}'",
+            "edits",
+            "{capital}",
+        ),
+    ],
+)
+def test_a_row_of_a_revert_that_is_not_what_the_ledger_says_is_named(
+    tmp_path: Path, change: str, table: str, id: str
+) -> None:
+    site = Site(tmp_path)
+    capital, part = _together(site, CAPITAL, PART)
+    names = {"capital": capital, "part": part, "revert": _undo(site, capital).id}
+    assert site.audit().ok
+    with tampering(site.database) as execute:
+        execute(change.format(**names))
+    row = site.audit().bad_row
+    assert row is not None
+    assert (row.table, row.id) == (table, id.format(**names))
+    site.close()
+
+
+_FORGED = [
+    ({"factors": {}}, "artefact"),
+    ({"factors": {"{part}": ["0" * 64, 0]}}, "never had the factors"),
+    ({"factors": {"{part}": ["{artefact}", 0], "{capital}": ["{artefact}", 1]}}, "goes and has"),
+    ({"removed": ["{capital}", "{part}"]}, "alone|goes and has"),
+    ({"added": ["{capital}"], "removed": []}, "live already"),
+]
+
+
+@pytest.mark.parametrize(("forged", "why"), _FORGED)
+def test_a_record_of_a_revert_that_does_not_follow_is_a_bad_entry(
+    tmp_path: Path, forged: dict[str, object], why: str
+) -> None:
+    site = Site(tmp_path)
+    capital, part = _together(site, CAPITAL, PART)
+    _undo(site, capital)
+    names = {"{capital}": capital, "{part}": part, "{artefact}": _head(site).artefact_digest or ""}
+    recount = Recount()
+    with site.database.read() as session:
+        *before, last = ledger.links(session)
+    for entry in before:
+        recount.take(read(entry))
+    text = json.dumps(json.loads(last.payload) | forged)
+    for name, value in names.items():
+        text = text.replace(name, value)
+    with pytest.raises(ValueError, match=why):
+        recount.take(RevisionRecord.model_validate_json(text))
+    site.close()
