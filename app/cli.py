@@ -14,7 +14,16 @@ import typer
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
-from app.display import complain, edit_table, ledger_table, note, outcome_line, show_text, tell
+from app.display import (
+    complain,
+    edit_table,
+    ledger_table,
+    note,
+    outcome_line,
+    revert_table,
+    show_text,
+    tell,
+)
 from app.display import show as _show
 from app.erasures.commands import erase_command, withdraw_command
 from app.events.commands import events_command
@@ -163,18 +172,29 @@ def log(
 def revert(
     edit_id: Annotated[str, typer.Argument(help="The edit to undo.")],
     reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure and report, but commit nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where other facts of its subject are lost.")
+    ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option("--restore/--no-restore", help="Bring back the edit that it superseded."),
+    ] = True,
     wait: Wait = True,
     timeout: Timeout = 600.0,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
     machine: Json = False,
 ) -> None:
-    """Undo one edit, wherever in history it was made; the others stay as they are."""
+    """Undo one edit, wherever in history it was made; the other facts stay as they are."""
     with Errata(url, api_key) as errata:
-        found = errata.revert(edit_id, reason)
+        found = errata.revert(edit_id, reason, force=force, restore=restore, dry_run=dry_run)
         if wait:
             found = errata.wait_operation(found.id, timeout)
-    _tell_end(found, machine)
+    _show(found, machine, revert_table(found) or outcome_line(found))
+    _exit_unless_wanted(found)
 
 
 @cli.command()

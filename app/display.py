@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.characters import escaped
-from app.client.answers import Answer, Edit, LedgerEntry, Operation
+from app.client.answers import Answer, Edit, LedgerEntry, Operation, Said
 
 _HASH_CHARS = 12
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
@@ -152,6 +152,31 @@ def edit_table(edit: Edit) -> Group | None:
     numbers = table(headings, rows, outcome_line(edit))
     gates = [_gate_row(gate) for gate in report.get("gates", ())]
     return Group(numbers, *([table(["gate", "measured", "allowed", ""], gates)] if gates else ()))
+
+
+def revert_table(found: Operation) -> RenderableType | None:
+    """What became of a revert, and of the facts around it; None before they were measured."""
+    report = found.report
+    if report is None:
+        return None
+    restored = [] if report.restored is None else [("restored", report.restored)]
+    facts = [("undone", report.undone), *restored, *(("kept", one) for one in report.siblings)]
+    rows = [
+        (
+            "lost" if fact.edit in report.lost else what,
+            fact.edit,
+            _said(fact.before),
+            _said(fact.after),
+        )
+        for what, fact in facts
+    ]
+    return table(["", "edit", "p before", "p after"], rows, outcome_line(found))
+
+
+def _said(found: Said | None) -> str:
+    if found is None or found.p_target is None:
+        return "(erased)" if found is None else "—"
+    return f"{found.p_target:.4f}" + (", said" if found.match else "")
 
 
 def _gate_row(gate: Mapping[str, Any]) -> tuple[str, str, str, str]:

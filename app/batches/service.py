@@ -1,5 +1,6 @@
 """Accepting batches: all of their edits in one transaction, one after the other in the order."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from app.batches import repository
@@ -8,6 +9,7 @@ from app.batches.schemas import EditBatchRequest
 from app.edits import repository as edits
 from app.edits.payment import pay
 from app.edits.service import Draft, body_of, check_tokens, draft_of, recalled, store
+from app.edits.subjects import MOST_FACTS
 from app.edits.text import fact_digest
 from app.errors import InvalidField
 from app.operations import idempotency
@@ -82,6 +84,7 @@ def _drafts(services: Services, request: EditBatchRequest, *, dry_run: bool) -> 
 
 def _check_solvable_together(drafts: Sequence[Draft]) -> None:
     method, facts = drafts[0].method, dict[str, int]()
+    subjects = Counter[str]()
     if len(drafts) > 1 and not plan_named(method).rule.separable:
         raise InvalidField(
             "edits[0].method",
@@ -94,6 +97,13 @@ def _check_solvable_together(drafts: Sequence[Draft]) -> None:
                 f"edits[{index}].method",
                 f"{draft.method} differs from {method} of edits[0]; edits of an atomic batch are "
                 "solved together and must have one method",
+            )
+        subjects[draft.text.subject] += 1
+        if subjects[draft.text.subject] > MOST_FACTS:
+            raise InvalidField(
+                f"edits[{index}].subject",
+                f"this is fact {MOST_FACTS + 1} of its subject; an atomic batch may state "
+                f"{MOST_FACTS}, since one value must suit them all",
             )
         fact = fact_digest(draft.text.subject, draft.text.template)
         if fact in facts:

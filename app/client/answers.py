@@ -77,6 +77,32 @@ class EditPage(Answer):
     next: str | int | None
 
 
+class Said(Answer):
+    """What a model makes of the target of a fact."""
+
+    p_target: float | None
+    match: bool
+
+
+class RevertedFact(Answer):
+    """A fact before and after a revert; None where its words were erased."""
+
+    edit: str
+    before: Said | None
+    after: Said | None
+
+
+class RevertReport(Answer):
+    """What a revert changes, measured before it was committed."""
+
+    undone: RevertedFact
+    restored: RevertedFact | None
+    siblings: list[RevertedFact]
+    lost: list[str]
+    solved_again: bool
+    refused: str | None
+
+
 class Operation(Answer):
     """A rollback or revert and what became of it."""
 
@@ -86,6 +112,7 @@ class Operation(Answer):
     revision: int | None
     reason: str | None
     erased_at: str | None = None
+    report: RevertReport | None = None
 
 
 class Revision(Answer):
@@ -95,6 +122,7 @@ class Revision(Answer):
     parent: int | None
     kind: str
     edits: list[str]
+    resolved: list[str] = []
     live_edits: int
     weights_digest: str
     created_at: str

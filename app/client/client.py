@@ -204,10 +204,29 @@ class Errata(Connection):
         goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
         return self._post("/v1/rollbacks", goal | ({"reason": reason} if reason else {}), Operation)
 
-    def revert(self, edit_id: str, reason: str | None = None) -> Operation:
-        """Ask for a new revision without one edit, wherever in history it was made."""
-        body = {"reason": reason} if reason else {}
-        return self._post(f"/v1/edits/{edit_id}/revert", body, Operation)
+    def revert(
+        self,
+        edit_id: str,
+        reason: str | None = None,
+        *,
+        force: bool = False,
+        restore: bool = True,
+        dry_run: bool = False,
+    ) -> Operation:
+        """Ask for a new revision without one edit, wherever in history it was made.
+
+        Args:
+            edit_id: The edit.
+            reason: Why; kept with the operation.
+            force: Undo it even where other facts of its subject would be lost.
+            restore: Let the edit that it superseded be live again.
+            dry_run: Measure and report only; the operation ends as `tried`, with its report.
+        """
+        # What was not asked for is not sent: the server's defaults are its own.
+        body: dict[str, Any] = {"reason": reason} if reason else {}
+        body |= {"force": True} if force else {}
+        body |= {} if restore else {"restore": False}
+        return self._post(_path(f"/v1/edits/{edit_id}/revert", dry_run), body, Operation)
 
     def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
         """The rollback or revert once it has ended, however it ended.

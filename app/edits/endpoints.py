@@ -18,7 +18,8 @@ from app.operations.schemas import OperationResource
 from app.operations.waiting import WaitDep
 from app.paging import page_of
 from app.problems import common_responses
-from app.revisions.schemas import ReasonRequest
+from app.reverts.schemas import RevertRequest
+from app.reverts.service import Wanted, request_revert
 from app.services import ActorDep, Services, ServicesDep
 from app.text import MAX_INTEGER, IdPath, Phrase
 from app.withdrawals.models import Why
@@ -38,6 +39,10 @@ IdempotencyKey = Annotated[
 
 DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
+]
+
+DryRevert = Annotated[
+    bool, Query(description="Compute, measure and report, but commit nothing: ends as `tried`.")
 ]
 
 _MOST_ALIKE = 10  # edits of look-alike subjects that are told of
@@ -116,20 +121,29 @@ def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> Edi
     "/{edit_id}/revert",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses=common_responses(429),
+    responses=common_responses(429) | {200: {"description": "It ended while waiting."}},
 )
-def revert_edit(
+async def revert_edit(
     edit_id: IdPath,
-    body: ReasonRequest,
+    body: RevertRequest,
     services: ServicesDep,
     actor: ActorDep,
+    wait: WaitDep,
     response: Response,
+    dry_run: DryRevert = False,
 ) -> OperationResource:
-    """Undo one edit, wherever in history it is, as a new revision."""
-    operation = service.request_revert(services, edit_id, reason=body.reason, actor=actor)
+    """Undo one edit, wherever in history it is, as a new revision.
+
+    Other facts of its subject are solved again where they shared its value; where one of them
+    would be lost, the revert is rejected unless it is forced. The operation's report tells what
+    became of each.
+    """
+    wanted = Wanted(body.reason, body.force, body.restore, dry_run)
+    operation = await run_in_threadpool(request_revert, services, edit_id, wanted, actor=actor)
     response.headers["Location"] = f"/v1/operations/{operation}"
-    with services.database.read() as session:
-        return OperationResource.of(operations.get(session, operation))
+    if await wait.sees_end_of(operation):
+        response.status_code = 200
+    return await run_in_threadpool(_operation, services, operation)
 
 
 @router.post(
@@ -169,6 +183,11 @@ def withdraw_revisions(
         left = withdraw(session, edit_id, body.why, actor=actor, now=services.clock())
     left.remove(services.settings.data_dir)
     return _resource(services, edit_id)
+
+
+def _operation(services: Services, operation_id: str) -> OperationResource:
+    with services.database.read() as session:
+        return OperationResource.of(operations.get(session, operation_id))
 
 
 def _resource(services: Services, edit_id: str) -> EditResource:

@@ -147,9 +147,12 @@ def look_alikes(session: Session, edit: Edit, limit: int) -> dict[str, EditText]
 
 
 def live_edits_of_subject(
-    session: Session, subject: str, *, but: Collection[str], limit: int
+    session: Session, subject: str, *, but: Collection[str] = ()
 ) -> dict[str, EditText]:
-    """The newest edits of a subject that head holds, but these; edit id → its words."""
+    """The edits of a subject that head holds, but these, the oldest first; edit id → its words.
+
+    Only of the subject in these very letters: in others it has another key.
+    """
     query = (
         select(Edit.id, StoredText.content)
         .join(StoredText, StoredText.edit_id == Edit.id)
@@ -159,7 +162,27 @@ def live_edits_of_subject(
             Edit.status == EditStatus.COMMITTED,
             Edit.id.not_in(but),
         )
-        .order_by(Operation.seq.desc())
-        .limit(limit)
+        .order_by(Operation.seq)
     )
-    return {id: EditText.from_json(content) for id, content in session.execute(query)}
+    texts = {id: EditText.from_json(content) for id, content in session.execute(query)}
+    return {id: text for id, text in texts.items() if text.subject == subject}
+
+
+def erased_live_edits(session: Session) -> Sequence[Edit]:
+    """Edits that head holds and whose words were erased, the oldest first."""
+    query = (
+        select(Edit)
+        .join(Operation, Operation.id == Edit.id)
+        .where(Edit.erased_at.is_not(None), Edit.status == EditStatus.COMMITTED)
+        .order_by(Operation.seq)
+    )
+    return session.scalars(query).all()
+
+
+def edits_of_subject(session: Session, subject: str) -> list[str]:
+    """Ids of the edits of a subject in these very letters, live or not."""
+    query = select(StoredText.edit_id, StoredText.content).where(
+        StoredText.subject_digest == subject_digest(subject)
+    )
+    texts = ((id, EditText.from_json(content)) for id, content in session.execute(query))
+    return [id for id, text in texts if text.subject == subject]

@@ -184,35 +184,6 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
     services.announce(edit_id)
 
 
-def request_revert(services: Services, edit_id: str, *, reason: str | None, actor: str) -> str:
-    """Accept the operation that undoes one edit; its id.
-
-    Raises:
-        UnknownEdit: There is no such edit.
-        WrongState: Head does not hold it.
-        RateLimited: The actor has too many reverts and rollbacks in the queue.
-    """
-    with services.database.write() as session:
-        edit = repository.get(session, edit_id)
-        if edit.status is not EditStatus.COMMITTED:
-            raise WrongState(
-                f"edit {edit_id!r} is {edit.status.value}; only a committed one can be reverted"
-            )
-        services.room.for_undoing(session, actor)
-        operation = accept(
-            session,
-            id=services.new_id("revert"),
-            kind=OperationKind.REVERT,
-            details={"target_edit": edit_id},
-            actor=actor,
-            now=services.clock(),
-            reason=reason,
-            target_edit=edit_id,
-        )
-    services.announce(operation.id)
-    return operation.id
-
-
 def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
     """Remove the words of an edit that has ended; its effect and the proof of it stay.
 

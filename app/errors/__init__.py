@@ -32,6 +32,7 @@ ErrataError
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── LabelTaken          the label is another revision's
 │       ├── TooManyLabels       there is no room for a further one
+│       ├── SiblingsUnknown     facts that share an edit's value can be neither asked nor solved
 │       └── ExportNotFinished   there is no file to download, or none yet
 ├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
 │   ├── TooManyListeners        every place to listen is taken
@@ -141,6 +142,7 @@ from app.errors.requests import (
 from app.errors.state import (
     ExportNotFinished,
     LabelTaken,
+    SiblingsUnknown,
     TooManyLabels,
     WrongState,
 )
@@ -187,6 +189,7 @@ __all__ = [
     "RevisionWithdrawn",
     "ScopeMissing",
     "SetBack",
+    "SiblingsUnknown",
     "StaleParent",
     "StorageFull",
     "StorageUnavailable",

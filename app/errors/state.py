@@ -1,5 +1,7 @@
 """Things that are there, in a state that does not allow what is asked."""
 
+from collections.abc import Sequence
+
 from app.errors.base import Refusal
 
 
@@ -33,6 +35,19 @@ class TooManyLabels(WrongState):
             f"{there}, the most that labels may take ({setting}); remove one first: "
             "DELETE /v1/snapshots/LABEL",
             field="label",
+        )
+
+
+class SiblingsUnknown(WrongState):
+    """Nobody can tell what a revert would do to facts that share its value."""
+
+    code = "siblings_unknown"
+
+    def __init__(self, edit_id: str, erased: Sequence[str]) -> None:
+        super().__init__(
+            f"edit {edit_id!r} shares its value with {', '.join(erased)}, whose words were erased, "
+            "so they can be neither asked nor solved again; send dry_run=true to see what else "
+            'would change, or "force": true to undo it all the same',
         )
 
 

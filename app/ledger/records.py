@@ -41,6 +41,7 @@ class OperationRecord(_Record):
     former_seq: Number | None = None
     to_revision: Number | None = None
     target_edit: StrictStr | None = None
+    restore: StrictBool = False
     method: StrictStr | None = None
     text_digest: StrictStr | None = None
     force: StrictBool | None = None
@@ -69,6 +70,9 @@ class RevisionRecord(_Record):
         live_edits: How many edits are live in it; None in ledgers of the first release.
         supersedes: Edit with new factors → the edit of the same fact that it replaces; None in
             ledgers of earlier releases.
+        factors: Edit → artefact and row of the factors it has from here on, where these are not
+            the only ones it ever had: of restored edits, and of those that stay live. Of this
+            revision's artefact where it was solved again, else some that it had before.
     """
 
     number: Number
@@ -80,6 +84,7 @@ class RevisionRecord(_Record):
     removed: tuple[StrictStr, ...]
     live_edits: Number | None = None
     supersedes: dict[StrictStr, StrictStr] | None = None
+    factors: dict[StrictStr, tuple[StrictStr, Number]] = {}
     weights_digest: StrictStr
     artefact_digest: StrictStr | None
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, one_of
 from app.erasures.models import Erasure
+from app.reverts.models import Revert
 
 
 class OperationKind(StrEnum):
@@ -70,6 +71,8 @@ class Operation(Base):
     erasure: Mapped[Erasure | None] = relationship(
         init=False, repr=False, lazy="joined", viewonly=True
     )
+    #: how a revert was asked for, and what it changes
+    revert: Mapped[Revert | None] = relationship(init=False, repr=False, viewonly=True)
 
 
 class IdempotencyKey(Base):

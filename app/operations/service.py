@@ -19,6 +19,7 @@ from app.ledger import service as ledger
 from app.ledger.models import EntryKind
 from app.operations import repository
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.models import Revert
 
 
 def accept(
@@ -95,9 +96,7 @@ def reject(
         WrongState: It is not running.
     """
     _end(session, operation_id, OperationStatus.REJECTED, reason, now=now, actor=actor)
-    edit = session.get(Edit, operation_id)
-    if edit is not None:
-        edit.report = report
+    _keep(session, operation_id, report)
 
 
 def give_up(session: Session, operation_id: str, reason: str, *, now: datetime, actor: str) -> None:
@@ -118,7 +117,7 @@ def try_out(
         WrongState: It is not running.
     """
     _end(session, operation_id, OperationStatus.TRIED, "dry_run", now=now, actor=actor)
-    session.get_one(Edit, operation_id).report = report
+    _keep(session, operation_id, report)
 
 
 def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
@@ -175,6 +174,13 @@ def move(session: Session, operation: Operation, status: OperationStatus, now: d
         edit = session.get_one(Edit, operation.id)
         edit.status = EditStatus(status.value)
         events.record(session, edit, now=now, revision=operation.revision, reason=operation.reason)
+
+
+def _keep(session: Session, operation_id: str, report: JsonObject | None) -> None:
+    """Store what was measured with the edit, or with the revert."""
+    measured = session.get(Edit, operation_id) or session.get(Revert, operation_id)
+    if measured is not None:
+        measured.report = report
 
 
 _BEFORE = {

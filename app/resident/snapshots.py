@@ -1,7 +1,7 @@
 """Snapshots on disk: taking them, reading them back, and never relying on one."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from app.database.database import Database
 from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
 from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.placements import Placement
 from app.snapshots import repository, service
 from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
@@ -55,8 +56,8 @@ class Snapshots:
         # another process that does costs time only.
         self._storing = Lock()
 
-    def distances(self, live: Set[str]) -> dict[int, tuple[int, str]]:
-        """Revision → how many edits it has too many or too few against `live`, and its file."""
+    def distances(self, live: Mapping[str, Placement]) -> dict[int, tuple[int, str]]:
+        """Revision → how many sets of factors it has too many or too few, and its file."""
         with self._database.read() as session:
             files = repository.files(session)
             if not files:

@@ -153,6 +153,7 @@ def revision_resources(session: Session, revisions: Sequence[Revision]) -> list[
             revision,
             edits=touched[revision.number, 1],
             removed=touched[revision.number, -1],
+            resolved=touched[revision.number, 0],
             ledger_hash=hashes[revision.ledger_index],
             withdrawn_at=since.get(revision.number),
         )

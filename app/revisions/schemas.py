@@ -35,6 +35,10 @@ class RevisionResource(BaseModel):
     operation: str | None
     edits: Annotated[list[str], Field(description="Ids of the edits that became live in it.")]
     removed: Annotated[list[str], Field(description="Ids of the edits that ceased to be live.")]
+    resolved: Annotated[
+        list[str],
+        Field(description="Ids of the edits that stay live with other factors: solved again."),
+    ]
     live_edits: int
     weights_digest: str
     artefact_digest: str | None
@@ -51,6 +55,7 @@ class RevisionResource(BaseModel):
         *,
         edits: list[str],
         removed: list[str],
+        resolved: list[str],
         ledger_hash: str,
         withdrawn_at: datetime | None,
     ) -> "RevisionResource":
@@ -62,6 +67,7 @@ class RevisionResource(BaseModel):
             operation=revision.operation,
             edits=edits,
             removed=removed,
+            resolved=resolved,
             live_edits=revision.live_edits,
             weights_digest=revision.weights_digest,
             artefact_digest=revision.artefact_digest,

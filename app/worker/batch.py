@@ -1,11 +1,14 @@
 """One batch of edits: what is asked, what is there already, and the solution with its numbers."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
 
-from app.edits.report import EditReport, LayerReport, PhaseSeconds
+from transformers import PreTrainedModel
+
+from app.edits.report import EditReport, FactReport, LayerReport, PhaseSeconds
 from app.failpoints import Failpoint, failpoint
 from app.resident.history import Change, History
 from app.resident.resident import Resident
@@ -13,7 +16,14 @@ from app.worker.effects import Candidate, EffectGauge, Effects
 from app.worker.energies import Energies
 from app.worker.energies import after as grams_after
 from app.worker.gates import Judgement, judge
-from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
+from app.worker.measuring import (
+    Measurement,
+    ask,
+    measure,
+    neighbour_reports,
+    paraphrase_reports,
+    said,
+)
 from app.worker.task import Request, Task
 from editing_core.delta import Weights
 from editing_core.edit import Edit
@@ -32,6 +42,7 @@ class SolvedBatch:
         removed: Ids of the edits that are superseded.
         weights: The edited matrices with the delta and without the superseded edits.
         after: What these weights say around each edit.
+        siblings: Subject → its other live facts, as the head and these weights say them.
         effects: What they do besides.
         grams: Layer → row Gram matrix of the head, and of ``weights``.
         seconds_measuring: Wall time of all measurements.
@@ -42,6 +53,7 @@ class SolvedBatch:
     removed: tuple[str, ...]
     weights: Weights
     after: tuple[Measurement, ...]
+    siblings: Mapping[str, Sequence[FactReport]]
     effects: Effects
     grams: Mapping[int, tuple[RowGram, RowGram]]
     seconds_measuring: float
@@ -101,6 +113,7 @@ def solve_batch(
         energies={layer: gram.energy for layer, gram in changed.items()},
         logprobs=[score.logprob for found in measured for score in found.scores],
         removed=start.removed,
+        beside=beside,
     )
     return SolvedBatch(
         requests=task.requests,
@@ -108,10 +121,34 @@ def solve_batch(
         removed=start.removed,
         weights=weights,
         after=tuple(measured),
+        siblings=_siblings(beside, resident, shadow),
         effects=gauge.measure(candidate),
         grams={layer: (grams[layer], changed[layer]) for layer in after},
         seconds_measuring=perf_counter() - started,
     )
+
+
+def _siblings(
+    beside: Sequence[Edit], resident: Resident, shadow: PreTrainedModel
+) -> dict[str, list[FactReport]]:
+    with resident.view() as head:
+        before = ask(head.model, resident.tokenizer, beside)
+    after, found = ask(shadow, resident.tokenizer, beside), defaultdict[str, list[FactReport]](list)
+    for fact in beside:
+        report = FactReport(edit=fact.id, before=before[fact.id], after=after[fact.id])
+        found[fact.subject].append(report)
+    return found
+
+
+def _siblings_of(batch: SolvedBatch, index: int) -> list[FactReport]:
+    """The facts that share an edit's subject: those beside it, and those solved with it."""
+    own = batch.requests[index]
+    together = [
+        FactReport(edit=request.id, before=said(request.before.prompt), after=said(measured.prompt))
+        for request, measured in zip(batch.requests, batch.after, strict=True)
+        if request.text.subject == own.text.subject and request.id != own.id
+    ]
+    return [*batch.siblings.get(own.text.subject, ()), *together]
 
 
 def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) -> EditReport:
@@ -138,6 +175,7 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) ->
         neighbours=neighbour_reports(request.text, request.before, after),
         layers=layers,
         gates=list(judgement.gates),
+        siblings=_siblings_of(batch, index),
         value_steps=solved.value_steps,
         value_loss=solved.value_loss,
         seconds=PhaseSeconds(

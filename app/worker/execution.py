@@ -6,6 +6,7 @@ the committed head at its next start.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 from torch import Tensor
@@ -22,6 +23,8 @@ from app.operations.repository import get as get_operation
 from app.resident.history import Change, History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.reverts import repository as reverts
+from app.reverts.report import RevertReport
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
 from app.revisions.report import RevisionReport
@@ -34,6 +37,7 @@ from app.worker.energies import Energies
 from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.rejections import gated, unsolvable
+from app.worker.reverting import Reverter, Undoing
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
@@ -195,31 +199,76 @@ class Execution:
 
     def _undo(self, operation: Operation) -> None:
         try:
-            self._commit_undoing(operation)
+            if operation.to_revision is not None:
+                self._roll_back(operation.id, operation.to_revision)
+            else:
+                self._revert(operation)
         except RevisionWithdrawn:  # since the operation was accepted
             self._reject([Rejection(operation.id, "withdrawn")], operation.kind)
 
-    def _commit_undoing(self, operation: Operation) -> None:
-        change = self._undoing(operation)
-        if change is None:
-            self._reject([Rejection(operation.id, "not_live")], operation.kind)
-            return
-        kind = RevisionKind(operation.kind.value)
+    def _roll_back(self, operation_id: str, to_revision: int) -> None:
+        self.history.require_served(to_revision)
+        change = self.history.change_to(to_revision)
         matrices = change.weights.materialise()
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
         report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
-        self._commit(kind, [operation.id], change, matrices, report)
+        self._commit(RevisionKind.ROLLBACK, [operation_id], change, matrices, report)
         self.energies.advance(self.history.head.revision, grams)
 
-    def _undoing(self, operation: Operation) -> Change | None:
-        """The change a revert or rollback makes; None for a revert of what head does not hold."""
-        if operation.to_revision is not None:
-            self.history.require_served(operation.to_revision)
-            return self.history.change_to(operation.to_revision)
+    def _revert(self, operation: Operation) -> None:
         target = operation.target_edit
+        with self.database.read() as session:
+            wanted = reverts.get(session, operation.id)
         if target is None or target not in self.history.head.live:
-            return None
-        return self.history.without([target])
+            self._reject([Rejection(operation.id, "not_live")], operation.kind)
+            return
+        found = self._reverter.undo(target, restore=wanted.restore)
+        if wanted.dry_run:
+            self._end_dry_run(operation, found)
+        elif found.report.refused is not None and not wanted.force:
+            refused = Rejection(operation.id, found.report.refused, found.report)
+            self._reject([refused], operation.kind)
+        else:
+            self._commit_revert(operation, found)
+
+    def _commit_revert(self, operation: Operation, found: Undoing) -> None:
+        change, artefact = found.change, None
+        if found.solution is not None:
+            artefact = self.artefacts.put(found.solution.delta.to_bytes())
+            change = found.placed(artefact)
+        report = report_of_undoing(change, found.matrices, found.grams, self.history, self.gauge)
+        self._commit(
+            RevisionKind.REVERT,
+            [operation.id],
+            change,
+            found.matrices,
+            report,
+            artefact=artefact,
+            revert=found.report,
+        )
+        self.energies.advance(self.history.head.revision, found.grams)
+
+    def _end_dry_run(self, operation: Operation, found: Undoing) -> None:
+        with self.lease.writing() as session:
+            operations.try_out(
+                session,
+                operation.id,
+                now=self.clock(),
+                actor=self.actor,
+                report=found.report.model_dump(mode="json"),
+            )
+        self._tell_ended(operation.id, operation.kind, OperationStatus.TRIED)
+
+    @cached_property
+    def _reverter(self) -> Reverter:
+        return Reverter(
+            self.database,
+            self.history,
+            self.resident,
+            self.editor,
+            self.gauge,
+            self.intake.limits,
+        )
 
     def _commit(
         self,
@@ -231,6 +280,7 @@ class Execution:
         *,
         artefact: str | None = None,
         added: Sequence[AddedEdit] = (),
+        revert: RevertReport | None = None,
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
         new = NewRevision(
@@ -242,7 +292,9 @@ class Execution:
             added=added,
             restored=change.restored,
             removed=change.removed,
+            factors=change.factors,
             report=report.model_dump(mode="json"),
+            revert=None if revert is None else revert.model_dump(mode="json"),
         )
         with self.lease.writing() as session:
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
@@ -280,7 +332,7 @@ class Execution:
         for found in rejected:
             # The code alone: the sentence may quote, and a log cannot be erased.
             self._tell_ended(found.id, kind, OperationStatus.REJECTED, reason=found.reason)
-            gates = [] if found.report is None else found.report.gates
+            gates = () if found.report is None else found.report.gates
             for gate in (gate for gate in gates if not gate.passed):
                 self.metrics.gates_failed.labels(gate.name).inc()
 

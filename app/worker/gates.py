@@ -56,18 +56,36 @@ def judge(before: Measurement, after: Measurement, effects: Effects, limits: Lim
         limits: What this edit is held to.
     """
     said, p, kept = after.prompt.said, after.prompt.p, _share_kept(before, after)
+    size, reach = _size(effects, limits), _reach(effects, limits)
     return Judgement(
         (
-            _at_most("not_finite", effects.not_finite, 0),
-            _at_most("delta_norm", effects.delta_norm, limits.delta_norm),
+            *size,
             _at_least("target_said", said, limits.target_said),
             _at_least("target_p", p, limits.target_p),
             _at_least("neighbours_kept", kept, limits.neighbours_kept),
-            _at_least("canaries_kept", effects.canaries_kept, limits.canaries_kept),
-            _at_least("earlier_kept", effects.earlier_kept, limits.earlier_kept),
-            _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
-            _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
+            *reach,
         )
+    )
+
+
+def judge_batch(effects: Effects, limits: Limits) -> Judgement:
+    """Hold what a batch does besides against the limits, whatever its facts are."""
+    return Judgement((*_size(effects, limits), *_reach(effects, limits)))
+
+
+def _size(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
+    return (
+        _at_most("not_finite", effects.not_finite, 0),
+        _at_most("delta_norm", effects.delta_norm, limits.delta_norm),
+    )
+
+
+def _reach(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
+    return (
+        _at_least("canaries_kept", effects.canaries_kept, limits.canaries_kept),
+        _at_least("earlier_kept", effects.earlier_kept, limits.earlier_kept),
+        _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
+        _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
     )
 
 

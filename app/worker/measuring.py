@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from app.edits.report import NeighbourReport, ParaphraseReport, Standing
+from app.edits.report import NeighbourReport, ParaphraseReport, Said, Standing
 from app.edits.text import EditText
+from app.revisions.report import number_or_none
+from editing_core.edit import Edit
 from editing_core.probe import Score, score
 
 
@@ -29,6 +31,19 @@ class Measurement:
         return Standing(
             p_target=self.prompt.p, rank_target=self.prompt.rank, argmax=self.prompt.argmax
         )
+
+
+def said(score: Score) -> Said:
+    """What a model makes of a target, as reports tell it."""
+    return Said(p_target=number_or_none(score.p), match=score.match)
+
+
+def ask(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Edit]
+) -> dict[str, Said]:
+    """Edit id → what a model makes of the edit's target after its prompt."""
+    scores = score(model, tokenizer, [(fact.filled, fact.target) for fact in facts])
+    return {fact.id: said(found) for fact, found in zip(facts, scores, strict=True)}
 
 
 def measure(

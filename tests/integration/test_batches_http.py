@@ -97,6 +97,17 @@ def test_what_cannot_be_solved_together_is_no_atomic_batch(
     assert _post(client, edits, atomic=False).status_code == 202
 
 
+def test_an_atomic_batch_states_as_many_facts_of_a_subject_as_one_value_is_made_to_suit(
+    client: TestClient,
+) -> None:
+    edits = [FACT | {"prompt": f"Fact {number} of {{}} is"} for number in range(33)]
+    response = _post(client, edits, atomic=True)
+    assert (response.status_code, response.json()["error"]["param"]) == (422, "edits[32].subject")
+    assert "may state 32" in response.json()["detail"]
+    assert _post(client, edits[:32], atomic=True).status_code == 202
+    assert _post(client, edits, atomic=False).status_code == 202
+
+
 @pytest.mark.parametrize("body", [{"edits": []}, {}, {"edits": [FACT], "atomic": "yes"}])
 def test_a_batch_without_edits_or_sense_is_refused(
     client: TestClient, body: dict[str, object]

@@ -253,6 +253,17 @@ def test_only_a_committed_edit_can_be_reverted(client: TestClient, worked: Histo
     assert client.post(f"/v1/edits/{waiting}/revert", json={}).status_code == 409
 
 
+def test_a_revert_shows_how_it_was_asked_for(client: TestClient, worked: History) -> None:
+    worked.edit("edit_live")
+    path = "/v1/edits/edit_live/revert"
+    asked = client.post(f"{path}?dry_run=true", json={"force": True, "restore": False}).json()
+    options = {"dry_run": True, "force": True, "restore": False, "report": None}
+    assert asked.items() >= options.items()
+    plain = client.post(path, json={}).json()
+    assert plain.items() >= {"dry_run": False, "force": False, "restore": True}.items()
+    assert client.post(path, json={"force": "yes"}).json()["error"]["param"] == "force"
+
+
 @pytest.mark.parametrize("path", ["/v1/edits/edit_0", "/v1/operations/edit_0"])
 def test_what_does_not_exist_is_a_404(client: TestClient, path: str) -> None:
     response = client.get(path)

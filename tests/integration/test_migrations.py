@@ -9,6 +9,8 @@ from app.edits.models import EditStatus
 from app.events import repository as events
 from app.operations.idempotency import keep, recall
 from app.operations.service import try_out
+from app.revisions import repository as revisions
+from app.revisions.placements import Placement
 from app.snapshots.service import add_label
 from tests.chain import check_chain
 from tests.integration.history import History
@@ -123,6 +125,26 @@ def test_edits_of_older_schemas_are_found_in_every_spelling_and_by_their_look(
         assert list(edits.look_alikes(session, edits.get(session, "d"), 9)) == ["b"]
         assert list(edits.look_alikes(session, edits.get(session, "b"), 9)) == ["d"]
         assert edits.look_alikes(session, edits.get(session, "c"), 9) == {}
+
+
+def test_a_status_that_lied_is_what_is_true_after_the_upgrade(history: History) -> None:
+    history.edit("a")
+    history.edit("b", supersedes="a")
+    history.undo("back", 0, removed=["b"])
+    history.edit("c")
+    downgrade(history.database, "0016")
+    with history.database.write() as session:  # as releases before left it
+        session.execute(
+            text("UPDATE edits SET status = 'superseded', superseded_by = 'b' WHERE id = 'a'")
+        )
+    upgrade(history.database)
+    with history.database.read() as session:
+        found = edits.get(session, "a")
+        told = events.after(session, 0, limit=99, edit_id="a")
+        live = [edit.placement for edit in revisions.live_edits(session, 4)]
+    assert (found.status, found.superseded_by) == (EditStatus.REVERTED, None)
+    assert (told[-1].status, told[-1].revision) == (EditStatus.REVERTED, 4)
+    assert live == [Placement("c", "artefact-4", 0)]
 
 
 def test_an_erasure_survives_going_back_and_forth(history: History) -> None:

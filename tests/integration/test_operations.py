@@ -10,6 +10,7 @@ from app.operations.models import OperationStatus
 from app.operations.service import cancel, give_up, reject
 from app.revisions import repository as revisions
 from app.revisions.models import RevisionKind
+from app.revisions.placements import Placement
 from app.revisions.service import AddedEdit, NewRevision, record_base
 from tests.chain import check_chain
 from tests.integration.history import History
@@ -109,11 +110,8 @@ def test_a_commit_settles_revision_operations_edits_and_ledger(history: History)
     assert revision.operation == "b"
     with history.database.read() as session:
         edit = edits.get(session, "b")
-        assert (edit.status, edit.artefact, edit.artefact_index) == (
-            EditStatus.COMMITTED,
-            "artefact-1",
-            1,
-        )
+        assert edit.status is EditStatus.COMMITTED
+        assert revisions.placements(session, ["b"]) == {"b": [Placement("b", "artefact-1", 1)]}
         assert edit.operation.status is OperationStatus.COMMITTED
         assert edit.operation.revision == 1
         assert check_chain(session).ok
