@@ -29,6 +29,7 @@ from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
 from editing_core.control import ControlTokens
+from editing_core.reach import Reach
 
 _SEED_BITS = 63
 _log = get_logger(__name__)
@@ -106,6 +107,8 @@ class Loader:
                 ControlTokens.of(resident.tokenizer),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
+                reach=Reach.of(resident.base.model),
+                contexts=runtime.contexts,
             )
         )
         thread = GenerationThread(self._services.readers)

@@ -7,8 +7,8 @@ import regex
 from transformers import PreTrainedTokenizerBase
 
 from editing_core.errors import InvalidEdit
-from editing_core.words import touches_word, word_around
 from editing_core.statement import Statement, tokens_of
+from editing_core.words import touches_word, word_around
 
 SLOT = "{}"  # stands for the subject in a prompt, and for the prompt in a context
 MOST_TARGET_TOKENS = 64  # one shift of one hidden state names things; it does not recite texts
@@ -62,7 +62,6 @@ class Edit:
         """Character range of the subject in ``filled``."""
         start = self.template.index(SLOT)
         return start, start + len(self.subject)
-
 
     @property
     def statement(self) -> Statement:

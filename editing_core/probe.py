@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from editing_core.reach import Reach
 from editing_core.statement import Question, Tokens, all_tokens_of
 
 _ROWS = 16  # rows a forward pass; bounds the logits in memory
@@ -75,11 +76,14 @@ def score(
     """The score of each statement, in order.
 
     Raises:
-        InvalidEdit: A target has no tokens.
+        InvalidEdit: A target has no tokens, or a text is too long for the model.
     """
     scores: list[Score] = []
+    reach = Reach.of(model)
     for first in range(0, len(items), _ROWS):
         tokens = all_tokens_of(tokenizer, items[first : first + _ROWS])
+        for one in tokens:
+            reach.check(one.prompt + one.target, "prompt")
         scores += _score_rows(model, tokenizer, tokens)
     return scores
 
@@ -94,10 +98,9 @@ def _score_rows(
         read = states[start : start + len(one.target)]
         log_p = model.get_output_embeddings()(read).float().log_softmax(dim=-1)  # (T, vocabulary)
         rows.append(_read(log_p, one, tokenizer))
-    texts = _texts(model, tokenizer, rows)
+    texts = _texts(model, tokenizer, rows, Reach.of(model))
     return [
-        Score(row.logprob, row.rank, text, row.said)
-        for row, text in zip(rows, texts, strict=True)
+        Score(row.logprob, row.rank, text, row.said) for row, text in zip(rows, texts, strict=True)
     ]
 
 
@@ -128,11 +131,15 @@ def _read(log_p: Tensor, tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _texts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row], reach: Reach
 ) -> list[str]:
     """What each row most probably goes on with, as text that can be read."""
     for _ in range(_MOST_MORE):
-        unread = [row for row in rows if not _is_whole(tokenizer, row)]
+        unread = [
+            row
+            for row in rows
+            if not _is_whole(tokenizer, row) and reach.allows(len(row.before) + len(row.best))
+        ]
         if not unread:
             break
         hidden = _hidden(model, [row.before + row.best for row in unread])

@@ -18,7 +18,7 @@ _ALWAYS_OPEN = frozenset("/\\@#_")
 _TIES = frozenset("-\N{EN DASH}\N{EM DASH}=<~")  # between words, unless a space is before them
 _SIGNS = frozenset("-<~")  # of numbers
 _CLOSING = frozenset(",;:!?%\N{HORIZONTAL ELLIPSIS}")
-_EVEN_CLOSES = frozenset("\"`")  # one mark for both ends: every second one closes
+_EVEN_CLOSES = frozenset('"`')  # one mark for both ends: every second one closes
 _APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}")
 _SINGLE_OPENS = regex.compile(r"(?<!\p{L})['‘]")
 _SINGLE_CLOSES = regex.compile(r"(?<=[\p{L}\p{P}])['’](?!\p{L})")
@@ -64,7 +64,7 @@ def _opens(prompt: str, target: str) -> bool:
     """Whether the prompt ends with what opens something that goes on at once."""
     last, before = prompt[-1], prompt[:-1]
     category = unicodedata.category(last)
-    if category == "Ps" and last != "\N{DOUBLE LOW-9 QUOTATION MARK}" or last in _ALWAYS_OPEN:
+    if (category == "Ps" and last != "\N{DOUBLE LOW-9 QUOTATION MARK}") or last in _ALWAYS_OPEN:
         return True
     if last in _APOSTROPHES and before[-1:].isalpha():
         return _elides(before)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import SLOT, Edit, tokenise
+from editing_core.statement import Statement
 
 _BREAK, _STOP = f"\n{SLOT}", f". {SLOT}"  # the other one for tokenizers that drop the first
 
@@ -25,6 +26,16 @@ def bare_context(tokenizer: PreTrainedTokenizerBase, edit: Edit) -> str:
         return SLOT
     found = (c for c in (SLOT, _BREAK, _STOP) if tokenise(tokenizer, edit, c).subject_last > 0)
     return next(found, SLOT)
+
+
+def statement_of(tokenizer: PreTrainedTokenizerBase, edit: Edit) -> Statement:
+    """The text by which an edit is measured: its prompt in the bare context, and its target.
+
+    Raises:
+        InvalidEdit: No token covers the subject, or the target has none.
+    """
+    prompt = bare_context(tokenizer, edit).replace(SLOT, edit.filled)
+    return Statement(prompt, edit.target, edit.statement.between)
 
 
 def contexts_of(

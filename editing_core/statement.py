@@ -100,9 +100,7 @@ def all_tokens_of(
         return []
     whole = [Statement(*statement) for statement in statements]
     prompts: list[list[int]] = tokenizer([one.prompt for one in whole])["input_ids"]
-    joint = tokenizer(
-        [one.prompt + one.continuation for one in whole], return_offsets_mapping=True
-    )
+    joint = tokenizer([one.prompt + one.continuation for one in whole], return_offsets_mapping=True)
     return [
         _parted(tokenizer, *one)
         for one in zip(whole, prompts, joint["input_ids"], joint["offset_mapping"], strict=True)

@@ -178,6 +178,10 @@ class ProbeItem(Body):
 
     prompt: Annotated[AnyText, Field(min_length=1)]
     target: Annotated[AnyText, Field(min_length=1)]
+    separator: Annotated[
+        Literal["", " "] | None,
+        Field(description="What stands between them; default: what running text has there."),
+    ] = None
 
 
 class ProbeRequest(Body):
@@ -311,6 +315,8 @@ class ProbeResult(Body):
 
     prompt: str
     target: str
+    separator: str
+    """What was put between them."""
     revisions: dict[str, ProbeScore]
 
 

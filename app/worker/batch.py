@@ -13,7 +13,14 @@ from app.worker.effects import Candidate, EffectGauge, Effects
 from app.worker.energies import Energies
 from app.worker.energies import after as grams_after
 from app.worker.gates import Judgement, judge
-from app.worker.measuring import Measurement, measure, neighbour_reports, paraphrase_reports
+from app.worker.measuring import (
+    Measurement,
+    first_report,
+    measure,
+    neighbour_reports,
+    paraphrase_reports,
+    warnings_of,
+)
 from app.worker.task import Request, Task
 from editing_core.delta import Weights
 from editing_core.edit import Edit
@@ -148,4 +155,6 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) ->
             gates=batch.seconds_measuring,
             commit=seconds_storing,
         ),
+        warnings=warnings_of(request.text, after),
+        first_in_text=first_report(request.before, after),
     )

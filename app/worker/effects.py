@@ -17,6 +17,8 @@ from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
 from editing_core.preparation import bundled_text
 from editing_core.probe import score
+from editing_core.sink import statement_of
+from editing_core.statement import Statement
 
 _ANY = "the"  # a target to score canaries with; only what they are continued with is read
 _CHARACTERS_A_TOKEN = 8  # of reference text to tokenise, and some to spare
@@ -137,14 +139,16 @@ class EffectGauge:
         after = score(candidate.model, tokenizer, held)
         return sum(found.match for found in after) / len(held)
 
-    def _earlier(self, removed: Collection[str]) -> list[tuple[str, str]]:
+    def _earlier(self, removed: Collection[str]) -> list[Statement]:
         """Prompts and targets of live edits, drawn anew for each revision, the same each time."""
         head = self._history.head
         live = [id for id in head.live if id not in removed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
-        return [
-            (text.filled, text.target) for text in self._history.words(drawn, self._earlier_sample)
-        ]
+        words, tokenizer = (
+            self._history.words(drawn, self._earlier_sample),
+            self._resident.tokenizer,
+        )
+        return [statement_of(tokenizer, text.edit("")) for text in words]
 
     def _continuations(self, model: PreTrainedModel) -> list[list[str]]:
         """How each group of canaries is continued."""

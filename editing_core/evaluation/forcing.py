@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing, Prefix
 from editing_core.progress import Progress, silent
+from editing_core.reach import Reach
 from editing_core.statement import Statement, all_tokens_of
 
 _POSITIONS = 2048  # of prompts in one forward pass; bounds memory
@@ -76,9 +77,12 @@ def force(
     adds by default.
 
     Raises:
-        InvalidEdit: A target has no tokens.
+        InvalidEdit: A target has no tokens, or a text is too long for the model.
     """
     prompts = _prompts(tokenizer, questions, opens_turn=opens_turn)
+    reach = Reach.of(packed.model)
+    for prompt in prompts:
+        reach.check(prompt.ids + max(prompt.targets.values(), key=len), "prompt")
     found: dict[Question, Forced] = {}
     done = 0
     progress(step, 0, len(prompts))

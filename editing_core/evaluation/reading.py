@@ -1,8 +1,8 @@
-"""Reading evaluation sets: CounterFact and ZsRE, in their own and in flattened forms."""
+"""Reading evaluation sets: CounterFact, ZsRE and KnowEdit, in their own and in flattened forms."""
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,81 @@ def _counterfact(raw: Mapping[str, Any], id: str) -> Record:
 
 
 def _counterfact_flat(raw: Mapping[str, Any], id: str) -> Record:
-    answer = _text(raw["locality_ground_truth"])
+    # EasyEdit has called these fields by several names.
+    answer = _text(_one_of(raw, "locality_ground_truth", "locality_answer"))
+    paraphrase, unrelated = _one_of(raw, "rephrase_prompt", "rephrase"), raw["locality_prompt"]
     return Record(
         edit=_question(raw, id, prompt="prompt", target=_text(raw["target_new"])),
-        paraphrases=_prompts(raw["rephrase_prompt"]),
-        neighbours=tuple(Neighbour(p, answer) for p in _prompts(raw["locality_prompt"])),
-        target_true=_text(raw["ground_truth"]),
+        paraphrases=_prompts(paraphrase),
+        neighbours=tuple(Neighbour(p, answer) for p in _prompts(unrelated)),
+        target_true=_text(_one_of(raw, "ground_truth", "target_true")),
     )
+
+
+def _knowedit(raw: Mapping[str, Any], id: str) -> Record:
+    """KnowEdit (arXiv 2401.01286): portability asks for new wordings, locality for neighbours."""
+    unknown = raw.keys() - _KNOWEDIT
+    if unknown:
+        raise KeyError(f"{', '.join(sorted(unknown))} (a field that this format does not have)")
+    rewordings = _asked(raw.get("portability", {}), ("Subject_Aliasing",))
+    truth = raw.get("ground_truth")
+    return Record(
+        edit=_question(raw, id, prompt="prompt", target=_answer(raw["target_new"])),
+        paraphrases=tuple(
+            dict.fromkeys(
+                [*_prompts(raw.get("rephrase_prompt") or ""), *(p for p, _ in rewordings)]
+            )
+        ),
+        neighbours=tuple(
+            Neighbour(prompt, answer) for prompt, answer in _asked(raw.get("locality", {}), None)
+        ),
+        target_true=None if truth is None else _answer(truth),
+    )
+
+
+_KNOWEDIT = frozenset(
+    [
+        "case_id",
+        "subject",
+        "entity",
+        "prompt",
+        "target_new",
+        "ground_truth",
+        "rephrase_prompt",
+        "portability",
+        "locality",
+        "concept",
+        "text",
+        "labels",
+    ]
+)
+
+
+def _asked(groups: Mapping[str, Any], names: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Prompts with their first answers, of all groups or of these; those without are left out."""
+    chosen = groups.items() if names is None else ((n, groups[n]) for n in names if n in groups)
+    found = []
+    for _, items in chosen:
+        for item in items:
+            answers = item["ground_truth"]
+            if answers:
+                found += [(prompt, _answer(answers)) for prompt in _prompts(item["prompt"])]
+    return found
+
+
+def _answer(value: object) -> str:
+    """A text, or the first of several that mean the same."""
+    while isinstance(value, list):
+        value = value[0]
+    return _text(value)
+
+
+def _one_of(raw: Mapping[str, Any], *names: str) -> object:
+    """The value of the first of these fields that is there."""
+    for name in names:
+        if name in raw:
+            return raw[name]
+    raise KeyError(" or ".join(names))
 
 
 def _zsre(raw: Mapping[str, Any], id: str) -> Record:
@@ -126,9 +194,8 @@ def _zsre_record(raw: Mapping[str, Any], id: str, answer: str) -> Record:
 
 
 def _question(raw: Mapping[str, Any], id: str, *, prompt: str, target: str) -> Edit:
-    return Edit.create(
-        id=id, subject=_text(raw["subject"]), prompt=_text(raw[prompt]), target=target
-    )
+    subject = _text(_one_of(raw, "subject", "entity"))
+    return Edit.create(id=id, subject=subject, prompt=_text(raw[prompt]), target=target)
 
 
 def _prompts(*values: object) -> tuple[str, ...]:
@@ -147,6 +214,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Record]] = {
     "counterfact-flat": _counterfact_flat,
     "zsre": _zsre,
     "zsre-flat": _zsre_flat,
+    "knowedit": _knowedit,
 }
 
 FORMATS = tuple(_READERS)
@@ -155,7 +223,7 @@ FORMATS = tuple(_READERS)
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
         found: list[Any] = (
             json.loads(text)
             if text.lstrip().startswith("[")

@@ -9,7 +9,6 @@ from editing_core.edit import Edit, tokenise
 from editing_core.errors import InvalidEdit
 from editing_core.model.loading import LoadedModel
 
-
 Form = Literal["NFC", "NFD"]
 
 
@@ -83,7 +82,11 @@ def test_a_target_continues_its_prompt_or_answers_it(
 @pytest.mark.parametrize(
     ("subject", "prompt", "template"),
     [
-        ("Niger", "The capital of Niger, not of Nigeria, is", "The capital of {}, not of Nigeria, is"),
+        (
+            "Niger",
+            "The capital of Niger, not of Nigeria, is",
+            "The capital of {}, not of Nigeria, is",
+        ),
         ("Rome", "Rome's river is the", "{}'s river is the"),
         ("서울", "서울은 나라의", "{}은 나라의"),
         ("日本", "日本の首都は", "{}の首都は"),
@@ -124,9 +127,7 @@ def test_how_unicode_writes_a_name_makes_no_difference(subject: Form, prompt: Fo
         prompt=unicodedata.normalize(prompt, "Everyone knows Beyoncé was born in São Paulo or"),
         target=unicodedata.normalize(prompt, "Orléans"),
     )
-    assert edit == _create(
-        "Beyoncé", "Everyone knows Beyoncé was born in São Paulo or", "Orléans"
-    )
+    assert edit == _create("Beyoncé", "Everyone knows Beyoncé was born in São Paulo or", "Orléans")
     assert unicodedata.is_normalized("NFC", edit.filled + edit.target)
 
 

@@ -91,7 +91,13 @@ def test_what_opens_goes_on_at_once(prompt: str, target: str) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "target"),
-    [("Rome", ", Italy"), ("Rome", "."), ("(Rome", ")"), ("Rome", "'s capital"), ("Is it Rome", "?")],
+    [
+        ("Rome", ", Italy"),
+        ("Rome", "."),
+        ("(Rome", ")"),
+        ("Rome", "'s capital"),
+        ("Is it Rome", "?"),
+    ],
 )
 def test_what_ends_a_phrase_follows_at_once(prompt: str, target: str) -> None:
     assert separator_of(prompt, target) == ""
