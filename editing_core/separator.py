@@ -87,7 +87,7 @@ def _ends_in_word(text: str) -> bool:
 
 
 def _elides(before: str) -> bool:
-    """Whether an apostrophe here stands for a vowel (l', dell'), and ends no quotation or plural."""
+    """Whether an apostrophe stands for a vowel (l', dell'), and ends no quotation or plural."""
     if len(_SINGLE_OPENS.findall(before)) > len(_SINGLE_CLOSES.findall(before)):
         return False
     word = _last_word(before)

@@ -285,9 +285,8 @@ class Errata(Connection):
 
         A third member is what stands between them; by default, what running text has there.
         """
-        probes = [
-            dict(zip(("prompt", "target", "separator"), item, strict=False)) for item in items
-        ]
+        names = ("prompt", "target", "separator")
+        probes = [dict(zip(names, item, strict=False)) for item in items]
         body = {"items": probes, "revisions": list(revisions)}
         return self._post("/v1/probe", body, ProbeResponse)
 

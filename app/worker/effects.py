@@ -144,11 +144,8 @@ class EffectGauge:
         head = self._history.head
         live = [id for id in head.live if id not in removed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
-        words, tokenizer = (
-            self._history.words(drawn, self._earlier_sample),
-            self._resident.tokenizer,
-        )
-        return [statement_of(tokenizer, text.edit("")) for text in words]
+        words = self._history.words(drawn, self._earlier_sample)
+        return [statement_of(self._resident.tokenizer, text.edit("")) for text in words]
 
     def _continuations(self, model: PreTrainedModel) -> list[list[str]]:
         """How each group of canaries is continued."""

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def _counterfact(raw: Mapping[str, Any], id: str) -> Record:
     return Record(
         edit=Edit.create(
             id=id,
-            subject=_text(rewrite["subject"]),
+            subject=_text(_one_of(rewrite, *_SUBJECTS)),
             prompt=_text(rewrite["prompt"]),
             target=_text(rewrite["target_new"]["str"]),
         ),
@@ -98,72 +98,56 @@ def _counterfact(raw: Mapping[str, Any], id: str) -> Record:
 
 def _counterfact_flat(raw: Mapping[str, Any], id: str) -> Record:
     # EasyEdit has called these fields by several names.
-    answer = _text(_one_of(raw, "locality_ground_truth", "locality_answer"))
-    paraphrase, unrelated = _one_of(raw, "rephrase_prompt", "rephrase"), raw["locality_prompt"]
+    answer = _answer(_one_of(raw, "locality_ground_truth", "loc_ans"))
+    unrelated = _one_of(raw, "locality_prompt", "loc")
     return Record(
-        edit=_question(raw, id, prompt="prompt", target=_text(raw["target_new"])),
-        paraphrases=_prompts(paraphrase),
-        neighbours=tuple(Neighbour(p, answer) for p in _prompts(unrelated)),
-        target_true=_text(_one_of(raw, "ground_truth", "target_true")),
+        edit=_question(raw, id, prompt="prompt", target=_answer(raw["target_new"])),
+        paraphrases=_prompts(*_several(_one_of(raw, "rephrase_prompt", "rephrase"))),
+        neighbours=tuple(Neighbour(p, answer) for p in _prompts(*_several(unrelated))),
+        target_true=_answer(_one_of(raw, "ground_truth", "target_true")),
     )
 
 
 def _knowedit(raw: Mapping[str, Any], id: str) -> Record:
-    """KnowEdit (arXiv 2401.01286): portability asks for new wordings, locality for neighbours."""
-    unknown = raw.keys() - _KNOWEDIT
-    if unknown:
-        raise KeyError(f"{', '.join(sorted(unknown))} (a field that this format does not have)")
-    rewordings = _asked(raw.get("portability", {}), ("Subject_Aliasing",))
+    """KnowEdit (arXiv 2401.01286), whose parts name the same things by several names."""
+    prompt = _text(_one_of(raw, "prompt", "text"))
+    target = _answer(_one_of(raw, "target_new", "labels"))
+    subject = _text(_one_of(raw, *_SUBJECTS))
+    aliases = _asked(raw.get("portability", {}), ("Subject_Aliasing",))
+    reworded = _prompts(raw.get("rephrase_prompt", ""), *(text for text, _ in aliases))
+    locality = raw.get("locality", {})
     truth = raw.get("ground_truth")
     return Record(
-        edit=_question(raw, id, prompt="prompt", target=_answer(raw["target_new"])),
-        paraphrases=tuple(
-            dict.fromkeys(
-                [*_prompts(raw.get("rephrase_prompt") or ""), *(p for p, _ in rewordings)]
-            )
-        ),
-        neighbours=tuple(
-            Neighbour(prompt, answer) for prompt, answer in _asked(raw.get("locality", {}), None)
-        ),
-        target_true=None if truth is None else _answer(truth),
+        edit=Edit.create(id=id, subject=subject, prompt=prompt, target=target),
+        paraphrases=tuple(dict.fromkeys(reworded)),
+        neighbours=tuple(Neighbour(text, answer) for text, answer in _asked(locality, locality)),
+        target_true=_answer(truth) if truth else None,
     )
 
 
-_KNOWEDIT = frozenset(
-    [
-        "case_id",
-        "subject",
-        "entity",
-        "prompt",
-        "target_new",
-        "ground_truth",
-        "rephrase_prompt",
-        "portability",
-        "locality",
-        "concept",
-        "text",
-        "labels",
+def _asked(groups: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Prompts of these groups with their first answers; those without an answer are left out."""
+    items = [item for name in names for item in groups.get(name, ())]
+    answered = [(item, answer) for item in items if (answer := _answer(item["ground_truth"]))]
+    return [
+        (prompt, answer)
+        for item, answer in answered
+        for prompt in _prompts(*_several(item["prompt"]))
     ]
-)
 
 
-def _asked(groups: Mapping[str, Any], names: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Prompts with their first answers, of all groups or of these; those without are left out."""
-    chosen = groups.items() if names is None else ((n, groups[n]) for n in names if n in groups)
-    found = []
-    for _, items in chosen:
-        for item in items:
-            answers = item["ground_truth"]
-            if answers:
-                found += [(prompt, _answer(answers)) for prompt in _prompts(item["prompt"])]
-    return found
+def _several(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _answer(value: object) -> str:
     """A text, or the first of several that mean the same."""
     while isinstance(value, list):
-        value = value[0]
+        value = value[0] if value else ""
     return _text(value)
+
+
+_SUBJECTS = ("subject", "entity", "concept")
 
 
 def _one_of(raw: Mapping[str, Any], *names: str) -> object:
@@ -194,7 +178,7 @@ def _zsre_record(raw: Mapping[str, Any], id: str, answer: str) -> Record:
 
 
 def _question(raw: Mapping[str, Any], id: str, *, prompt: str, target: str) -> Edit:
-    subject = _text(_one_of(raw, "subject", "entity"))
+    subject = _text(_one_of(raw, *_SUBJECTS))
     return Edit.create(id=id, subject=subject, prompt=_text(raw[prompt]), target=target)
 
 
