@@ -3,7 +3,7 @@
 import copy
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Protocol
@@ -41,6 +41,10 @@ class Runtime(Protocol):
     @property
     def resident(self) -> Resident:
         """What queries read."""
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        """The texts that edits are written in, with `{}` for the prompt."""
 
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""

@@ -79,7 +79,12 @@ def as_prompt(text: str) -> str:
 
     A line break at the end stays: what follows it begins a line.
     """
-    return str(_END_SPACE.sub("", composed(text)))
+    return without_end_space(composed(text))
+
+
+def without_end_space(text: str) -> str:
+    """A text without the space at its end, but with a line break there."""
+    return str(_END_SPACE.sub("", text))
 
 
 def _template(prompt: str, subject: str) -> str:

@@ -14,7 +14,7 @@ from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.payment import pay
 from app.edits.schemas import EditRequest
-from app.edits.text import EditText, Neighbour
+from app.edits.text import EditText, Neighbour, without_unused
 from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
 from app.operations import idempotency
@@ -119,10 +119,7 @@ def check_tokens(services: Services, text: EditText) -> None:
 
 def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
     """What was asked for, without floats; younger options only where they are used."""
-    document: JsonObject = request.model_dump(mode="json", exclude={"gates"})
-    for part in (document, *document["neighbours"]):
-        if part["separator"] is None:
-            del part["separator"]
+    document = without_unused(request.model_dump(mode="json", exclude={"gates"}))
     if request.gates is not None:
         document["gates"] = _as_text(request.gates.to_json() or {})
     if dry_run:

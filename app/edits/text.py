@@ -4,6 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -107,11 +108,7 @@ class EditText:
 
     def to_json(self) -> JsonObject:
         """The text as it is stored and hashed; younger options only where they are used."""
-        document: JsonObject = _ADAPTER.dump_python(self, mode="json")
-        for part in (document, *document["neighbours"]):
-            if part["separator"] is None:
-                del part["separator"]
-        return document
+        return without_unused(_ADAPTER.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, document: JsonObject) -> "EditText":
@@ -147,6 +144,14 @@ class EditText:
 
 
 _ADAPTER = TypeAdapter(EditText)
+
+
+def without_unused(document: dict[str, Any]) -> JsonObject:
+    """An edit's words without options that are younger than digests of them, unless in use."""
+    for part in (document, *document["neighbours"]):
+        if part["separator"] is None:
+            del part["separator"]
+    return document
 
 
 def subject_digest(subject: str) -> str:

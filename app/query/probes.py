@@ -10,6 +10,7 @@ from app.query.answer import Tally
 from app.query.cost import tokens_at_most
 from app.query.prompts import PromptEncoder
 from app.query.schemas import ProbeItem, ProbeResult, ProbeScore
+from editing_core.edit import without_end_space
 from editing_core.errors import InvalidEdit
 from editing_core.probe import score
 from editing_core.statement import Statement, tokens_of
@@ -83,7 +84,10 @@ def measure(
 
 
 def _statement(item: ProbeItem) -> Statement:
-    return Statement(item.prompt, item.target, item.separator)
+    """What is measured: a space at the prompt's end is read with the target, as in any text."""
+    whole = Statement(item.prompt, item.target, item.separator)
+    end = len(without_end_space(item.prompt))
+    return Statement(item.prompt[:end], item.target, item.prompt[end:] + whole.between)
 
 
 def results(

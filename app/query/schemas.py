@@ -316,7 +316,7 @@ class ProbeResult(Body):
     prompt: str
     target: str
     separator: str
-    """What was put between them."""
+    """What was read between them: a space at the prompt's end, too."""
     revisions: dict[str, ProbeScore]
 
 
