@@ -12,7 +12,6 @@ from editing_core.words import touches_word, word_around
 
 SLOT = "{}"  # stands for the subject in a prompt, and for the prompt in a context
 MOST_TARGET_TOKENS = 64  # one shift of one hidden state names things; it does not recite texts
-_END_SPACE = regex.compile(r"[^\S\n]+$")  # what a tokenizer would read as a part of the next word
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def as_prompt(text: str) -> str:
 
 def without_end_space(text: str) -> str:
     """A text without the space at its end, but with a line break there."""
-    return str(_END_SPACE.sub("", text))
+    words = len(text.rstrip())
+    return text[: words + text[words:].rfind("\n") + 1]
 
 
 def _template(prompt: str, subject: str) -> str:

@@ -26,7 +26,7 @@ def test_an_edit_is_accepted_and_can_be_read_back(client: TestClient) -> None:
     sent = {
         "target_old": "French",
         "paraphrases": ["Danielle Darrieux natively speaks"],
-        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French"}],
+        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French", "separator": None}],
         "method": "memit+sphere",
         "force": True,
         "metadata": {"ticket": "KB-17"},
@@ -124,7 +124,7 @@ def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
         (
             {"subject": "Ann", "prompt": "Annapolis lies in"},
             "prompt",
-            "only found inside 'Annapolis'",
+            "inside 'Annapolis'",
         ),
         ({"separator": "-"}, "separator", "' '"),
         ({"target": ""}, "target", "at least 1"),
