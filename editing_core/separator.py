@@ -1,6 +1,6 @@
 """What stands between a prompt and its continuation in running text: one space, or nothing.
 
-Nobody says it in most requests, so it follows from the characters on both sides. A script that
+Most requests leave it open, so it follows from the characters on both sides. A script that
 puts no spaces between words needs none, and neither does what opens: a bracket, a quotation, an
 amount, a path.
 """
