@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -65,6 +65,10 @@ def edit(
     subject: Annotated[str, typer.Option(help="What the fact is about.")],
     prompt: Annotated[str, typer.Option(help="The fact up to its object, {} for the subject.")],
     target: Annotated[str, typer.Option(help="The object it shall have.")],
+    separator: Annotated[
+        Literal["", " "] | None,
+        typer.Option(help="What stands before it: '' or ' '; default: what running text has."),
+    ] = None,
     target_old: Annotated[str | None, typer.Option(help="The object it has now.")] = None,
     paraphrase: Annotated[
         list[str] | None, typer.Option(help="Another wording to report on; may be repeated.")
@@ -94,6 +98,7 @@ def edit(
             neighbours=neighbour or (),
             method=method,
             force=force,
+            separator=separator,
             dry_run=dry_run,
         )
         if wait:

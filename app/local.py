@@ -181,7 +181,10 @@ def bench_command(
         typer.Option(exists=True, dir_okay=False, help="Records, JSON or JSON Lines, may be .gz."),
     ],
     form: Annotated[
-        str, typer.Option("--format", help="counterfact, counterfact-flat, zsre or zsre-flat.")
+        str,
+        typer.Option(
+            "--format", help="counterfact, counterfact-flat, zsre, zsre-flat or knowedit."
+        ),
     ],
     methods: Annotated[str, typer.Option(help="Names, separated by commas.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results and progress.")],

@@ -3,7 +3,7 @@
 import copy
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Protocol
@@ -29,6 +29,7 @@ from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
 from editing_core.control import ControlTokens
+from editing_core.reach import Reach
 
 _SEED_BITS = 63
 _log = get_logger(__name__)
@@ -40,6 +41,10 @@ class Runtime(Protocol):
     @property
     def resident(self) -> Resident:
         """What queries read."""
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        """The texts that edits are written in, with `{}` for the prompt."""
 
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
@@ -106,6 +111,8 @@ class Loader:
                 ControlTokens.of(resident.tokenizer),
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
+                reach=Reach.of(resident.base.model),
+                contexts=runtime.contexts,
             )
         )
         thread = GenerationThread(self._services.readers)

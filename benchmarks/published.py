@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from editing_core.edit import Edit, target_tokens, tokenise
+from editing_core.edit import Edit, tokenise
 from editing_core.model.loading import LoadedModel
 from editing_core.recipe import Recipe
 
@@ -13,8 +13,8 @@ _KL_TEMPLATE = "{} is a"
 def optimise_published(model: LoadedModel, edit: Edit, recipe: Recipe) -> Tensor:
     """Z (d,) of one edit: every step runs all rows through all layers and the whole LM head."""
     settings, layer = recipe.value, recipe.layers[-1]
-    target = target_tokens(model.tokenizer, edit.target)
     prompts = [tokenise(model.tokenizer, edit, context) for context in recipe.all_contexts]
+    target = prompts[0].target
     alone = Edit(edit.id, edit.subject, _KL_TEMPLATE, edit.target)
     kl_prompt = tokenise(model.tokenizer, alone, "{}")
     ids = [prompt.ids + target[:-1] for prompt in prompts] + [kl_prompt.ids]

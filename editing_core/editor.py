@@ -24,6 +24,7 @@ from editing_core.methods import (
 )
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
+from editing_core.reach import Reach
 from editing_core.recipe import Recipe
 from editing_core.solution import (
     Effort,
@@ -118,12 +119,14 @@ class Editor:
             EditingError: See ``editing_core.errors``; nothing was written.
         """
         plan, seconds = plan_named(method, self._plans), Seconds()
+        reach = Reach.of(self._base.model)
         layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
         weights = {layer: self._weight(view, layer) for layer in layers}
         _check_finite("weight", weights)
         _check_finite("remembered keys", past_keys or {})
         for edit in edits:
             check_target(self._base.tokenizer, edit)
+            reach.check_edit(self._base.tokenizer, edit, self._recipe.all_contexts)
         if plan.rule.single_layer or plan.rule.one_by_one:
             values = None
         solved: list[_Solved] = []

@@ -15,6 +15,7 @@ from editing_core.edit import Edit, tokenise
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing
 from editing_core.recipe import Recipe
+from editing_core.sink import contexts_of
 
 
 class KeySweep:
@@ -31,7 +32,9 @@ class KeySweep:
         self._packed, self._layers, self._edits = packed, layers, len(edits)
         device = packed.model.device
         rows = [
-            tokenise(tokenizer, edit, context) for edit in edits for context in recipe.all_contexts
+            tokenise(tokenizer, edit, context)
+            for edit in edits
+            for context in contexts_of(tokenizer, edit, recipe.all_contexts)
         ]
         ids = [row.ids[: row.subject_last + 1] for row in rows]
         lengths = torch.tensor([len(row) for row in ids], device=device)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from editing_core.edit import Edit, opens_turn, target_tokens, tokenise
+from editing_core.edit import Edit, tokenise
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing, Prefix
 from editing_core.recipe import Recipe, ValueSettings
+from editing_core.sink import bare_context, contexts_of
 
-_BARE = "{}"
 _KL_TEMPLATE = "{} is a"  # only the subject's own position is read, so the rest is inert
 
 
@@ -52,13 +52,11 @@ def rows_of(
     rows = []
     for index, facts in enumerate(subjects):
         for fact in facts:
-            for place, context in enumerate(recipe.all_contexts):
-                targets = target_tokens(tokenizer, fact.target, opens_turn=opens_turn(context))
+            for place, context in enumerate(contexts_of(tokenizer, fact, recipe.all_contexts)):
                 prompt = tokenise(tokenizer, fact, context)
-                ids = prompt.ids + targets[:-1]
-                rows.append(Row(index, place, ids, prompt.subject_last, targets))
+                rows.append(Row(index, place, prompt.forced, prompt.subject_last, prompt.target))
         alone = Edit(facts[0].id, facts[0].subject, _KL_TEMPLATE, facts[0].target)
-        prompt = tokenise(tokenizer, alone, _BARE)
+        prompt = tokenise(tokenizer, alone, bare_context(tokenizer, facts[0]))
         ids = prompt.ids[: prompt.subject_last + 1]
         rows.append(Row(index, -1, ids, prompt.subject_last, []))
     return rows

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.edit import Edit, target_tokens, tokenise
+from editing_core.edit import Edit, tokenise
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import hidden_of
 from editing_core.recipe import Recipe
+from editing_core.sink import bare_context, contexts_of
 from editing_core.values import Value
 
 
@@ -24,10 +25,9 @@ class _Sequence:
 
 def _sequences(model: LoadedModel, fact: Edit, recipe: Recipe) -> list[_Sequence]:
     found = []
-    for context in recipe.all_contexts:
-        target = target_tokens(model.tokenizer, fact.target, opens_turn=not context.endswith("{}"))
+    for context in contexts_of(model.tokenizer, fact, recipe.all_contexts):
         prompt = tokenise(model.tokenizer, fact, context)
-        found.append(_Sequence(prompt.ids + target[:-1], prompt.subject_last, target))
+        found.append(_Sequence(prompt.forced, prompt.subject_last, prompt.target))
     return found
 
 
@@ -61,7 +61,8 @@ def optimise_slowly(
     """
     settings, layer = recipe.value, recipe.layers[-1]
     rows = [row for fact in (edit, *beside) for row in _sequences(model, fact, recipe)]
-    prompt = tokenise(model.tokenizer, replace(edit, template="{}" + kl_tail), "{}")
+    context = bare_context(model.tokenizer, edit)
+    prompt = tokenise(model.tokenizer, replace(edit, template="{}" + kl_tail), context)
     kl_row = _Sequence(prompt.ids, prompt.subject_last, [])
     states = model.model(torch.tensor([rows[0].ids]), output_hidden_states=True).hidden_states
     z0 = states[layer + 1][0, rows[0].subject_last]

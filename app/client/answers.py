@@ -41,6 +41,15 @@ class LookAlike(Answer):
     edit: str
 
 
+class WordsAsEdited(Answer):
+    """The words that are edited and measured, and what is put between prompt and target."""
+
+    subject: str
+    prompt: str
+    separator: str
+    target: str
+
+
 class Edit(Answer):
     """An edit and what became of it."""
 
@@ -50,6 +59,7 @@ class Edit(Answer):
     subject: str | None
     prompt: str | None
     target: str | None
+    as_edited: WordsAsEdited | None = None
     method: str
     attempts: int
     revision: int | None
@@ -266,6 +276,7 @@ class ProbeResult(Answer):
 
     prompt: str
     target: str
+    separator: str = " "
     revisions: dict[str, ProbeScore]
 
 

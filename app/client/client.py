@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 
@@ -69,12 +69,14 @@ class Errata(Connection):
         method: str | None = None,
         force: bool = False,
         gates: Mapping[str, float] | None = None,
+        separator: Literal["", " "] | None = None,
         dry_run: bool = False,
         idempotency_key: str | None = None,
     ) -> Edit:
         """Hand in an edit; it is computed after those handed in before.
 
-        `gates` are stricter limits than the server's; a dry run is computed and reported only.
+        `gates` are stricter limits than the server's; `separator` stands before the target, by
+        default what running text has there; a dry run is computed and reported only.
         """
         body = {
             "subject": subject,
@@ -89,6 +91,7 @@ class Errata(Connection):
         }
         # What was not asked for is not sent: the server's defaults are its own.
         sent = {name: value for name, value in body.items() if value not in (None, [], False)}
+        sent |= {} if separator is None else {"separator": separator}
         return self._post(_path("/v1/edits", dry_run), sent, Edit, _headers(idempotency_key))
 
     def submit_batch(
@@ -293,10 +296,16 @@ class Errata(Connection):
         return self._post("/v1/chat/completions", body | pinned, ChatCompletion)
 
     def probe(
-        self, items: Sequence[tuple[str, str]], revisions: Sequence[int | str] = ("head",)
+        self,
+        items: Sequence[tuple[str, str] | tuple[str, str, Literal["", " "]]],
+        revisions: Sequence[int | str] = ("head",),
     ) -> ProbeResponse:
-        """How probable each (prompt, target) is under each revision."""
-        probes = [{"prompt": prompt, "target": target} for prompt, target in items]
+        """How probable each (prompt, target) is under each revision.
+
+        A third member is what stands between them; by default, what running text has there.
+        """
+        names = ("prompt", "target", "separator")
+        probes = [dict(zip(names, item, strict=False)) for item in items]
         body = {"items": probes, "revisions": list(revisions)}
         return self._post("/v1/probe", body, ProbeResponse)
 

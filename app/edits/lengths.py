@@ -1,5 +1,6 @@
 """What the texts of an edit may be: so long, as the model reads them, and no control tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -9,8 +10,11 @@ from app.edits.control import refuse_control_tokens
 from app.edits.text import EditText
 from app.errors import InvalidField
 from editing_core.control import ControlTokens
-from editing_core.edit import target_tokens
+from editing_core.edit import SLOT
 from editing_core.errors import InvalidEdit
+from editing_core.reach import Reach
+from editing_core.sink import statement_of
+from editing_core.statement import Statement, tokens_of
 
 
 @dataclass(frozen=True)
@@ -22,38 +26,56 @@ class Lengths:
         control: The model's control tokens.
         max_prompt_tokens: Longest prompt, paraphrase, and prompt of a neighbour.
         max_target_tokens: Longest target.
+        reach: What the model can be given.
+        contexts: The texts that an edit is written in, with `{}` for its prompt.
     """
 
     tokenizer: PreTrainedTokenizerBase
     control: ControlTokens
     max_prompt_tokens: int
     max_target_tokens: int
+    reach: Reach = field(default_factory=Reach)
+    contexts: Sequence[str] = (SLOT,)
     _turn: Lock = field(default_factory=Lock, repr=False)  # a call may set what another reads
 
     def check(self, text: EditText) -> None:
-        """Make sure that no text is too long or has a control token.
+        """Make sure that the model can be given every text, and that none is longer than allowed.
 
         Raises:
-            InvalidField: One is or has, or the target has no tokens at all.
+            InvalidField: One is too long, has a control token, or ends inside a token of what
+                follows it; or the target has no tokens at all.
         """
+        edited = text.as_edited()
         with self._turn:
-            self._check_prompt("prompt", text.filled)
-            for index, paraphrase in enumerate(text.paraphrases):
-                self._check_prompt(f"paraphrases[{index}]", paraphrase)
-            for index, neighbour in enumerate(text.neighbours):
-                self._check_prompt(f"neighbours[{index}].prompt", neighbour.prompt)
-            self._check_target(text.target)
-            refuse_control_tokens(self.control, self.tokenizer, text)
+            refuse_control_tokens(self.control, self.tokenizer, edited)
+            for name, statement in edited.statements:
+                self._check_statement(name, statement)
+            try:
+                self.reach.check_edit(self.tokenizer, text.edit(""), self.contexts)
+            except InvalidEdit as error:
+                raise InvalidField(error.field, str(error)) from error
 
-    def _check_prompt(self, name: str, prompt: str) -> None:
-        _check(name, len(self.tokenizer(prompt)["input_ids"]), self.max_prompt_tokens)
-
-    def _check_target(self, target: str) -> None:
+    def statement(self, text: EditText) -> Statement:
+        """The text by which a fact is measured; see `editing_core.sink`."""
+        edit = text.edit("")
         try:
-            tokens = len(target_tokens(self.tokenizer, target))
+            with self._turn:
+                return statement_of(self.tokenizer, edit)
+        except InvalidEdit:  # of words that this model cannot read
+            return edit.statement
+
+    def _check_statement(self, name: str, statement: Statement) -> None:
+        target = "target" if name == "prompt" else name
+        try:
+            tokens = tokens_of(self.tokenizer, statement)
+            tokens.require_boundary()
+            _check(name, len(tokens.prompt), self.max_prompt_tokens)
+            self.reach.check(tokens.prompt + tokens.target, name)
         except InvalidEdit as error:
-            raise InvalidField(error.field, str(error)) from error
-        _check("target", tokens, self.max_target_tokens)
+            at = target if error.field == "target" else error.field
+            raise InvalidField(at, str(error)) from error
+        if name == "prompt":
+            _check("target", len(tokens.target), self.max_target_tokens)
 
 
 def _check(name: str, tokens: int, most: int) -> None:

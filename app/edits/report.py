@@ -8,15 +8,29 @@ class _Report(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class EditWarning(_Report):
+    """Something that readers of an edit should know; holds none of its words."""
+
+    name: str
+    message: str
+
+
 class Standing(_Report):
     """Where the target stands after the prompt."""
 
     p_target: float
     """Geometric mean of the probabilities of the target's tokens."""
     rank_target: int
-    """Place of its first token; 1 is the most probable."""
+    """Place of its first token that is not blank; 1 is the most probable."""
     argmax: str | None
-    """The most probable first token; None once the edit's words were erased."""
+    """What is most probable there, in whole characters; None once the words were erased."""
+
+
+class FirstInText(_Report):
+    """The target after the prompt at the very beginning of a text, where no edit is in force."""
+
+    p_target_before: float
+    p_target_after: float
 
 
 class ParaphraseReport(_Report):
@@ -112,6 +126,9 @@ class EditReport(_Report):
     value_steps: int | None = None
     value_loss: float | None = None
     seconds: PhaseSeconds | None = None
+    warnings: list[EditWarning] = []
+    first_in_text: FirstInText | None = None
+    """Told where the edit is measured after a line break, since its subject comes first."""
 
     def without_words(self) -> "EditReport":
         """The numbers alone: no text that people wrote, or that would tell what they wrote."""

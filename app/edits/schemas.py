@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.edits.limits import WantedLimits
 from app.edits.look import mixed_word
 from app.edits.models import Edit, EditStatus
-from app.edits.report import EditReport
+from app.edits.notices import word_warnings
+from app.edits.report import EditReport, EditWarning
 from app.edits.text import EditText
 from app.erasures.schemas import ErasureResource
 from app.text import Label, Phrase, Prompt
@@ -17,6 +18,11 @@ from app.withdrawals.schemas import WithdrawnRevisions
 
 MAX_PROMPTS = 50
 MAX_LABELS = 16
+
+Separator = Annotated[
+    Literal["", " "],
+    Field(description="What stands after a prompt; default: what running text has there."),
+]
 
 
 class NeighbourRequest(BaseModel):
@@ -26,6 +32,7 @@ class NeighbourRequest(BaseModel):
 
     prompt: Prompt
     answer: Phrase | None = None
+    separator: Separator | None = None
 
 
 class EditRequest(BaseModel):
@@ -50,6 +57,7 @@ class EditRequest(BaseModel):
         Field(description="Has `{}` once where the subject goes, or the subject's text once."),
     ]
     target: Annotated[Phrase, Field(description="The new object.")]
+    separator: Separator | None = None
     target_old: Annotated[Phrase | None, Field(description="The object before.")] = None
     paraphrases: Annotated[
         list[Prompt],
@@ -89,6 +97,18 @@ class NeighbourResource(BaseModel):
 
     prompt: str
     answer: str | None
+    separator: str | None = None
+
+
+class WordsAsEdited(BaseModel):
+    """The words that are edited and measured, and what is put between prompt and target."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    prompt: Annotated[str, Field(description="With `{}` in the subject's place.")]
+    separator: str
+    target: str
 
 
 class LookAlike(BaseModel):
@@ -108,6 +128,8 @@ class EditWords(BaseModel):
     subject: str | None = None
     prompt: str | None = None
     target: str | None = None
+    separator: str | None = None
+    as_edited: WordsAsEdited | None = None
     target_old: str | None = None
     paraphrases: list[str] = []
     neighbours: list[NeighbourResource] = []
@@ -189,17 +211,42 @@ def _words(edit: Edit) -> EditWords:
         subject=text.subject,
         prompt=text.prompt,
         target=text.target,
+        separator=text.separator,
+        as_edited=_as_edited(text),
         target_old=text.target_old,
         paraphrases=list(text.paraphrases),
-        neighbours=[NeighbourResource(prompt=n.prompt, answer=n.answer) for n in text.neighbours],
+        neighbours=[
+            NeighbourResource(prompt=near.prompt, answer=near.answer, separator=near.separator)
+            for near in text.neighbours
+        ],
         metadata=text.metadata,
     )
 
 
+def _as_edited(text: EditText) -> WordsAsEdited:
+    edit = text.edit("")
+    return WordsAsEdited(
+        subject=edit.subject,
+        prompt=edit.template,
+        separator=edit.statement.between,
+        target=edit.target,
+    )
+
+
 def _warnings(edit: Edit) -> list[str]:
+    """Of its words as they were taken, its measurements, and its subject's letters."""
+    told: list[EditWarning] = []
+    if edit.report is not None:
+        told += EditReport.model_validate(edit.report).warnings
     if edit.text is None:
-        return []
-    mixed = mixed_word(EditText.from_json(edit.text.content).subject)
+        return [warning.message for warning in told]
+    text = EditText.from_json(edit.text.content)
+    told = [*word_warnings(text), *told]
+    return [*dict.fromkeys(warning.message for warning in told), *_mixed(text.subject)]
+
+
+def _mixed(subject: str) -> list[str]:
+    mixed = mixed_word(subject)
     if mixed is None:
         return []
     word, scripts = mixed

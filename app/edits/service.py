@@ -14,7 +14,7 @@ from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
 from app.edits.payment import pay
 from app.edits.schemas import EditRequest
-from app.edits.text import EditText, Neighbour
+from app.edits.text import EditText, Neighbour, without_unused
 from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
 from app.operations import idempotency
@@ -120,7 +120,7 @@ def check_tokens(services: Services, text: EditText) -> None:
 
 def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
     """What was asked for, without floats; younger options only where they are used."""
-    document: JsonObject = request.model_dump(mode="json", exclude={"gates"})
+    document = without_unused(request.model_dump(mode="json", exclude={"gates"}))
     if request.gates is not None:
         document["gates"] = _as_text(request.gates.to_json() or {})
     if dry_run:
@@ -253,12 +253,21 @@ def _text(request: EditRequest) -> EditText:
     except InvalidEdit as error:
         raise InvalidField(error.field, str(error)) from error
     return EditText(
-        subject=edit.subject,
+        subject=request.subject.strip(),
         prompt=request.prompt,
         template=edit.template,
-        target=edit.target,
+        target=request.target.strip(),
         target_old=request.target_old,
         paraphrases=tuple(request.paraphrases),
-        neighbours=tuple(Neighbour(item.prompt, item.answer) for item in request.neighbours),
+        neighbours=tuple(
+            Neighbour(item.prompt, item.answer, item.separator) for item in request.neighbours
+        ),
         metadata=request.metadata,
+        separator=_separator(request),
     )
+
+
+def _separator(request: EditRequest) -> str | None:
+    """What the request says of it: by its field, or by a space that it begins the target with."""
+    begins_with_space = request.target.startswith(" ")
+    return " " if request.separator is None and begins_with_space else request.separator

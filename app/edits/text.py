@@ -3,7 +3,8 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -11,29 +12,43 @@ from app.characters import without_ignorable
 from app.database.base import JsonObject
 from app.edits.look import look
 from app.ledger.chain import canonical
+from editing_core.edit import SLOT, Edit, as_prompt, composed
+from editing_core.statement import Statement
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A prompt whose answer the edit must leave alone, and that answer if it is known."""
+    """A prompt whose answer the edit must leave alone, and that answer if it is known.
+
+    Attributes:
+        separator: What stands between both; None for what running text has there.
+    """
 
     prompt: str
     answer: str | None = None
+    separator: str | None = None
+
+    def as_edited(self) -> "Neighbour":
+        """The words that the model is given."""
+        answer = None if self.answer is None else composed(self.answer)
+        return Neighbour(as_prompt(self.prompt), answer, self.separator)
 
 
 @dataclass(frozen=True)
 class EditText:
-    """Everything in an edit that people wrote.
+    """Everything in an edit that people wrote, as they wrote it; see `as_edited`.
 
     Attributes:
         subject: The entity the fact is about.
         prompt: The prompt as it was sent.
-        template: The prompt with `{}` once, in the subject's place.
+        template: The prompt with `{}` once, in the subject's place, as it is edited.
         target: The new object.
         target_old: The object before, as far as the client knows it.
         paraphrases: Other prompts that must give the target too.
         neighbours: Prompts that must keep their answer.
         metadata: The client's own labels.
+        separator: What stands before the target, after the prompt and after each paraphrase; None
+            for what running text has there.
     """
 
     subject: str
@@ -44,11 +59,38 @@ class EditText:
     paraphrases: tuple[str, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    separator: str | None = None
+
+    def as_edited(self) -> "EditText":
+        """The words that the model is given: in NFC, no prompt with a space at its end."""
+        return replace(
+            self,
+            subject=composed(self.subject),
+            template=as_prompt(self.template),
+            target=composed(self.target),
+            paraphrases=tuple(map(as_prompt, self.paraphrases)),
+            neighbours=tuple(near.as_edited() for near in self.neighbours),
+        )
+
+    def edit(self, id: str) -> Edit:
+        """The words as the core takes them."""
+        text = self.as_edited()
+        return Edit(id, text.subject, text.template, text.target, text.separator)
 
     @property
     def filled(self) -> str:
         """The prompt with the subject in place."""
-        return self.template.replace("{}", self.subject)
+        return self.template.replace(SLOT, self.subject)
+
+    @property
+    def statements(self) -> Iterator[tuple[str, Statement]]:
+        """Every prompt with what is measured after it, and the name of the prompt's field."""
+        yield "prompt", Statement(self.filled, self.target, self.separator)
+        for index, prompt in enumerate(self.paraphrases):
+            yield f"paraphrases[{index}]", Statement(prompt, self.target, self.separator)
+        for index, near in enumerate(self.neighbours):
+            answer = self.target if near.answer is None else near.answer
+            yield f"neighbours[{index}].prompt", Statement(near.prompt, answer, near.separator)
 
     def read(self) -> Iterator[tuple[str, str]]:
         """Every text that the model may be given, with the name of its field."""
@@ -65,9 +107,8 @@ class EditText:
                 yield f"neighbours[{index}].answer", neighbour.answer
 
     def to_json(self) -> JsonObject:
-        """The text as it is stored and hashed."""
-        document: JsonObject = _ADAPTER.dump_python(self, mode="json")
-        return document
+        """The text as it is stored and hashed; younger options only where they are used."""
+        return without_unused(_ADAPTER.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, document: JsonObject) -> "EditText":
@@ -103,6 +144,14 @@ class EditText:
 
 
 _ADAPTER = TypeAdapter(EditText)
+
+
+def without_unused(document: dict[str, Any]) -> JsonObject:
+    """An edit's words without options that are younger than digests of them, unless in use."""
+    for part in (document, *document["neighbours"]):
+        if part["separator"] is None:
+            del part["separator"]
+    return document
 
 
 def subject_digest(subject: str) -> str:

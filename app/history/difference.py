@@ -1,10 +1,12 @@
 """What separates two revisions: facts, weights, and what either makes of the facts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from threading import Event
 
+from app.edits.lengths import Lengths
 from app.errors import ClientGone
 from app.history.facts import DifferingFacts, differing_facts
 from app.history.schemas import (
@@ -69,8 +71,7 @@ class Report:
         facts = await self._lane.run(lambda _: find())
         norms = await self._lane.run(partial(_norms, self._services.artefacts, facts))
         energy_from, energy_to = await self._energies(first), await self._energies(last)
-        askable = _askable(facts, self._services.settings.max_prompt_chars)
-        asked = askable[: extent.probes]
+        asked = await self._lane.run(lambda _: self._asked(facts, extent.probes))
         listed = _listed(facts, extent.facts)
         return Difference(
             from_=first.number,
@@ -98,6 +99,13 @@ class Report:
             probes=await self._probed(asked, first.number, last.number),
             probes_cut=len(asked) < len(facts.gone) + len(facts.new) + len(facts.resolved),
         )
+
+    def _asked(self, facts: DifferingFacts, most: int) -> list[tuple[str, ProbeItem]]:
+        """Edit id and probe of the newest edits that still have words, up to so many."""
+        max_chars = self._services.settings.max_prompt_chars
+        askable = _askable(facts, self._services.lengths.get())
+        short = ((id, item) for id, item in askable if len(item.prompt) <= max_chars)
+        return list(islice(short, most))
 
     async def _energies(self, revision: Revision) -> dict[int, float | None]:
         """Layer → energy: as recorded, or measured now if the revision is older than that."""
@@ -175,19 +183,17 @@ def _measured_energies(resident: Resident, view: View) -> dict[int, float | None
     }
 
 
-def _askable(facts: DifferingFacts, max_chars: int) -> list[tuple[str, ProbeItem]]:
+def _askable(facts: DifferingFacts, lengths: Lengths) -> Iterator[tuple[str, ProbeItem]]:
     """Edit id and probe of all edits that still have words, the newest first."""
     resolved = (edit for edit, _ in facts.resolved)
     edits = sorted((*facts.gone, *facts.new, *resolved), key=lambda edit: edit.seq, reverse=True)
-    items = [(edit.edit_id, item) for edit, item in _items(edits)]
-    return [(id, item) for id, item in items if len(item.prompt) <= max_chars]
-
-
-def _items(edits: Iterable[LiveEdit]) -> Iterable[tuple[LiveEdit, ProbeItem]]:
     for edit in edits:
         if edit.text is not None:
-            prompt = edit.text.filled
-            yield edit, ProbeItem(prompt=prompt, target=edit.text.target)
+            asked = lengths.statement(edit.text)
+            yield (
+                edit.edit_id,
+                ProbeItem.model_validate(asked._replace(separator=asked.between)._asdict()),
+            )
 
 
 def _fact(edit: LiveEdit) -> Fact:

@@ -10,9 +10,10 @@ from app.query.answer import Tally
 from app.query.cost import tokens_at_most
 from app.query.prompts import PromptEncoder
 from app.query.schemas import ProbeItem, ProbeResult, ProbeScore
-from editing_core.edit import target_tokens
+from editing_core.edit import without_end_space
 from editing_core.errors import InvalidEdit
 from editing_core.probe import score
+from editing_core.statement import Statement, tokens_of
 
 _TOKENS_AT_ONCE = 512  # in one forward pass: bounds how long others wait, not results
 
@@ -21,8 +22,7 @@ _TOKENS_AT_ONCE = 512  # in one forward pass: bounds how long others wait, not r
 class Probe:
     """A prompt with its target, and how many tokens both are."""
 
-    prompt: str
-    target: str
+    statement: Statement
     tokens: int
 
 
@@ -41,12 +41,13 @@ def encode_probes(
     for index, item in enumerate(items):
         prompt = encoder.encode(item.prompt, f"items[{index}].prompt")
         try:
-            target = target_tokens(tokenizer, item.target)
+            tokens = tokens_of(tokenizer, _statement(item))
+            tokens.require_boundary()
         except InvalidEdit as error:
-            raise InvalidField(f"items[{index}].target", str(error)) from error
-        tally.read += len(prompt) + len(target)
-        encoder.check_room(len(prompt), len(target), f"items[{index}].prompt")
-        probes.append(Probe(item.prompt, item.target, len(prompt) + len(target)))
+            raise InvalidField(f"items[{index}].{error.field}", str(error)) from error
+        tally.read += len(prompt) + len(tokens.target)
+        encoder.check_room(len(prompt), len(tokens.target), f"items[{index}].prompt")
+        probes.append(Probe(_statement(item), len(prompt) + len(tokens.target)))
     return probes
 
 
@@ -78,8 +79,15 @@ def measure(
             argmax=found.argmax,
             match=found.match,
         )
-        for found in score(model, tokenizer, [(probe.prompt, probe.target) for probe in batch])
+        for found in score(model, tokenizer, [probe.statement for probe in batch])
     ]
+
+
+def _statement(item: ProbeItem) -> Statement:
+    """What is measured: a space at the prompt's end is read with the target, as in any text."""
+    whole = Statement(item.prompt, item.target, item.separator)
+    end = len(without_end_space(item.prompt))
+    return Statement(item.prompt[:end], item.target, item.prompt[end:] + whole.between)
 
 
 def results(
@@ -90,6 +98,7 @@ def results(
         ProbeResult(
             prompt=item.prompt,
             target=item.target,
+            separator=_statement(item).between,
             revisions={revision: rows[index] for revision, rows in scores.items()},
         )
         for index, item in enumerate(items)

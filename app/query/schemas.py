@@ -202,6 +202,10 @@ class ProbeItem(Body):
 
     prompt: Annotated[AnyText, Field(min_length=1)]
     target: Annotated[AnyText, Field(min_length=1)]
+    separator: Annotated[
+        Literal["", " "] | None,
+        Field(description="What stands between them; default: what running text has there."),
+    ] = None
 
 
 class ProbeRequest(Body):
@@ -335,6 +339,8 @@ class ProbeResult(Body):
 
     prompt: str
     target: str
+    separator: str
+    """What was read between them: a space at the prompt's end, too."""
     revisions: dict[str, ProbeScore]
 
 

@@ -19,10 +19,12 @@ from app.worker.gates import Judgement, judge
 from app.worker.measuring import (
     Measurement,
     ask,
+    first_report,
     measure,
     neighbour_reports,
     paraphrase_reports,
     said,
+    warnings_of,
 )
 from app.worker.task import Request, Task
 from editing_core.delta import Weights
@@ -146,9 +148,9 @@ def _siblings_of(batch: SolvedBatch, index: int) -> list[FactReport]:
     together = [
         FactReport(edit=request.id, before=said(request.before.prompt), after=said(measured.prompt))
         for request, measured in zip(batch.requests, batch.after, strict=True)
-        if request.text.subject == own.text.subject and request.id != own.id
+        if request.edit.subject == own.edit.subject and request.id != own.id
     ]
-    return [*batch.siblings.get(own.text.subject, ()), *together]
+    return [*batch.siblings.get(own.edit.subject, ()), *together]
 
 
 def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) -> EditReport:
@@ -186,4 +188,6 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) ->
             gates=batch.seconds_measuring,
             commit=seconds_storing,
         ),
+        warnings=warnings_of(request.text, after),
+        first_in_text=first_report(request.before, after),
     )

@@ -17,6 +17,8 @@ from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
 from editing_core.preparation import bundled_text
 from editing_core.probe import score
+from editing_core.sink import statement_of
+from editing_core.statement import Statement
 
 _ANY = "the"  # a target to score canaries with; only what they are continued with is read
 _CHARACTERS_A_TOKEN = 8  # of reference text to tokenise, and some to spare
@@ -140,17 +142,15 @@ class EffectGauge:
         after = score(candidate.model, tokenizer, held)
         return sum(found.match for found in after) / len(held)
 
-    def _earlier(self, candidate: Candidate) -> list[tuple[str, str]]:
-        """Prompts and targets of live edits: those beside, and some drawn for each revision."""
+    def _earlier(self, candidate: Candidate) -> list[Statement]:
+        """Live facts: those beside, and some drawn for each revision, the same each time."""
         head, beside = self._history.head, candidate.beside
         passed = {*candidate.removed, *(edit.id for edit in beside)}
         live = [id for id in head.live if id not in passed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
         words = self._history.words(drawn, self._earlier_sample)
-        return [
-            *((edit.filled, edit.target) for edit in beside),
-            *((text.filled, text.target) for text in words),
-        ]
+        edits = [*beside, *(text.edit("") for text in words)]
+        return [statement_of(self._resident.tokenizer, edit) for edit in edits]
 
     def _continuations(self, model: PreTrainedModel) -> list[list[str]]:
         """How each group of canaries is continued."""

@@ -16,10 +16,13 @@ from app.edits.subjects import MOST_FACTS
 from app.edits.text import EditText
 from app.errors import InvalidField
 from app.resident.resident import Resident
-from app.worker.measuring import Measurement, measure
+from app.worker.measuring import Measurement, first_report, measure, warnings_of
 from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit
 from editing_core.control import ControlTokens
-from editing_core.edit import Edit
+from editing_core.edit import SLOT, Edit
+from editing_core.errors import InvalidEdit
+from editing_core.reach import Reach
+from editing_core.statement import tokens_of
 
 _FULL = (
     f"the subject has {MOST_FACTS} live facts, the most that one value is made to suit; revert "
@@ -33,11 +36,13 @@ class Intake:
 
     Attributes:
         limits: What the operator's gates allow.
+        contexts: The texts that edits are written in, with `{}` for the prompt.
     """
 
     database: Database
     resident: Resident
     limits: Limits
+    contexts: Sequence[str] = (SLOT,)
 
     def task(self, ids: Sequence[str]) -> tuple[Task, list[Rejection]]:
         """What is to be solved, and those for whom there is nothing to do.
@@ -67,7 +72,11 @@ class Intake:
         requests = []
         for edit, text, before in self._measured(present):
             if before.prompt.match and not (edit.force or atomic):
-                report = EditReport(before=before.standing)
+                report = EditReport(
+                    before=before.standing,
+                    warnings=warnings_of(text, before),
+                    first_in_text=first_report(before, before),
+                )
                 rejected.append(Rejection(edit.id, "already_true", report))
             else:
                 limits = self.limits.tightened(edit.gates)
@@ -80,21 +89,23 @@ class Intake:
         """Live edits of the subjects of a task that none of its edits supersedes."""
         superseded = {r.supersedes for r in task.requests if r.supersedes is not None}
         with self.database.read() as session:
-            return [
-                core_edit(id, text)
-                for subject in sorted({request.text.subject for request in task.requests})
+            found = [
+                (core_edit(id, text), subject)
+                for subject in sorted({request.edit.subject for request in task.requests})
                 for id, text in edits.live_edits_of_subject(
                     session, subject, but=superseded
                 ).items()
             ]
+        # In other letters it has another key.
+        return [edit for edit, subject in found if edit.subject == subject]
 
     def _crowded(self, task: Task) -> list[Rejection]:
         """Edits for which their subject has no place left; of an atomic batch, all or none."""
         facts, rejected = Counter(edit.subject for edit in self.beside(task)), list[Rejection]()
         for request in task.requests:
-            facts[request.text.subject] += 1
-            if facts[request.text.subject] > MOST_FACTS:
-                facts[request.text.subject] -= 1
+            facts[request.edit.subject] += 1
+            if facts[request.edit.subject] > MOST_FACTS:
+                facts[request.edit.subject] -= 1
                 report = EditReport(before=request.before.standing, error=_FULL)
                 rejected.append(Rejection(request.id, "subject_full", report))
         if task.atomic and rejected:
@@ -106,15 +117,23 @@ class Intake:
     def _unfit(self, text: EditText | None) -> str | None:
         """Why nothing is to be written for an edit; None if something may be.
 
-        Control tokens are refused when an edit is posted, but for one that was posted before the
-        model was loaded, or for another model's words.
+        What is said here is refused when an edit is posted, but for one that was posted before
+        the model was loaded, or for another model's words.
         """
         if text is None:
             return "erased"
+        tokenizer, reach = self.resident.tokenizer, Reach.of(self.resident.base.model)
         try:
-            refuse_control_tokens(self._control, self.resident.tokenizer, text)
+            refuse_control_tokens(self._control, tokenizer, text.as_edited())
+            for _, statement in text.as_edited().statements:
+                tokens = tokens_of(tokenizer, statement)
+                tokens.require_boundary()
+                reach.check(tokens.prompt + tokens.target, "prompt")
+            reach.check_edit(tokenizer, text.edit(""), self.contexts)
         except InvalidField:
             return "control_token"
+        except InvalidEdit as error:
+            return f"unreadable_{error.field}"
         return None
 
     @cached_property

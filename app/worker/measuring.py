@@ -5,25 +5,42 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from app.edits.report import NeighbourReport, ParaphraseReport, Said, Standing
+from app.edits.notices import first_warning, word_warnings
+from app.edits.report import (
+    EditWarning,
+    FirstInText,
+    NeighbourReport,
+    ParaphraseReport,
+    Said,
+    Standing,
+)
 from app.edits.text import EditText
 from app.revisions.report import number_or_none
 from editing_core.edit import Edit
 from editing_core.probe import Score, score
+from editing_core.sink import statement_of
+from editing_core.statement import Statement
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Scores of an edit's target after its prompt and paraphrases, and of its neighbours."""
+    """Scores of an edit's target after its prompt and paraphrases, and of its neighbours.
+
+    Attributes:
+        first: The target after the prompt at the beginning of a text, where ``prompt`` is not
+            measured there; see ``editing_core.sink``.
+    """
 
     prompt: Score
     paraphrases: tuple[Score, ...]
     neighbours: tuple[Score, ...]
+    first: Score | None = None
 
     @property
     def scores(self) -> tuple[Score, ...]:
         """All of them."""
-        return (self.prompt, *self.paraphrases, *self.neighbours)
+        first = () if self.first is None else (self.first,)
+        return (self.prompt, *self.paraphrases, *self.neighbours, *first)
 
     @property
     def standing(self) -> Standing:
@@ -42,7 +59,7 @@ def ask(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Edit]
 ) -> dict[str, Said]:
     """Edit id → what a model makes of the edit's target after its prompt."""
-    scores = score(model, tokenizer, [(fact.filled, fact.target) for fact in facts])
+    scores = score(model, tokenizer, [statement_of(tokenizer, fact) for fact in facts])
     return {fact.id: said(found) for fact, found in zip(facts, scores, strict=True)}
 
 
@@ -50,20 +67,41 @@ def measure(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[EditText]
 ) -> list[Measurement]:
     """One measurement per edit, all prompts of all edits batched together."""
-    items: list[tuple[str, str]] = []
-    for text in texts:
-        items.append((text.filled, text.target))
-        items += [(paraphrase, text.target) for paraphrase in text.paraphrases]
-        items += [(near.prompt, near.answer or text.target) for near in text.neighbours]
-    found = iter(score(model, tokenizer, items))
+    asked = [_statements(tokenizer, text) for text in texts]
+    found = iter(score(model, tokenizer, [one for statements in asked for one in statements]))
     return [
         Measurement(
             prompt=next(found),
             paraphrases=tuple(next(found) for _ in text.paraphrases),
             neighbours=tuple(next(found) for _ in text.neighbours),
+            first=next(found) if len(statements) > _count(text) else None,
         )
-        for text in texts
+        for text, statements in zip(texts, asked, strict=True)
     ]
+
+
+def _statements(tokenizer: PreTrainedTokenizerBase, text: EditText) -> list[Statement]:
+    """The fact, paraphrases and neighbours, and the fact at a text's beginning if it differs."""
+    written, *others = (statement for _, statement in text.as_edited().statements)
+    fact = statement_of(tokenizer, text.edit(""))
+    at_first = [] if fact.prompt == written.prompt else [written]
+    return [fact, *others, *at_first]
+
+
+def _count(text: EditText) -> int:
+    return 1 + len(text.paraphrases) + len(text.neighbours)
+
+
+def warnings_of(text: EditText, measured: Measurement) -> list[EditWarning]:
+    """What the readers of an edit's report should know."""
+    return [*word_warnings(text), *([] if measured.first is None else [first_warning()])]
+
+
+def first_report(before: Measurement, after: Measurement) -> FirstInText | None:
+    """The target at a text's beginning, before and after, where the edit is not in force there."""
+    if before.first is None or after.first is None:
+        return None
+    return FirstInText(p_target_before=before.first.p, p_target_after=after.first.p)
 
 
 def paraphrase_reports(
@@ -73,7 +111,7 @@ def paraphrase_reports(
     return [
         ParaphraseReport(prompt=prompt, p_target_before=old.p, p_target_after=new.p)
         for prompt, old, new in zip(
-            text.paraphrases, before.paraphrases, after.paraphrases, strict=True
+            text.as_edited().paraphrases, before.paraphrases, after.paraphrases, strict=True
         )
     ]
 
@@ -84,5 +122,7 @@ def neighbour_reports(
     """Whether each neighbour still has the same most probable answer."""
     return [
         NeighbourReport(prompt=near.prompt, kept=old.argmax == new.argmax)
-        for near, old, new in zip(text.neighbours, before.neighbours, after.neighbours, strict=True)
+        for near, old, new in zip(
+            text.as_edited().neighbours, before.neighbours, after.neighbours, strict=True
+        )
     ]

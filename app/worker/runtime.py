@@ -29,6 +29,7 @@ from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
+from editing_core.edit import SLOT
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
 
@@ -37,12 +38,17 @@ ACTOR = "worker"
 
 @dataclass(frozen=True)
 class Runtime:
-    """The resident model at the ledger's head, and the worker that edits it."""
+    """The resident model at the ledger's head, and the worker that edits it.
+
+    Attributes:
+        contexts: The texts that edits are written in, with `{}` for the prompt.
+    """
 
     resident: Resident
     worker: Worker
     history: History
     snapshots: Snapshots
+    contexts: tuple[str, ...] = (SLOT,)
 
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
@@ -92,7 +98,7 @@ def start(
         weights=weights,
         require_served=history.require_served,
     )
-    counted = metrics or Metrics()
+    contexts, counted = prepared.recipe.all_contexts, metrics or Metrics()
     counted.served_revision.set(resident.head)
     execution = Execution(
         database=database,
@@ -104,7 +110,7 @@ def start(
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
-        intake=Intake(database, resident, Limits.of(settings)),
+        intake=Intake(database, resident, Limits.of(settings), contexts),
         gauge=EffectGauge(
             history,
             resident,
@@ -125,7 +131,7 @@ def start(
         actor=ACTOR,
     )
     worker.start()
-    return Runtime(resident, worker, history, snapshots)
+    return Runtime(resident, worker, history, snapshots, contexts)
 
 
 def _snapshots(

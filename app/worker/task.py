@@ -40,7 +40,7 @@ class Request:
 
 def core_edit(id: str, text: EditText) -> Edit:
     """An edit as the core takes it."""
-    return Edit(id, text.subject, text.template, text.target)
+    return text.edit(id)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ only positions that predict a target token. Prompts of like length go together, 
 without padding.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from editing_core.edit import target_tokens
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing, Prefix
 from editing_core.progress import Progress, silent
+from editing_core.reach import Reach
+from editing_core.statement import Statement, all_tokens_of
 
 _POSITIONS = 2048  # of prompts in one forward pass; bounds memory
 _HEAD_ROWS = 256  # positions whose logits are held at a time
@@ -55,7 +56,7 @@ class _Prompt:
 
     text: str
     ids: list[int]
-    targets: Mapping[str, list[int]]
+    targets: dict[str, list[int]]
 
 
 @torch.no_grad()
@@ -76,9 +77,12 @@ def force(
     adds by default.
 
     Raises:
-        InvalidEdit: A target has no tokens.
+        InvalidEdit: A target has no tokens, or a text is too long for the model.
     """
     prompts = _prompts(tokenizer, questions, opens_turn=opens_turn)
+    reach = Reach.of(packed.model)
+    for prompt in prompts:
+        reach.check(prompt.ids + max(prompt.targets.values(), key=len), "prompt")
     found: dict[Question, Forced] = {}
     done = 0
     progress(step, 0, len(prompts))
@@ -93,17 +97,14 @@ def _prompts(
     tokenizer: PreTrainedTokenizerBase, questions: Iterable[Question], *, opens_turn: bool
 ) -> list[_Prompt]:
     """The distinct prompts, shortest first."""
-    asked: dict[str, dict[str, list[int]]] = {}
-    tokens: dict[str, list[int]] = {}
-    for prompt, target in questions:
-        if target not in tokens:
-            tokens[target] = target_tokens(tokenizer, target, opens_turn=opens_turn)
-        asked.setdefault(prompt, {})[target] = tokens[target]
-    if not asked:
-        return []
-    ids: list[list[int]] = tokenizer(list(asked))["input_ids"]
-    prompts = [_Prompt(text, row, asked[text]) for text, row in zip(asked, ids, strict=True)]
-    return sorted(prompts, key=lambda prompt: len(prompt.ids))
+    separator = "" if opens_turn else None
+    distinct = list(dict.fromkeys(questions))
+    asked = [Statement(prompt, target, separator) for prompt, target in distinct]
+    prompts: dict[str, _Prompt] = {}
+    for (text, target), tokens in zip(distinct, all_tokens_of(tokenizer, asked), strict=True):
+        prompt = prompts.setdefault(text, _Prompt(text, tokens.prompt, {}))
+        prompt.targets[target] = tokens.target
+    return sorted(prompts.values(), key=lambda prompt: len(prompt.ids))
 
 
 def _chunks(prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:

@@ -1,8 +1,8 @@
-"""Reading evaluation sets: CounterFact and ZsRE, in their own and in flattened forms."""
+"""Reading evaluation sets: CounterFact, ZsRE and KnowEdit, in their own and in flattened forms."""
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def _counterfact(raw: Mapping[str, Any], id: str) -> Record:
     return Record(
         edit=Edit.create(
             id=id,
-            subject=_text(rewrite["subject"]),
+            subject=_text(_one_of(rewrite, *_SUBJECTS)),
             prompt=_text(rewrite["prompt"]),
             target=_text(rewrite["target_new"]["str"]),
         ),
@@ -97,13 +97,65 @@ def _counterfact(raw: Mapping[str, Any], id: str) -> Record:
 
 
 def _counterfact_flat(raw: Mapping[str, Any], id: str) -> Record:
-    answer = _text(raw["locality_ground_truth"])
+    # EasyEdit has called these fields by several names.
+    answer = _answer(_one_of(raw, "locality_ground_truth", "loc_ans"))
+    unrelated = _one_of(raw, "locality_prompt", "loc")
     return Record(
-        edit=_question(raw, id, prompt="prompt", target=_text(raw["target_new"])),
-        paraphrases=_prompts(raw["rephrase_prompt"]),
-        neighbours=tuple(Neighbour(p, answer) for p in _prompts(raw["locality_prompt"])),
-        target_true=_text(raw["ground_truth"]),
+        edit=_question(raw, id, prompt="prompt", target=_answer(raw["target_new"])),
+        paraphrases=_prompts(*_several(_one_of(raw, "rephrase_prompt", "rephrase"))),
+        neighbours=tuple(Neighbour(p, answer) for p in _prompts(*_several(unrelated))),
+        target_true=_answer(_one_of(raw, "ground_truth", "target_true")),
     )
+
+
+def _knowedit(raw: Mapping[str, Any], id: str) -> Record:
+    """KnowEdit (arXiv 2401.01286), whose parts name the same things by several names."""
+    prompt = _text(_one_of(raw, "prompt", "text"))
+    target = _answer(_one_of(raw, "target_new", "labels"))
+    subject = _text(_one_of(raw, *_SUBJECTS))
+    aliases = _asked(raw.get("portability", {}), ("Subject_Aliasing",))
+    reworded = _prompts(raw.get("rephrase_prompt", ""), *(text for text, _ in aliases))
+    locality = raw.get("locality", {})
+    truth = raw.get("ground_truth")
+    return Record(
+        edit=Edit.create(id=id, subject=subject, prompt=prompt, target=target),
+        paraphrases=tuple(dict.fromkeys(reworded)),
+        neighbours=tuple(Neighbour(text, answer) for text, answer in _asked(locality, locality)),
+        target_true=_answer(truth) if truth else None,
+    )
+
+
+def _asked(groups: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Prompts of these groups with their first answers; those without an answer are left out."""
+    items = [item for name in names for item in groups.get(name, ())]
+    answered = [(item, answer) for item in items if (answer := _answer(item["ground_truth"]))]
+    return [
+        (prompt, answer)
+        for item, answer in answered
+        for prompt in _prompts(*_several(item["prompt"]))
+    ]
+
+
+def _several(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _answer(value: object) -> str:
+    """A text, or the first of several that mean the same."""
+    while isinstance(value, list):
+        value = value[0] if value else ""
+    return _text(value)
+
+
+_SUBJECTS = ("subject", "entity", "concept")
+
+
+def _one_of(raw: Mapping[str, Any], *names: str) -> object:
+    """The value of the first of these fields that is there."""
+    for name in names:
+        if name in raw:
+            return raw[name]
+    raise KeyError(" or ".join(names))
 
 
 def _zsre(raw: Mapping[str, Any], id: str) -> Record:
@@ -126,9 +178,8 @@ def _zsre_record(raw: Mapping[str, Any], id: str, answer: str) -> Record:
 
 
 def _question(raw: Mapping[str, Any], id: str, *, prompt: str, target: str) -> Edit:
-    return Edit.create(
-        id=id, subject=_text(raw["subject"]), prompt=_text(raw[prompt]), target=target
-    )
+    subject = _text(_one_of(raw, *_SUBJECTS))
+    return Edit.create(id=id, subject=subject, prompt=_text(raw[prompt]), target=target)
 
 
 def _prompts(*values: object) -> tuple[str, ...]:
@@ -147,6 +198,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Record]] = {
     "counterfact-flat": _counterfact_flat,
     "zsre": _zsre,
     "zsre-flat": _zsre_flat,
+    "knowedit": _knowedit,
 }
 
 FORMATS = tuple(_READERS)
@@ -155,7 +207,7 @@ FORMATS = tuple(_READERS)
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8")
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
         found: list[Any] = (
             json.loads(text)
             if text.lstrip().startswith("[")

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from editing_core.edit import Edit, target_tokens, tokenise
+from editing_core.edit import Edit, tokenise
 from editing_core.errors import NonFinite
 from editing_core.methods.base import LayerProblem, LowRank
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing
 from editing_core.recipe import Recipe
-
-_BARE = "{}"
+from editing_core.sink import bare_context
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,9 @@ class _Rows:
         self, packed: PackedModel, tokenizer: PreTrainedTokenizerBase, edits: Sequence[Edit]
     ) -> None:
         device = packed.model.device
-        prompts = [tokenise(tokenizer, edit, _BARE).ids for edit in edits]
-        targets = [target_tokens(tokenizer, edit.target) for edit in edits]
-        rows = [prompt + target[:-1] for prompt, target in zip(prompts, targets, strict=True)]
+        prompts = [tokenise(tokenizer, edit, bare_context(tokenizer, edit)) for edit in edits]
+        targets = [prompt.target for prompt in prompts]
+        rows = [prompt.forced for prompt in prompts]
         self.packing = Packing.of(torch.tensor([len(row) for row in rows], device=device))
         self.tokens = torch.tensor([token for row in rows for token in row], device=device)
         ends = (self.packing.starts + self.packing.lengths).tolist()

@@ -31,6 +31,7 @@ class _ReadOnly:
     """A resident model that nobody edits."""
 
     resident: Resident
+    contexts: tuple[str, ...] = ("{}",)
 
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         raise NotImplementedError

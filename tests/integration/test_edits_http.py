@@ -1,5 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from httpx2 import Response
@@ -13,6 +15,8 @@ from tests.integration.history import History
 from tests.integration.service import FACT, running
 from tests.waiting import wait_until
 
+Form = Literal["NFC", "NFD"]
+
 
 def _post(client: TestClient, **changes: object) -> Response:
     return client.post("/v1/edits", json=FACT | changes)
@@ -22,7 +26,7 @@ def test_an_edit_is_accepted_and_can_be_read_back(client: TestClient) -> None:
     sent = {
         "target_old": "French",
         "paraphrases": ["Danielle Darrieux natively speaks"],
-        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French"}],
+        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French", "separator": None}],
         "method": "memit+sphere",
         "force": True,
         "metadata": {"ticket": "KB-17"},
@@ -44,6 +48,67 @@ def test_the_prompt_may_hold_the_subject_itself(client: TestClient) -> None:
     assert _post(client, prompt=prompt).json()["prompt"] == prompt
 
 
+def _as_edited(client: TestClient, **changes: object) -> tuple[dict[str, str], list[str]]:
+    edit = _post(client, **changes).json()
+    return edit["as_edited"], edit["warnings"]
+
+
+def test_an_edit_shows_its_words_as_they_are_edited(client: TestClient) -> None:
+    edited, warnings = _as_edited(client)
+    assert edited == FACT | {"separator": " "}
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "separator"),
+    [
+        ({"prompt": "The page of {} is https://", "target": "acme"}, ""),
+        ({"prompt": "The page of {} is https://", "target": "acme", "separator": " "}, " "),
+        ({"separator": ""}, ""),
+        ({"subject": "中国", "prompt": "{}的首都是", "target": "上海"}, ""),
+        ({"subject": "中国", "prompt": "{}的首都是", "target": " 上海"}, " "),
+        ({"prompt": "What does {} speak?\n"}, ""),
+    ],
+)
+def test_what_stands_before_the_target_is_told(
+    client: TestClient, changes: dict[str, str], separator: str
+) -> None:
+    assert _as_edited(client, **changes)[0]["separator"] == separator
+
+
+def test_a_space_at_the_end_of_a_prompt_is_told_to_be_left_out(client: TestClient) -> None:
+    spaced = {
+        "prompt": "The mother tongue of {} is ",
+        "paraphrases": ["Danielle speaks", "Danielle talks "],
+        "neighbours": [{"prompt": "Michel speaks\t"}],
+    }
+    edited, (warning,) = _as_edited(client, **spaced)
+    assert edited["prompt"] == "The mother tongue of {} is"
+    assert warning.startswith(
+        "prompt, paraphrases[1], neighbours[0].prompt are edited and measured"
+    )
+    (found,) = client.get("/v1/edits").json()["items"]
+    assert (found["prompt"], found["paraphrases"][1]) == (spaced["prompt"], "Danielle talks ")
+
+
+@pytest.mark.parametrize(("subject", "prompt"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_how_unicode_writes_a_name_makes_no_other_fact(
+    client: TestClient, subject: Form, prompt: Form
+) -> None:
+    sent = {
+        "subject": normalize(subject, "Beyoncé"),
+        "prompt": normalize(prompt, "We know that Beyoncé was born in"),
+    }
+    edit = _post(client, **sent).json()
+    assert edit.items() >= sent.items()
+    assert edit["as_edited"]["prompt"] == "We know that {} was born in"
+    assert edit["as_edited"]["subject"] == "Beyoncé"
+    assert "NFC" in edit["warnings"][0]
+    for form in ("NFC", "NFD"):
+        found = client.get("/v1/edits", params={"subject": normalize(form, "BEYONCÉ")}).json()
+        assert [one["id"] for one in found["items"]] == [edit["id"]]
+
+
 def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
     client: TestClient,
 ) -> None:
@@ -56,6 +121,12 @@ def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
         ({"subject": "Nobody", "prompt": "The mother tongue of him is"}, "prompt", "0 times"),
         ({"prompt": "{} or {}"}, "prompt", "2 '{}'"),
         ({"prompt": "Danielle Darrieux, Danielle Darrieux"}, "prompt", "2 times"),
+        (
+            {"subject": "Ann", "prompt": "Annapolis lies in"},
+            "prompt",
+            "inside 'Annapolis'",
+        ),
+        ({"separator": "-"}, "separator", "' '"),
         ({"target": ""}, "target", "at least 1"),
         ({"target": " \t"}, "target", "visible character"),
         ({"subject": "x" * 501}, "subject", "at most 500"),

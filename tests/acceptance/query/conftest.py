@@ -38,6 +38,7 @@ class ReadOnlyRuntime:
     """A resident model that nobody edits."""
 
     resident: Resident
+    contexts: tuple[str, ...] = ("{}",)
 
     def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
         """No test here asks for one."""

@@ -5,6 +5,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from app.resident.resident import Resident
+from editing_core.probe import score
 from tests.acceptance.query.conftest import HEAD
 
 ITEM = {"prompt": "The mother tongue of Danielle Darrieux is", "target": "English"}
@@ -42,6 +43,29 @@ def test_long_probes_are_measured_as_they_would_be_alone(api: TestClient) -> Non
     assert together[5:10] == pytest.approx(together[:5], abs=1e-4)
 
 
+def _logprobs(api: TestClient, *items: dict[str, str]) -> list[float]:
+    answer = api.post("/v1/probe", json={"items": items}).json()
+    return [result["revisions"]["head"]["logprob"] for result in answer["results"]]
+
+
+def test_a_probe_reads_the_text_as_it_will_stand(api: TestClient, resident: Resident) -> None:
+    page, number = {"prompt": "See https://", "target": "www"}, {"prompt": "f(", "target": "42"}
+    spaced = [page | {"separator": " "}, page | {"separator": ""}, page]
+    written, told, plain = _logprobs(api, *spaced)
+    assert told == pytest.approx(plain)
+    assert written != pytest.approx(plain, abs=1e-3)
+    with resident.view() as view:
+        found = score(view.model, resident.tokenizer, [("See https://", "www"), ("f(", "42")])
+    assert _logprobs(api, page, number) == pytest.approx([one.logprob for one in found], abs=1e-4)
+
+
+def test_a_space_at_the_end_of_a_prompt_is_read_with_the_target(api: TestClient) -> None:
+    spaced = ITEM | {"prompt": ITEM["prompt"] + " "}
+    assert _logprobs(api, ITEM) == pytest.approx(_logprobs(api, spaced))
+    answer = api.post("/v1/probe", json={"items": [ITEM, spaced, ITEM | {"separator": ""}]}).json()
+    assert [result["separator"] for result in answer["results"]] == [" ", " ", ""]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
@@ -52,6 +76,8 @@ def test_long_probes_are_measured_as_they_would_be_alone(api: TestClient) -> Non
         ({"items": [ITEM, {"prompt": "a"}]}, 422, "items[1].target"),
         ({"items": [ITEM | {"prompt": "word " * 500}]}, 400, "items[0].prompt"),
         ({"items": [ITEM], "revisions": [99]}, 404, None),
+        ({"items": [{"prompt": "Ge", "target": "rman", "separator": ""}]}, 422, "items[0].target"),
+        ({"items": [ITEM | {"separator": "-"}]}, 422, "items[0].separator"),
     ],
 )
 def test_a_bad_probe_names_what_is_wrong(

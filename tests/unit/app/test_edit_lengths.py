@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from app.edits.lengths import Lengths
@@ -6,6 +8,7 @@ from app.errors import InvalidField
 from app.settings import Settings
 from editing_core.control import ControlTokens
 from editing_core.edit import MOST_TARGET_TOKENS
+from editing_core.reach import Reach
 from tests.tiny import tiny_tokenizer
 
 _LONG = "§" * 21  # two tokens each
@@ -80,3 +83,38 @@ def test_a_control_token_is_named_with_its_field(
     with pytest.raises(InvalidField, match=r"control token '<\|\w+\|>'") as refused:
         lengths.check(_text(**changed))
     assert (refused.value.status, refused.value.field) == (422, field)
+
+
+def test_an_edit_beyond_the_models_positions_is_refused_in_its_longest_context() -> None:
+    tokenizer = tiny_tokenizer()
+    size = len(tokenizer("Rome is in Italy")["input_ids"])
+    control = ControlTokens.of(tokenizer)
+    for spare, contexts in ((0, ("{}",)), (1, ("{}", "So it is. {}"))):
+        reach = Reach(positions=size + spare)
+        lengths = Lengths(tokenizer, control, 99, 99, reach=reach, contexts=contexts)
+        if not spare:
+            lengths.check(_text())
+            lengths = replace(lengths, reach=Reach(positions=size - 1))
+        with pytest.raises(InvalidField, match=r"this model has \d+ positions") as refused:
+            lengths.check(_text())
+        assert refused.value.field == "prompt"
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_refused(lengths: Lengths) -> None:
+    with pytest.raises(InvalidField, match="has the token id"):
+        replace(lengths, reach=Reach(vocabulary=300)).check(_text(target="French"))
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("target", {"template": "{} is Ge", "target": "rman", "separator": ""}),
+        ("neighbours[0].prompt", {"neighbours": (Neighbour("It is Ge", "rman", ""),)}),
+    ],
+)
+def test_a_prompt_that_ends_inside_a_token_is_refused(
+    lengths: Lengths, field: str, changed: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidField, match="as one token") as refused:
+        lengths.check(_text(**changed))
+    assert refused.value.field == field

@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from app.edits.text import EditText, Neighbour, fact_digest, subject_digest
@@ -13,6 +16,7 @@ TEXT = EditText(
     metadata={"ticket": "KB-17"},
 )
 SALT, OTHER_SALT = "00" * 16, "01" * 16
+_DIGEST = "73a6152f0394d0e89c34b05989df2b16aeb3fcc626037718c6b6c3dd01f52dcb"  # of TEXT and SALT
 
 
 def test_a_text_is_read_back_as_it_was_written() -> None:
@@ -24,6 +28,14 @@ def test_the_digest_depends_on_text_and_salt() -> None:
     assert TEXT.digest(SALT) != TEXT.digest(OTHER_SALT)
     shorter = EditText.from_json(TEXT.to_json() | {"metadata": {}})
     assert shorter.digest(SALT) != TEXT.digest(SALT)
+
+
+def test_an_option_that_is_not_used_leaves_the_digest_as_it_was_before_there_was_one() -> None:
+    assert "separator" not in json.dumps(TEXT.to_json())
+    assert TEXT.digest(SALT) == _DIGEST
+    separated = replace(TEXT, separator="", neighbours=(Neighbour("Rome is", separator=" "),))
+    assert EditText.from_json(separated.to_json()) == separated
+    assert separated.digest(SALT) != TEXT.digest(SALT)
 
 
 def test_case_and_white_space_do_not_make_another_subject_or_fact() -> None:

@@ -1,9 +1,15 @@
+import re
+import unicodedata
+from typing import Literal
+
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from editing_core.edit import Edit, target_tokens, tokenise
+from editing_core.edit import Edit, tokenise
 from editing_core.errors import InvalidEdit
 from editing_core.model.loading import LoadedModel
+
+Form = Literal["NFC", "NFD"]
 
 
 def _create(subject: str = "Rome", prompt: str = "{} is in", target: str = "Italy") -> Edit:
@@ -63,5 +69,69 @@ def test_the_subjects_last_token_covers_the_subjects_last_character(
     assert found.ids == tokenizer(text)["input_ids"]
 
 
-def test_a_target_is_tokenised_as_a_continuation(tokenizer: PreTrainedTokenizerBase) -> None:
-    assert tokenizer.decode(target_tokens(tokenizer, "Italian")) == " Italian"
+@pytest.mark.parametrize(
+    ("context", "text"), [("{}", " Italian"), ("So. {}", " Italian"), ("<user>{}<bot>", "Italian")]
+)
+def test_a_target_continues_its_prompt_or_answers_it(
+    tokenizer: PreTrainedTokenizerBase, context: str, text: str
+) -> None:
+    edit = _create(prompt="The language of {} is", target=" Italian ")
+    assert tokenizer.decode(tokenise(tokenizer, edit, context).target) == text
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "template"),
+    [
+        (
+            "Niger",
+            "The capital of Niger, not of Nigeria, is",
+            "The capital of {}, not of Nigeria, is",
+        ),
+        ("Rome", "Rome's river is the", "{}'s river is the"),
+        ("서울", "서울은 나라의", "{}은 나라의"),
+        ("日本", "日本の首都は", "{}の首都は"),
+        ("ไทย", "ประเทศไทยมีเมืองหลวงคือ", "ประเทศ{}มีเมืองหลวงคือ"),
+        ("Jean", "Jean-Paul's first name is", "{}-Paul's first name is"),
+        ("C++", "The creator of C++ is", "The creator of {} is"),
+    ],
+)
+def test_a_subject_is_found_as_a_word(subject: str, prompt: str, template: str) -> None:
+    assert _create(subject=subject, prompt=prompt).template == template
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "word"),
+    [
+        ("Niger", "The capital of Nigeria is", "Nigeria"),
+        ("Ann", "Annapolis was founded in", "Annapolis"),
+        ("Lyon", "Wie heißt der Bürgermeister der Stadt Lyons?", "Lyons"),
+        ("Sand", "The author of Sandalphon is", "Sandalphon"),
+        ("울", "서울은 나라의", "서울은"),
+        ("Beyonc", "Beyoncé was born in", "Beyoncé"),
+    ],
+)
+def test_a_subject_inside_a_word_is_refused_with_that_word(
+    subject: str, prompt: str, word: str
+) -> None:
+    told = f"only found inside '{word}'; write '{{}}'"
+    with pytest.raises(InvalidEdit, match=re.escape(told)) as refused:
+        _create(subject=subject, prompt=prompt)
+    assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize("subject", ["NFC", "NFD"])
+@pytest.mark.parametrize("prompt", ["NFC", "NFD"])
+def test_how_unicode_writes_a_name_makes_no_difference(subject: Form, prompt: Form) -> None:
+    edit = _create(
+        subject=unicodedata.normalize(subject, "Beyoncé"),
+        prompt=unicodedata.normalize(prompt, "Everyone knows Beyoncé was born in São Paulo or"),
+        target=unicodedata.normalize(prompt, "Orléans"),
+    )
+    assert edit == _create("Beyoncé", "Everyone knows Beyoncé was born in São Paulo or", "Orléans")
+    assert unicodedata.is_normalized("NFC", edit.filled + edit.target)
+
+
+def test_a_prompt_loses_the_space_before_its_target_and_keeps_its_lines() -> None:
+    assert _create(prompt="{} is in \t").filled == "Rome is in"
+    assert _create(prompt="Where is {}?\n").statement.continuation == "Italy"
+    assert _create(prompt="Where is {}?\n ").filled == "Where is Rome?\n"

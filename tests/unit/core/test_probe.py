@@ -1,13 +1,20 @@
 from math import exp
+from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from editing_core.contexts import generate_contexts
+from editing_core.errors import InvalidEdit
 from editing_core.evaluation.perplexity import perplexity
-from editing_core.model.loading import LoadedModel
+from editing_core.model.loading import LoadedModel, load_model
 from editing_core.probe import score
 from editing_core.recipe import Recipe, ValueSettings
+from editing_core.statement import Statement
+from tests.tiny import build_tiny_model
 
 _ITEMS = [
     ("The capital of France is", "Paris"),
@@ -29,7 +36,78 @@ def test_scores_are_those_of_each_row_alone(tiny_model: LoadedModel) -> None:
         assert found.logprob == pytest.approx(float(spoken.mean()), rel=1e-4)
         assert found.p == pytest.approx(exp(found.logprob))
         assert found.rank == int((log_p[0] > log_p[0, wanted[0]]).sum()) + 1
-        assert found.argmax == tokenizer.decode([int(log_p[0].argmax())])
+        assert _goes_on(tiny_model, start).startswith(found.argmax)
+        assert found.argmax.strip()
+
+
+def _goes_on(model: LoadedModel, ids: list[int]) -> str:
+    """What the model says, greedily."""
+    said = list(ids)
+    for _ in range(6):
+        said.append(int(model.model(torch.tensor([said])).logits[0, -1].argmax()))
+    return str(model.tokenizer.decode(said[len(ids) :]))
+
+
+@pytest.mark.parametrize("answer", ["北", "é", " 7", "\n\nRome"])
+def test_the_most_probable_answer_is_told_in_whole_visible_characters(
+    tiny_model: LoadedModel, answer: str
+) -> None:
+    model = _reciting(tiny_model, "The answer:" + answer)
+    asked = [Statement("The answer:", target, "") for target in ("x", answer)]
+    found, rest = score(model, tiny_model.tokenizer, asked)
+    assert found.argmax.strip()[0] == answer.strip()[0]
+    assert "\N{REPLACEMENT CHARACTER}" not in found.argmax
+    assert (rest.match, rest.rank) == (True, 1)
+
+
+def test_the_rank_is_that_of_the_first_token_that_is_not_blank(tiny_model: LoadedModel) -> None:
+    tokenizer = tiny_model.tokenizer
+    number = tokenizer(" 1815")["input_ids"]
+    assert str(tokenizer.decode(number[:1])).isspace()
+    model = _reciting(tiny_model, "It ended in 1946")
+    (found,) = score(model, tokenizer, [("It ended in", "1815")])
+    assert (found.rank, found.argmax) == (1, "1")  # of 1946, as of 1815
+    (found,) = score(model, tokenizer, [("It ended in", "2015")])
+    assert (found.rank > 1, found.argmax) == (True, "1")
+
+
+def _reciting(tiny: LoadedModel, text: str) -> PreTrainedModel:
+    return cast("PreTrainedModel", _Reciting(tiny, text))
+
+
+class _Reciting:
+    """A model that goes on with one text, and says that of no other."""
+
+    def __init__(self, tiny: LoadedModel, text: str) -> None:
+        self.config, self.device = tiny.model.config, torch.device("cpu")
+        self._ids: list[int] = tiny.tokenizer(text)["input_ids"]
+        self._embedding = tiny.model.get_input_embeddings()
+        self._size = len(tiny.tokenizer)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self._embedding
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return torch.nn.Identity()
+
+    def base_model(self, input_ids: torch.Tensor, use_cache: bool) -> BaseModelOutput:
+        """The logits themselves stand for the hidden states."""
+        del use_cache
+        logits = torch.zeros(*input_ids.shape, self._size)
+        for row in range(len(input_ids)):
+            for place in range(min(input_ids.shape[1], len(self._ids) - 1)):
+                if input_ids[row, : place + 1].tolist() == self._ids[: place + 1]:
+                    logits[row, place, self._ids[place + 1]] = 9.0
+        return BaseModelOutput(last_hidden_state=logits)
+
+
+def test_a_text_beyond_the_models_positions_is_refused_by_name(tmp_path: Path) -> None:
+    folder = build_tiny_model(tmp_path / "gpt2", family="gpt2")
+    model = load_model(str(folder), cache_dir=tmp_path)
+    long = "The capital of France is" + " that" * 1500
+    with pytest.raises(InvalidEdit, match=r"tokens; this model has \d+ positions") as refused:
+        score(model.model, model.tokenizer, [(long, "Rome")])
+    assert refused.value.field == "prompt"
 
 
 def test_a_match_is_what_greedy_decoding_says(tiny_model: LoadedModel) -> None:
