@@ -1,4 +1,9 @@
-"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors."""
+"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors.
+
+Two devices meet here. The model has its own; everything from keys and values to finished updates
+is in float64 where the statistics are, and updates go back as the model's numbers. The delta is on
+the host.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +72,7 @@ class Editor:
     Args:
         base: The model, unedited.
         recipe: What decides an edit's arithmetic.
-        statistics: The key statistics that the recipe names.
+        statistics: The key statistics that the recipe names; edits are solved where they are.
         plans: Methods by name.
         give_way: Lets others go first, before each step of the work.
     """
@@ -84,7 +89,8 @@ class Editor:
         self._base, self._recipe, self._statistics = base, recipe, statistics
         self._plans = plans
         self._give_way = give_way
-        self._directions = Directions(base, recipe)
+        self._device = statistics.device
+        self._directions = Directions(base, recipe, self._device)
         self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
     def solve(
@@ -160,11 +166,11 @@ class Editor:
     def _fine_tune(self, packed: PackedModel, rule: FineTune, batch: _Batch) -> _Solved:
         clock, (layer,) = Stopwatch(), batch.layers
         tokenizer = self._base.tokenizer
-        keys, _ = KeySweep(packed, tokenizer, batch.edits, self._recipe, batch.layers).keys(layer)
+        keys, _ = self._sweep(packed, batch).keys(layer)
         batch.seconds.keys += clock.lap()
         tuned = rule.tune(packed, tokenizer, batch.edits, layer, self._recipe)
         batch.seconds.solve += clock.lap()
-        update = LayerSolution(layer, keys, dense=tuned.update)
+        update = LayerSolution(layer, keys, dense=tuned.update.to(self._device))
         return _Solved([], [Effort(tuned.steps, tuned.loss)] * len(batch.edits), [update])
 
     def _locate_and_edit(self, packed: PackedModel, batch: _Batch) -> _Solved:
@@ -186,8 +192,8 @@ class Editor:
         self, packed: PackedModel, values: Sequence[Value], batch: _Batch
     ) -> list[LayerSolution]:
         rule, layers, seconds = batch.plan.rule, batch.layers, batch.seconds
-        targets, clock = torch.stack([value.z for value in values]).double().T, Stopwatch()
-        sweep = KeySweep(packed, self._base.tokenizer, batch.edits, self._recipe, layers)
+        clock, sweep = Stopwatch(), self._sweep(packed, batch)
+        targets = torch.stack([value.z for value in values]).to(self._device).double().T
         solved = []
         for index, layer in enumerate(layers):
             self._give_way()
@@ -216,6 +222,16 @@ class Editor:
             seconds.keys += clock.lap()
         return solved
 
+    def _sweep(self, packed: PackedModel, batch: _Batch) -> KeySweep:
+        return KeySweep(
+            packed,
+            self._base.tokenizer,
+            batch.edits,
+            self._recipe,
+            batch.layers,
+            device=self._device,
+        )
+
     def _sphere_inside(self, layer: int, weight: Tensor, plan: Plan) -> Projection | None:
         """P⊥ on columns, where the method is to solve in the projected space."""
         if plan.sphere != "solve":
@@ -235,8 +251,9 @@ class Editor:
     def _finish(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
         """What happens to the updates of all layers once the last is solved."""
         if not plan.rule.separable:
-            original = self._weight(self._base.model, update.layer).double()
-            update.dense = plan.rule.reshape(LayerUpdate(update.update, weight.double(), original))
+            original = self._weight(self._base.model, update.layer)
+            before, original = (found.to(self._device).double() for found in (weight, original))
+            update.dense = plan.rule.reshape(LayerUpdate(update.update, before, original))
         self._project(update, weight, plan)
 
     def _project(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
