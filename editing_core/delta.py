@@ -171,22 +171,31 @@ def on_grid(left: Tensor, right: Tensor, keys: Tensor, grid: int) -> Factors:
             sensible one.
     """
     left, right = left.cpu().double(), right.cpu().double()
-    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
-        raise NonFinite("an update holds NaN or infinity; nothing was written")
+    broken = _rows(~(torch.isfinite(left).all(dim=1) & torch.isfinite(right).all(dim=1)))
+    if broken:
+        raise NonFinite("an update holds NaN or infinity; nothing was written", rows=broken)
     _, exponent = torch.frexp(right.abs().amax(dim=1, keepdim=True))
     scale = torch.ldexp(torch.ones_like(right[:, :1]), exponent)  # max |right / scale| in [½, 1)
     right_units = torch.round(right / scale * 2**_RIGHT_BITS)
     left_units = torch.round(left * scale / 2.0**grid)
-    if float(left_units.abs().max()) >= 2**_LEFT_BITS:
+    largest = left_units.abs().amax(dim=1)
+    too_large = _rows(largest >= 2**_LEFT_BITS)
+    if too_large:
         raise GridOverflow(
-            f"an update reaches {float(left_units.abs().max()) * 2.0**grid:.3g}; "
-            f"factors are kept below {2.0 ** (grid + _LEFT_BITS):.3g}"
+            f"an update reaches {float(largest.max()) * 2.0**grid:.3g}; "
+            f"factors are kept below {2.0 ** (grid + _LEFT_BITS):.3g}",
+            rows=too_large,
         )
     return Factors(
         left=(left_units * 2.0**grid).float(),
         right=(right_units / 2**_RIGHT_BITS).float(),
         keys=keys.cpu().float(),
     )
+
+
+def _rows(where: Tensor) -> list[int]:
+    found: list[int] = where.nonzero().flatten().tolist()
+    return found
 
 
 def dense_on_grid(matrix: Tensor, keys: Tensor, grid: int) -> Dense:

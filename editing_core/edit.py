@@ -134,5 +134,9 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> To
         if left < end and right > start
     ]
     if not covering:
-        raise InvalidEdit("subject", f"subject {edit.subject!r} has no tokens in this vocabulary")
+        raise InvalidEdit(
+            "subject",
+            f"subject {edit.subject!r} has no tokens in this vocabulary",
+            edits=[edit.id],
+        )
     return TokenisedPrompt(ids=encoded["input_ids"], subject_last=covering[-1])

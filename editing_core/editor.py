@@ -5,7 +5,8 @@ is in float64 where the statistics are, and updates go back as the model's numbe
 the host.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
 from editing_core.directions import Directions
 from editing_core.edit import Edit, check_target
-from editing_core.errors import NonFinite
+from editing_core.errors import EditFailed, NonFinite
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.keys import KeySweep
 from editing_core.memory import PastKeys, Projection
@@ -135,11 +136,14 @@ class Editor:
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
             batch = _Batch(group, held, plan, layers, past_keys or {}, values, seconds)
-            solved.append(self._solve_batch(view, weights, batch))
+            with _naming(group):
+                solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
         updates = [joined(parts) for parts in zip(*(s.layers for s in solved), strict=True)]
+        with _naming(edits):
+            rounded = {update.layer: self._round(update) for update in updates}
         return Solution(
-            delta=Delta(tuple(e.id for e in edits), {u.layer: self._round(u) for u in updates}),
+            delta=Delta(tuple(edit.id for edit in edits), rounded),
             values=tuple(value for s in solved for value in s.values),
             reports=edit_reports(edits, [e for s in solved for e in s.efforts], updates),
             seconds=seconds,
@@ -288,6 +292,16 @@ def _groups(
     if not one_by_one:
         return [(edits, beside)]
     return [([edit], [*beside, *edits[:index]]) for index, edit in enumerate(edits)]
+
+
+@contextmanager
+def _naming(edits: Sequence[Edit]) -> Iterator[None]:
+    """Have an error of single edits say which of these they are."""
+    try:
+        yield
+    except EditFailed as error:
+        error.name([edit.id for edit in edits])
+        raise
 
 
 def _check_finite(what: str, tensors: Mapping[int, Tensor]) -> None:

@@ -121,10 +121,9 @@ class Statistics:
         """Where edits are solved."""
         return next(iter(self.layers.values())).eigenvalues.device
 
-    def to(self, device: str | torch.device) -> "Statistics":
+    def to(self, device: torch.device) -> "Statistics":
         """The same on another device, which then holds d_in² float64 numbers a layer."""
-        place = torch.device(device)
-        moved = {layer: moment.to(place) for layer, moment in self.layers.items()}
+        moved = {layer: moment.to(device) for layer, moment in self.layers.items()}
         return replace(self, layers=moved)
 
     def save(self, path: Path) -> None:
