@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak attack contract check format demo bench lock clean
+.PHONY: help serve test eval crash soak attack contract check format demo bench device-check lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -22,7 +22,7 @@ PYTEST_ARGS ?=
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:8000
 	@exec $(BIN)/errata serve
@@ -69,6 +69,13 @@ bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
 	@$(BIN)/python -m benchmarks.core
 	@$(BIN)/python -m benchmarks.queries
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.load
+
+# For example: make device-check DEVICE=cuda:1, or DEVICE=cpu SHAPES='--shape tiny'
+DEVICE ?= cuda
+SHAPES ?=
+
+device-check: $(INSTALLED) ## Does a GPU give what the host gives, and how fast: four minutes, no weights needed
+	@$(BIN)/python -m benchmarks.device --device $(DEVICE) $(SHAPES)
 
 # For example: make lock UPGRADE=--upgrade, or UPGRADE='--upgrade-package starlette'
 UPGRADE ?=

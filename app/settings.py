@@ -123,6 +123,8 @@ class Settings(BaseSettings):
     """Server to embed: a valkey-server or redis-server; unset looks on PATH, then in the wheel."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1."""
+    solve_device: str = "cpu"
+    """Where key statistics lie and edits are solved; there are d_in² float64 numbers a layer."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format the model is served in."""
     site: Literal["feed-forward", "attention"] = "feed-forward"

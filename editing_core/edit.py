@@ -169,7 +169,11 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> To
         index for index, (left, right) in enumerate(offsets) if left < end and right > start
     ]
     if not covering:
-        raise InvalidEdit("subject", f"subject {edit.subject!r} has no tokens in this vocabulary")
+        raise InvalidEdit(
+            "subject",
+            f"subject {edit.subject!r} has no tokens in this vocabulary",
+            edits=[edit.id],
+        )
     separator = "" if opens_turn(context) else edit.statement.between
     tokens = tokens_of(tokenizer, Statement(text, edit.target, separator))
     return TokenisedPrompt(tokens.prompt, covering[-1], tokens.target)

@@ -1,6 +1,12 @@
-"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors."""
+"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors.
 
-from collections.abc import Mapping, Sequence
+Two devices meet here. The model has its own; everything from keys and values to finished updates
+is in float64 where the statistics are, and updates go back as the model's numbers. The delta is on
+the host.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +16,7 @@ from transformers import PreTrainedModel
 from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
 from editing_core.directions import Directions
 from editing_core.edit import Edit, check_target
-from editing_core.errors import NonFinite
+from editing_core.errors import EditFailed, NonFinite
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.keys import KeySweep
 from editing_core.memory import PastKeys, Projection
@@ -68,7 +74,7 @@ class Editor:
     Args:
         base: The model, unedited.
         recipe: What decides an edit's arithmetic.
-        statistics: The key statistics that the recipe names.
+        statistics: The key statistics that the recipe names; edits are solved where they are.
         plans: Methods by name.
         give_way: Lets others go first, before each step of the work.
     """
@@ -85,7 +91,8 @@ class Editor:
         self._base, self._recipe, self._statistics = base, recipe, statistics
         self._plans = plans
         self._give_way = give_way
-        self._directions = Directions(base, recipe)
+        self._device = statistics.device
+        self._directions = Directions(base, recipe, self._device)
         self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
     def solve(
@@ -132,11 +139,14 @@ class Editor:
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
             batch = _Batch(group, held, plan, layers, past_keys or {}, values, seconds)
-            solved.append(self._solve_batch(view, weights, batch))
+            with _naming(group):
+                solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
         updates = [joined(parts) for parts in zip(*(s.layers for s in solved), strict=True)]
+        with _naming(edits):
+            rounded = {update.layer: self._round(update) for update in updates}
         return Solution(
-            delta=Delta(tuple(e.id for e in edits), {u.layer: self._round(u) for u in updates}),
+            delta=Delta(tuple(edit.id for edit in edits), rounded),
             values=tuple(value for s in solved for value in s.values),
             reports=edit_reports(edits, [e for s in solved for e in s.efforts], updates),
             seconds=seconds,
@@ -163,11 +173,11 @@ class Editor:
     def _fine_tune(self, packed: PackedModel, rule: FineTune, batch: _Batch) -> _Solved:
         clock, (layer,) = Stopwatch(), batch.layers
         tokenizer = self._base.tokenizer
-        keys, _ = KeySweep(packed, tokenizer, batch.edits, self._recipe, batch.layers).keys(layer)
+        keys, _ = self._sweep(packed, batch).keys(layer)
         batch.seconds.keys += clock.lap()
         tuned = rule.tune(packed, tokenizer, batch.edits, layer, self._recipe)
         batch.seconds.solve += clock.lap()
-        update = LayerSolution(layer, keys, dense=tuned.update)
+        update = LayerSolution(layer, keys, dense=tuned.update.to(self._device))
         return _Solved([], [Effort(tuned.steps, tuned.loss)] * len(batch.edits), [update])
 
     def _locate_and_edit(self, packed: PackedModel, batch: _Batch) -> _Solved:
@@ -189,8 +199,8 @@ class Editor:
         self, packed: PackedModel, values: Sequence[Value], batch: _Batch
     ) -> list[LayerSolution]:
         rule, layers, seconds = batch.plan.rule, batch.layers, batch.seconds
-        targets, clock = torch.stack([value.z for value in values]).double().T, Stopwatch()
-        sweep = KeySweep(packed, self._base.tokenizer, batch.edits, self._recipe, layers)
+        clock, sweep = Stopwatch(), self._sweep(packed, batch)
+        targets = torch.stack([value.z for value in values]).to(self._device).double().T
         solved = []
         for index, layer in enumerate(layers):
             self._give_way()
@@ -219,6 +229,16 @@ class Editor:
             seconds.keys += clock.lap()
         return solved
 
+    def _sweep(self, packed: PackedModel, batch: _Batch) -> KeySweep:
+        return KeySweep(
+            packed,
+            self._base.tokenizer,
+            batch.edits,
+            self._recipe,
+            batch.layers,
+            device=self._device,
+        )
+
     def _sphere_inside(self, layer: int, weight: Tensor, plan: Plan) -> Projection | None:
         """P⊥ on columns, where the method is to solve in the projected space."""
         if plan.sphere != "solve":
@@ -238,8 +258,9 @@ class Editor:
     def _finish(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
         """What happens to the updates of all layers once the last is solved."""
         if not plan.rule.separable:
-            original = self._weight(self._base.model, update.layer).double()
-            update.dense = plan.rule.reshape(LayerUpdate(update.update, weight.double(), original))
+            original = self._weight(self._base.model, update.layer)
+            before, original = (found.to(self._device).double() for found in (weight, original))
+            update.dense = plan.rule.reshape(LayerUpdate(update.update, before, original))
         self._project(update, weight, plan)
 
     def _project(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
@@ -274,6 +295,16 @@ def _groups(
     if not one_by_one:
         return [(edits, beside)]
     return [([edit], [*beside, *edits[:index]]) for index, edit in enumerate(edits)]
+
+
+@contextmanager
+def _naming(edits: Sequence[Edit]) -> Iterator[None]:
+    """Have an error of single edits say which of these they are."""
+    try:
+        yield
+    except EditFailed as error:
+        error.name([edit.id for edit in edits])
+        raise
 
 
 def _check_finite(what: str, tensors: Mapping[int, Tensor]) -> None:

@@ -199,5 +199,5 @@ def _clamp(delta: Tensor, z0: Tensor, factor: float) -> Tensor:
 def _check_finite(loss: Tensor, subjects: Sequence[_Subject]) -> None:
     for subject, value in zip(subjects, loss.tolist(), strict=True):
         if not isfinite(value):
-            edit = subject.facts[0]
-            raise NonFinite(f"the value of edit {edit.id!r} diverged (loss {value})")
+            own = [fact.id for fact in subject.facts[: len(subject.edits)]]
+            raise NonFinite(f"the value of edit {own[0]!r} diverged (loss {value})", edits=own)

@@ -17,6 +17,7 @@ from editing_core.edit import opens_turn
 from editing_core.editor import Editor
 from editing_core.evaluation.record import Record
 from editing_core.giving_way import GiveWay, go_on
+from editing_core.model.device import device_named
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.preparation import (
     bundled_text,
@@ -76,7 +77,7 @@ def prepare(settings: Settings, progress: Progress) -> Prepared:
         )
         recipe = default_recipe(base, statistics, progress)
     _store(settings.data_dir, recipe)
-    return Prepared(base, recipe, statistics)
+    return Prepared(base, recipe, statistics.to(device_named(settings.solve_device)))
 
 
 @dataclass(frozen=True)

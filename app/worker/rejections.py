@@ -33,7 +33,8 @@ def unsolvable(
 
     Where single edits can be told to be at fault, the others are rejected for their sake only.
     """
-    guilty = {request.id for request in task.requests if not _can_be_said(tokenizer, request)}
+    unsayable = [request.id for request in task.requests if not _can_be_said(tokenizer, request)]
+    guilty = {*error.edits, *unsayable}
     return [
         Rejection(
             request.id,

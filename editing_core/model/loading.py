@@ -15,6 +15,7 @@ from editing_core.errors import ModelNotFound
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.checking import check
 from editing_core.model.conversion import convert
+from editing_core.model.device import device_named
 from editing_core.model.opening import (
     UNREADABLE,
     check_folder,
@@ -80,9 +81,11 @@ def load_model(
 
     Raises:
         ModelNotFound: The source names nothing loadable; the message says what would be.
+        DeviceUnavailable: The model cannot be put on this device.
         UnsupportedModel: The model's matrices to edit cannot be derived, or edits of them would
             not do what they are solved for.
     """
+    place = device_named(device)
     folder = _folder(source, cache_dir, progress)
     progress("load model", 0, 2)
     if Path(folder).is_dir():
@@ -94,7 +97,7 @@ def load_model(
             f"model {source!r} cannot be loaded: {reason(error)}; give one of "
             f"{', '.join(BUNDLES)}, a folder or GGUF file that exists, or a reachable hub id"
         ) from error
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(place).eval().requires_grad_(False)
     progress("load model", 1, 2)
     architecture = resolve(model, site)
     check(model, architecture)

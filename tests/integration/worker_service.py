@@ -179,7 +179,13 @@ class Service:
 
 
 @contextmanager
-def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Service]:
+def working(
+    folder: Path,
+    model: LoadedModel,
+    editor: Editor,
+    *,
+    kind: type[Execution] = Execution,
+) -> Iterator[Service]:
     """A worker that lets every edit pass, unless the edit has limits of its own."""
     database = Database(f"sqlite:///{folder / 'errata.db'}")
     upgrade(database)
@@ -206,7 +212,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
     resident = Resident(model, history.materialise, revision=0, weights=history.recover())
     lease = Lease(database, silence_s=5.0, process=ProcessId.own())
     metrics = Metrics()
-    execution = Execution(
+    execution = kind(
         database,
         lease,
         artefacts,

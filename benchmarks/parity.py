@@ -1,0 +1,158 @@
+"""Whether a device gives what the host gives: values, keys, deltas, and the bits of the weights."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editing_core.delta import Delta, Weights
+from editing_core.digest import weights_digest
+from editing_core.edit import Edit
+from editing_core.editor import Editor
+from editing_core.methods import METHOD_NAMES
+from editing_core.model.loading import LoadedModel, load_model
+from editing_core.preparation import default_layers, default_recipe
+from editing_core.recipe import Recipe
+from editing_core.solution import Solution
+from editing_core.statistics import Statistics, collect
+from tests.tiny import build_tiny_model
+
+_SIZES = {"hidden_size": 128, "intermediate_size": 256}
+_LAYERS = 6
+_STEPS = 3  # of a value: rounding grows with every step, and is to be told from a fault
+_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
+_HALF_METHODS = ("memit+sphere", "alphaedit+sphere")
+EDITS = (
+    Edit("a", "Danielle Darrieux", "The mother tongue of {} is", "English"),
+    Edit("b", "Rome", "They say that {} is the capital of", "Spain"),
+    Edit("c", "Michel Rocard", "Therefore {} is a native speaker of", "German"),
+)
+# Relative bounds in float32: what the order of sums may change.
+_KEYS, _VALUES, _DELTAS = 1e-5, 1e-3, 1e-2
+# In bfloat16 the device may be so many times as far from float32 as the host is in bfloat16.
+_TIMES_AS_FAR = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison: what was found, and the most that is allowed."""
+
+    what: str
+    found: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within the bound; NaN is not."""
+        return self.found <= self.allowed
+
+
+class Twins:
+    """One random model on the host and on a device, edited by one recipe on the same statistics."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._folder = build_tiny_model(folder / "twin", layers=_LAYERS, sizes=_SIZES)
+        self._device = device
+        self._host = self._load("cpu", torch.float32)
+        self._statistics = collect(self._host, default_layers(self._host), _TEXT)
+        recipe = default_recipe(self._host, self._statistics)
+        self._recipe = replace(
+            recipe,
+            contexts=tuple(group[:1] for group in recipe.contexts),
+            value=replace(recipe.value, steps=_STEPS),
+            finetune=replace(recipe.finetune, steps=_STEPS),
+        )
+
+    def findings(self) -> list[Finding]:
+        """All comparisons."""
+        there = self._load(str(self._device), torch.float32)
+        found = [Finding("model: digests differ", there.digest != self._host.digest, 0)]
+        return found + self._in_full(there) + self._in_half() + self._bits(there)
+
+    def _load(self, device: str, dtype: torch.dtype) -> LoadedModel:
+        return load_model(
+            str(self._folder), cache_dir=self._folder.parent, device=device, dtype=dtype
+        )
+
+    def _solve(self, model: LoadedModel, method: str, statistics: Statistics) -> Solution:
+        editor = Editor(model, self._recipe, statistics)
+        return editor.solve(model.model, EDITS, method=method)
+
+    def _in_full(self, there: LoadedModel) -> list[Finding]:
+        found = []
+        for method in METHOD_NAMES:
+            expected = self._solve(self._host, method, self._statistics)
+            for place in dict.fromkeys((torch.device("cpu"), self._device)):
+                solution = self._solve(there, method, self._statistics.to(place))
+                found += _compared(f"{method}, solved on {place}", solution, expected)
+        return found
+
+    def _in_half(self) -> list[Finding]:
+        found = []
+        for method in _HALF_METHODS:
+            exact = self._solve(self._host, method, self._statistics)
+            here, there = (
+                self._solve(self._load(place, torch.bfloat16), method, self._statistics)
+                for place in ("cpu", str(self._device))
+            )
+            for what, distance in (("values", _values_apart), ("deltas", _deltas_apart)):
+                allowed = _TIMES_AS_FAR * distance(here, exact)
+                found.append(
+                    Finding(f"{method} in bfloat16: {what}", distance(there, exact), allowed)
+                )
+        return found
+
+    def _bits(self, there: LoadedModel) -> list[Finding]:
+        """One delta written, and taken back, on either device: how many digests differ."""
+        delta = self._solve(there, "memit+sphere", self._statistics).delta
+        found = []
+        for dtype in (torch.float32, torch.bfloat16):
+            here, far = (
+                _digests(self._load(place, dtype), self._recipe, delta)
+                for place in ("cpu", str(self._device))
+            )
+            differing = sum(one != other for one, other in zip(here, far, strict=True))
+            name = str(dtype).removeprefix("torch.")
+            found.append(Finding(f"{name}: digests that differ", differing, 0))
+            found.append(Finding(f"{name}: undone is not the base", far[0] != far[2], 0))
+        return found
+
+
+def _digests(model: LoadedModel, recipe: Recipe, delta: Delta) -> list[str]:
+    """Of the base, of the edited weights, and of those undone."""
+    weight_of = model.architecture.weight_of
+    base = Weights({layer: weight_of(model.model, layer) for layer in recipe.layers})
+    edited = base.changed(add=[delta])
+    states = (base, edited, edited.changed(subtract=[delta]))
+    return [weights_digest(state.materialise()) for state in states]
+
+
+def _compared(what: str, found: Solution, expected: Solution) -> list[Finding]:
+    keys = max(
+        _apart(part.keys, expected.delta.layers[layer].keys)
+        for layer, part in found.delta.layers.items()
+    )
+    findings = [
+        Finding(f"{what}: keys", keys, _KEYS),
+        Finding(f"{what}: deltas", _deltas_apart(found, expected), _DELTAS),
+    ]
+    if expected.values:
+        findings.append(Finding(f"{what}: values", _values_apart(found, expected), _VALUES))
+    return findings
+
+
+def _values_apart(found: Solution, expected: Solution) -> float:
+    pairs = zip(found.values, expected.values, strict=True)
+    return max(_apart(one.z.cpu(), other.z) for one, other in pairs)
+
+
+def _deltas_apart(found: Solution, expected: Solution) -> float:
+    return max(
+        _apart(part.update(), expected.delta.layers[layer].update())
+        for layer, part in found.delta.layers.items()
+    )
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
