@@ -67,7 +67,7 @@ def accept(
 
 
 def claim(session: Session, operations: Iterable[Operation], now: datetime) -> None:
-    """Mark operations as running and count the attempt.
+    """Mark operations as running and count the attempt, until it proves to be none.
 
     Args:
         session: The write transaction that `next_run` read them in.
@@ -136,6 +136,12 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
             f"operation {operation_id!r} is {operation.status.value}; "
             "only one that is dead can be queued again"
         )
+    operation.attempts = 0
+    queue_again(session, operation, now=now, actor=actor)
+
+
+def queue_again(session: Session, operation: Operation, *, now: datetime, actor: str) -> None:
+    """Accept a dead operation once more, at the end of the order, with the attempts it had."""
     former, operation.seq = operation.seq, repository.next_seq(session)
     record: JsonObject = {
         "id": operation.id,
@@ -145,7 +151,6 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
     }
     entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
     operation.ledger_index = entry.index
-    operation.attempts = 0
     operation.reason = operation.started_at = operation.finished_at = None
     move(session, operation, OperationStatus.ACCEPTED, now)
 
