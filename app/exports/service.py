@@ -121,9 +121,9 @@ def claim(
     """
     for export in repository.running(session):
         writer = None if export.process is None else ProcessId.from_text(export.process)
-        if writer is None or writer == process or writer.is_gone:
-            _take_back(export, now)
-        elif silence is not None and silence.has_lasted(export.id, (export.process, export.beat)):
+        beat = (export.process, export.beat)
+        is_silent = silence is not None and silence.has_lasted(export.id, beat)
+        if writer is None or writer == process or writer.is_gone or is_silent:
             _take_back(export, now)
     session.flush()
     found = repository.next_accepted(session)

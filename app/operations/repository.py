@@ -61,6 +61,13 @@ def waiting_of(session: Session, actor: str) -> Sequence[Operation]:
     return session.scalars(query.order_by(Operation.seq)).all()
 
 
+def count_by_kind(session: Session, status: OperationStatus) -> dict[OperationKind, int]:
+    """How many operations of each kind have a status; kinds without one are left out."""
+    query = select(Operation.kind, func.count()).where(Operation.status == status)
+    rows = session.execute(query.group_by(Operation.kind)).tuples()
+    return dict(rows.all())
+
+
 def ended(session: Session, ids: Collection[str]) -> Sequence[str]:
     """Those of these operations that are not to be executed any more."""
     query = select(Operation.id).where(Operation.id.in_(ids), Operation.status.not_in(UNFINISHED))
@@ -112,7 +119,7 @@ def _given_up(reason: str) -> Sequence[ColumnElement[bool]]:
         Operation.status == OperationStatus.DEAD,
         Operation.kind == OperationKind.EDIT,
         Operation.reason == reason,
-        Operation.alone,
+        Operation.alone.is_(True),
     )
 
 

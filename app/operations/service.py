@@ -168,9 +168,20 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
 def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
     """Cancel all that one caller asked for and the worker has not begun; how many it was."""
     waiting = repository.waiting_of(session, asked_by)
+    cancel_some(session, waiting, now=now, actor=actor)
+    return len(waiting)
+
+
+def cancel_some(
+    session: Session, waiting: Sequence[Operation], *, now: datetime, actor: str
+) -> None:
+    """Cancel operations that the worker has not begun.
+
+    Raises:
+        WrongState: It has begun one.
+    """
     edits.read_ahead(session, [operation.id for operation in waiting])
     _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
-    return len(waiting)
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:

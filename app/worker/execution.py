@@ -127,7 +127,6 @@ class Execution:
             else:
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
-        self._tell_solved(batch)
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
         if not failed:
             self._conclude(task, batch)
@@ -158,6 +157,7 @@ class Execution:
             )
             self.interruption.check()
             self.kept.keep(head, task, beside, batch)
+            self._tell_solved(batch)
         return batch
 
     def _write_one_by_one(self, task: Task) -> None:

@@ -20,14 +20,31 @@ class _KeptValue:
     facts: frozenset[str]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a batch was solved for."""
+
+    edits: tuple[str, ...]
+    beside: tuple[str, ...]
+    method: str
+
+    @classmethod
+    def of(cls, task: Task, beside: Sequence[Edit]) -> "_Asked":
+        edits = tuple(request.id for request in task.requests)
+        return cls(edits, tuple(edit.id for edit in beside), task.method)
+
+
 @dataclass
 class Kept:
-    """Values, so that the rest of a batch need not find them again without the edits that failed;
-    and the newest batch, so that a store that failed is tried again without solving it again."""
+    """Values and the newest batch.
+
+    The rest of a batch need not find its values again without the edits that failed, and a batch
+    that could not be stored need not be solved again.
+    """
 
     _start: Start | None = None
     _values: dict[tuple[str, str], _KeptValue] = field(default_factory=dict)
-    _batch: tuple[Task, tuple[str, ...], SolvedBatch] | None = None
+    _batch: tuple[_Asked, SolvedBatch] | None = None
 
     def values(self, head: int, task: Task, beside: Sequence[Edit]) -> list[Value] | None:
         """The values of all edits of a task, in order; None if one of them is not known."""
@@ -46,16 +63,15 @@ class Kept:
         """What came of this very task on this head; None if it was not solved."""
         if self._batch is None or self._start != _start_of(head, task):
             return None
-        solved, near, batch = self._batch
-        same = solved == task and near == tuple(edit.id for edit in beside)
-        return batch if same else None
+        asked, batch = self._batch
+        return batch if asked == _Asked.of(task, beside) else None
 
     def keep(self, head: int, task: Task, beside: Sequence[Edit], batch: SolvedBatch) -> None:
         """Remember what came of a task."""
         if self._start != _start_of(head, task):
             self.clear()
         self._start = _start_of(head, task)
-        self._batch = (task, tuple(edit.id for edit in beside), batch)
+        self._batch = (_Asked.of(task, beside), batch)
         facts = _facts(task, beside)
         for request, value in zip(task.requests, batch.solution.values, strict=False):
             kept = _KeptValue(value, facts[request.text.subject])
