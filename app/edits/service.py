@@ -19,7 +19,7 @@ from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
 from app.operations import idempotency
 from app.operations.models import OperationKind
-from app.operations.service import accept, cancel, requeue
+from app.operations.service import accept, cancel, requeue, tell_cancelled
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
@@ -163,8 +163,10 @@ def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
         WrongState: It has begun or ended.
     """
     with services.database.write() as session:
-        for edit in bound_together(session, repository.get(session, edit_id)):
+        edits = bound_together(session, repository.get(session, edit_id))
+        for edit in edits:
             cancel(session, edit.id, now=services.clock(), actor=actor)
+    tell_cancelled(edit.operation for edit in edits)
 
 
 def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:

@@ -64,8 +64,7 @@ def waiting_of(session: Session, actor: str) -> Sequence[Operation]:
 def count_by_kind(session: Session, status: OperationStatus) -> dict[OperationKind, int]:
     """How many operations of each kind have a status; kinds without one are left out."""
     query = select(Operation.kind, func.count()).where(Operation.status == status)
-    rows = session.execute(query.group_by(Operation.kind)).tuples()
-    return dict(rows.all())
+    return dict(session.execute(query.group_by(Operation.kind)).all())
 
 
 def ended(session: Session, ids: Collection[str]) -> Sequence[str]:

@@ -17,8 +17,12 @@ from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
+from app.observability.logs import get_logger
 from app.operations import repository
 from app.operations.models import Operation, OperationKind, OperationStatus
+
+
+_log = get_logger(__name__)
 
 
 def accept(
@@ -165,11 +169,13 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
 
 
-def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
-    """Cancel all that one caller asked for and the worker has not begun; how many it was."""
+def cancel_all_of(
+    session: Session, asked_by: str, *, now: datetime, actor: str
+) -> Sequence[Operation]:
+    """Cancel all that one caller asked for and the worker has not begun; what it was."""
     waiting = repository.waiting_of(session, asked_by)
     cancel_some(session, waiting, now=now, actor=actor)
-    return len(waiting)
+    return waiting
 
 
 def cancel_some(
@@ -182,6 +188,17 @@ def cancel_some(
     """
     edits.read_ahead(session, [operation.id for operation in waiting])
     _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
+
+
+def tell_cancelled(operations: Iterable[Operation]) -> None:
+    """Have the log tell of operations that were cancelled, which is committed."""
+    for operation in operations:
+        _log.info(
+            "operation_ended",
+            operation_id=operation.id,
+            kind=operation.kind.value,
+            status=OperationStatus.CANCELLED.value,
+        )
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:

@@ -1,11 +1,9 @@
 """The queue over HTTP."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -13,20 +11,11 @@ from pydantic import (
     model_validator,
 )
 
+from app.moment import Moment
 from app.operations.models import OperationKind
 from app.text import Phrase
 
 _MAX_LABELS = 16
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("lies outside of the years 1 to 9999 in UTC") from error
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Counts(BaseModel):

@@ -12,7 +12,7 @@ from app.ledger.models import EntryKind
 from app.observability.logs import get_logger
 from app.operations.models import Operation, OperationStatus
 from app.operations.repository import count_by_kind
-from app.operations.service import cancel_some
+from app.operations.service import cancel_some, tell_cancelled
 from app.pausing import repository
 from app.pausing.matching import matching, waiting
 from app.pausing.schemas import CancelRequest, Counts, QueueResource
@@ -73,8 +73,8 @@ def cancel(services: Services, wanted: CancelRequest, *, actor: str) -> int:
             if not wanted.dry_run:
                 cancel_some(session, found, now=services.clock(), actor=actor)
         cancelled |= {operation.id for operation in found}
-        for operation in found if not wanted.dry_run else ():
-            _log.info("operation_ended", operation_id=operation.id, kind="edit", status="cancelled")
+        if not wanted.dry_run:
+            tell_cancelled(found)
     if cancelled and not wanted.dry_run:
         with services.database.write() as session:
             told: JsonObject = {"act": "cancel", "cancelled": len(cancelled)}

@@ -57,6 +57,11 @@ class Claims:
         """How long no edit is begun yet, in seconds."""
         return max(0.0, self._edits_from - self._monotonic())
 
+    @property
+    def _lived_s(self) -> float:
+        """How long this process has been the writer, in seconds."""
+        return self._monotonic() - self._taken_at
+
     def next(self, lease: Lease) -> Sequence[Operation]:
         """Claim what is to be executed now.
 
@@ -101,7 +106,7 @@ class Claims:
         if is_new:
             row.deaths = row.deaths + 1 if running else 0
             self._begin(fence, row.deaths)
-        elif self._has_ended_some and row.deaths:
+        elif row.deaths and (self._has_ended_some or self._lived_s >= _CALM_S):
             row.deaths = 0
         if reason is None:  # what could not be given back when it should
             ids = [operation.id for operation in running]
@@ -123,7 +128,7 @@ class Claims:
         if now < self._trial_from or state(session).paused_at is not None:
             return
         self._trial_from = now + _CALM_S
-        if now - self._taken_at >= _CALM_S * 2.0 ** recovery.lost_trials(session):
+        if self._lived_s >= _CALM_S * 2.0 ** recovery.lost_trials(session):
             ids = recovery.try_again(session, now=self._clock(), actor=self._actor)
             for id in ids:
                 _log.info("operation_tried_again", operation_id=id)

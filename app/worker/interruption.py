@@ -29,6 +29,11 @@ class Interruption:
         """Whether this process is to end."""
         return self._stopping.is_set()
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether what is computed now is to end."""
+        return self._asked.is_set()
+
     def stop(self) -> None:
         """This process is to end."""
         self._stopping.set()
