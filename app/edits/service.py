@@ -74,11 +74,11 @@ def submit(
             in the queue.
         StorageFull: There is too little free space for edits.
     """
-    draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
     known = recalled(services, actor, key, digest)
-    if known is not None:
+    if known is not None:  # accepted then, whatever would be refused now
         return known
+    draft = draft_of(services, request, dry_run=dry_run)
     paid = pay(services, actor, [draft.text])
     with paid.unless_accepted():
         check_tokens(services, draft.text)
@@ -95,7 +95,7 @@ def submit(
 
 
 def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
-    """The operation that an idempotency key stands for, before anything is paid.
+    """The operation that an idempotency key stands for, before anything is checked or paid.
 
     Raises:
         IdempotencyMismatch: It was used with another body.

@@ -21,7 +21,6 @@ from app.observability.logs import get_logger
 from app.operations import repository
 from app.operations.models import Operation, OperationKind, OperationStatus
 
-
 _log = get_logger(__name__)
 
 
