@@ -41,7 +41,7 @@ def waiting(session: Session, ids: Sequence[str]) -> Sequence[Edit]:
     return session.scalars(query).all()
 
 
-def _matching(wanted: CancelRequest) -> Select[tuple[str]]:
+def _matching(wanted: CancelRequest) -> Select[str]:
     query = (
         select(Edit.id)
         .join(Operation, Operation.id == Edit.id)

@@ -51,7 +51,7 @@ class Interruption:
         if next_undoing(session) is not None or state(session).paused_at is not None:
             self.ask()
 
-    def begin(self) -> None:
+    def renew(self) -> None:
         """Something else is computed now; only a stop still counts."""
         self._asked.clear()
         if self.is_stopping:

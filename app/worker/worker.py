@@ -119,7 +119,7 @@ class Worker:
 
     def work_off_one_run(self, lease: Lease) -> bool:
         """Execute the next run of operations; whether there was one."""
-        self._interruption.begin()
+        self._interruption.renew()
         run = self._claims.next(lease)
         if not run:
             return False
