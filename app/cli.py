@@ -39,6 +39,7 @@ from app.local import (
     worker_command,
 )
 from app.options import Json, Key, Url, is_revision_number
+from app.pausing.commands import queue_cli
 from app.permissions import keep_to_ourselves
 
 EXIT_NO = 1
@@ -309,6 +310,7 @@ cli.command(name="events")(events_command)
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(queue_cli, name="queue")
 cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
 cli.command(name="bench")(bench_command)

@@ -236,6 +236,12 @@ def _export_gist(told: _Told) -> str:
     return f"accepted {told.get('id')}: revision {told.get('revision')} as {told.get('format')}"
 
 
+def _queue_gist(told: _Told) -> str:
+    if told.get("act") == "cancel":
+        return f"cancelled {told.get('cancelled')} edits that waited"
+    return f"{told.get('act')}d the queue of edits"
+
+
 def _setback_gist(told: _Told) -> str:
     lost: _Told = told.get("lost", {})
     return f"an older database was accepted; what was lost ended with entry {lost.get('hash')}"
@@ -256,6 +262,7 @@ _GISTS = {
     "key": _key_gist,
     "snapshot": _snapshot_gist,
     "export": _export_gist,
+    "queue": _queue_gist,
     "setback": _setback_gist,
 }
 

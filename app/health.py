@@ -14,6 +14,7 @@ from app.errors import ErrataError, NotReady, Unavailable
 from app.keys.access import DoorkeeperDep
 from app.keys.doorkeeper import Doorkeeper
 from app.operations.repository import count_unfinished
+from app.pausing.repository import state
 from app.problems import common_responses
 from app.queue.doorbell import Doorbell
 from app.services import Pending
@@ -41,6 +42,9 @@ class Readiness(BaseModel):
     model: str | None = None
     revision: int | None = None
     waiting: int | None = None
+    queue: Annotated[
+        Literal["running", "paused"] | None, Field(description="Whether edits are executed.")
+    ] = None
     access: Annotated[
         Literal["keys", "open"] | None,
         Field(description="Open: no API key was ever made, so nobody needs one."),
@@ -100,11 +104,18 @@ class Vitals:
         try:
             with self._reader.read() as session:
                 waiting = count_unfinished(session)
+                is_paused = state(session).paused_at is not None
             access = "open" if self._doorkeeper.is_open else "keys"
         except Unavailable as error:
             return _Finding(Readiness(), [str(error)])
         return _Finding(
-            Readiness(model=resident.name, revision=resident.head, waiting=waiting, access=access)
+            Readiness(
+                model=resident.name,
+                revision=resident.head,
+                waiting=waiting,
+                queue="paused" if is_paused else "running",
+                access=access,
+            )
         )
 
 

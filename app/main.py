@@ -20,6 +20,7 @@ import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
 import app.observability.endpoints as observability
 import app.operations.endpoints as operations
+import app.pausing.endpoints as pausing
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
@@ -167,6 +168,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         snapshots,
         history,
         operations,
+        pausing,
         ledger,
         keys,
         observability,

@@ -30,14 +30,14 @@ def submit(
             places in the queue.
         StorageFull: There is too little free space for edits.
     """
-    drafts = _drafts(services, request, dry_run=dry_run)
-    if request.atomic:
-        _check_solvable_together(drafts)
     asked = [body_of(edit, dry_run=dry_run) for edit in request.edits]
     digest = idempotency.body_digest({"edits": asked, "atomic": request.atomic})
     known = recalled(services, actor, key, digest)
     if known is not None:
         return _batch_of(services, known)
+    drafts = _drafts(services, request, dry_run=dry_run)
+    if request.atomic:
+        _check_solvable_together(drafts)
     paid = pay(services, actor, [draft.text for draft in drafts])
     with paid.unless_accepted():
         _check_tokens(services, drafts)

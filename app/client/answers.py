@@ -125,6 +125,23 @@ class Operation(Answer):
     report: RevertReport | None = None
 
 
+class Queue(Answer):
+    """Whether edits are executed, and how many operations of each kind wait."""
+
+    state: Literal["running", "paused"]
+    paused_at: str | None
+    paused_by: str | None
+    reason: str | None
+    waiting: dict[str, int]
+    in_hand: dict[str, int]
+
+
+class CancelledEdits(Answer):
+    """How many edits were cancelled."""
+
+    cancelled: int
+
+
 class Revision(Answer):
     """A numbered state of the model."""
 
@@ -188,6 +205,7 @@ class Readiness(Answer):
     model: str | None = None
     revision: int | None = None
     waiting: int | None = None
+    queue: Literal["running", "paused"] | None = None
 
 
 class BadRow(Answer):

@@ -33,6 +33,7 @@ from app.client.connection import PAGE, Connection, Words
 from app.client.events import EditEvent, follow
 from app.client.exports import Exports
 from app.client.keys import Keys
+from app.client.queue import QueueControl
 
 
 class Errata(Connection):
@@ -56,6 +57,11 @@ class Errata(Connection):
     def keys(self) -> Keys:
         """Who may ask for what."""
         return Keys(self)
+
+    @property
+    def queue(self) -> QueueControl:
+        """The queue of edits."""
+        return QueueControl(self)
 
     def submit(
         self,

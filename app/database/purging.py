@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 _DRAIN_MS = 100  # how long one attempt keeps others from writing while it waits for readers
 #: where words of people are, or were until they were erased
-_TABLES = ("edit_texts", "edits", "operations", "idempotency_keys")
+_TABLES = ("edit_texts", "edits", "operations", "idempotency_keys", "queue_state")
 
 
 def mark(session: Session) -> str | None:

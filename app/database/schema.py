@@ -11,6 +11,7 @@ from app.exports.models import Export
 from app.keys.models import ApiKey
 from app.ledger.models import LedgerEntry
 from app.operations.models import IdempotencyKey, Operation
+from app.pausing.models import QueueState
 from app.reverts.models import Revert
 from app.revisions.models import Revision, RevisionChange
 from app.snapshots.models import Snapshot
@@ -27,6 +28,7 @@ __all__ = [
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",
+    "QueueState",
     "Revert",
     "Revision",
     "RevisionChange",

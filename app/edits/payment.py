@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.budgets.budget import Charge
 from app.budgets.budgets import Budgets
 from app.edits.text import EditText
-from app.errors import ErrataError, InvalidField, RateLimited
+from app.errors import InvalidField, RateLimited, Refusal
 from app.services import Services
 
 
@@ -21,11 +21,18 @@ class Payment:
 
     @contextmanager
     def unless_accepted(self) -> Iterator[None]:
-        """Give the edits back unless they are accepted; their bytes were read and stay charged."""
+        """Give back what was taken unless the edits are accepted.
+
+        The bytes of what is refused were read, and stay charged; for what the service failed to do
+        nothing is.
+        """
         try:
             yield
-        except ErrataError:
+        except (Refusal, RateLimited):
             self._give_back_edits()
+            raise
+        except Exception:
+            self.give_back()
             raise
 
     def give_back(self) -> None:

@@ -19,7 +19,7 @@ from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
 from app.operations import idempotency
 from app.operations.models import OperationKind
-from app.operations.service import accept, cancel, requeue
+from app.operations.service import accept, cancel, requeue, tell_cancelled
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
@@ -75,11 +75,11 @@ def submit(
             in the queue.
         StorageFull: There is too little free space for edits.
     """
-    draft = draft_of(services, request, dry_run=dry_run)
     digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
     known = recalled(services, actor, key, digest)
-    if known is not None:
+    if known is not None:  # accepted then, whatever would be refused now
         return known
+    draft = draft_of(services, request, dry_run=dry_run)
     paid = pay(services, actor, [draft.text])
     with paid.unless_accepted():
         check_tokens(services, draft.text)
@@ -96,7 +96,7 @@ def submit(
 
 
 def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
-    """The operation that an idempotency key stands for, before anything is paid.
+    """The operation that an idempotency key stands for, before anything is checked or paid.
 
     Raises:
         IdempotencyMismatch: It was used with another body.
@@ -164,8 +164,10 @@ def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
         WrongState: It has begun or ended.
     """
     with services.database.write() as session:
-        for edit in bound_together(session, repository.get(session, edit_id)):
+        edits = bound_together(session, repository.get(session, edit_id))
+        for edit in edits:
             cancel(session, edit.id, now=services.clock(), actor=actor)
+    tell_cancelled(edit.operation for edit in edits)
 
 
 def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:

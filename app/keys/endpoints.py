@@ -9,6 +9,7 @@ from app.keys import repository, service
 from app.keys.access import DoorkeeperDep, require
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
 from app.keys.scopes import LOCAL, Scope
+from app.operations.service import tell_cancelled
 from app.paging import page_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
@@ -79,4 +80,5 @@ def revoke_key(
             session, key_id, actor=actor, now=services.clock(), cancel_queued=cancel_queued
         )
     doorkeeper.forget(key_id)
+    tell_cancelled(revoked.cancelled)
     return RevokedKeyResource.revoked(revoked)

@@ -1,33 +1,16 @@
 """API keys over HTTP."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.keys.models import ApiKey
 from app.keys.scopes import Scope
 from app.keys.service import NewKey, RevokedKey
 from app.keys.token import Token
+from app.moment import Moment
 from app.text import Phrase
-
-_EXAMPLE = "2027-01-31T00:00:00Z"
-
-
-def _written(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError(f"must be a moment written as RFC 3339, such as {_EXAMPLE}")
-    return value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("lies outside the calendar; leave it out for a key without end") from error
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 
 
 class KeyRequest(BaseModel):
@@ -93,7 +76,7 @@ class RevokedKeyResource(KeyResource):
     def revoked(cls, revoked: RevokedKey) -> "RevokedKeyResource":
         """The key, and what went with it."""
         resource = KeyResource.of(revoked.key)
-        return cls(**resource.model_dump(), cancelled=revoked.cancelled)
+        return cls(**resource.model_dump(), cancelled=len(revoked.cancelled))
 
 
 class KeyPage(BaseModel):

@@ -139,6 +139,18 @@ class ExportRecord(_Record):
     removed: StrictBool = False
 
 
+class QueueRecord(_Record):
+    """The queue was paused or resumed, or many edits were cancelled at once.
+
+    Attributes:
+        act: `pause`, `resume` or `cancel`.
+        cancelled: How many edits were.
+    """
+
+    act: StrictStr
+    cancelled: Number | None = None
+
+
 class SetBackRecord(_Record):
     """A database that lacked entries and was accepted."""
 
@@ -155,6 +167,7 @@ Record = (
     | WithdrawalRecord
     | KeyRecord
     | ExportRecord
+    | QueueRecord
     | SetBackRecord
 )
 
@@ -182,6 +195,7 @@ _KINDS: dict[str, type[Record]] = {
     EntryKind.ERASURE: ErasureRecord,
     EntryKind.KEY: KeyRecord,
     EntryKind.EXPORT: ExportRecord,
+    EntryKind.QUEUE: QueueRecord,
     EntryKind.SETBACK: SetBackRecord,
 }
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, one_of
@@ -25,12 +25,12 @@ class OperationStatus(StrEnum):
     """Where an operation is on its way."""
 
     ACCEPTED = "accepted"
-    #: claimed by the worker; after a crash it is claimed again
+    #: claimed by the worker; after a crash it is accepted again
     RUNNING = "running"
     COMMITTED = "committed"
     #: changed nothing, for the reason given
     REJECTED = "rejected"
-    #: given up after several attempts that ended without a verdict
+    #: given up after several attempts, each alone, that ended without a verdict
     DEAD = "dead"
     #: taken back before it ran
     CANCELLED = "cancelled"
@@ -44,6 +44,14 @@ class Operation(Base):
     __tablename__ = "operations"
     __table_args__ = (
         Index("ix_operations_status_seq", "status", "seq"),
+        # What is claimed first is found however many edits wait.
+        Index(
+            "ix_operations_undoing",
+            "status",
+            "seq",
+            sqlite_where=text("kind != 'edit'"),
+            postgresql_where=text("kind != 'edit'"),
+        ),
         Index("ix_operations_actor_status", "actor", "status"),
     )
 
@@ -58,7 +66,10 @@ class Operation(Base):
     ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"))
     #: what the client gave (revert, rollback), or why it was rejected, given up or cancelled
     reason: Mapped[str | None] = mapped_column(default=None)
+    #: executions that were begun, without those that ended for no fault of its own
     attempts: Mapped[int] = mapped_column(default=0)
+    #: whether it is executed alone, since it was in hand when an execution crashed
+    alone: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime | None] = mapped_column(default=None)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
     #: the revision it produced

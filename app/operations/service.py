@@ -17,9 +17,12 @@ from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
+from app.observability.logs import get_logger
 from app.operations import repository
 from app.operations.models import Operation, OperationKind, OperationStatus
 from app.reverts.models import Revert
+
+_log = get_logger(__name__)
 
 
 def accept(
@@ -68,7 +71,7 @@ def accept(
 
 
 def claim(session: Session, operations: Iterable[Operation], now: datetime) -> None:
-    """Mark operations as running and count the attempt.
+    """Mark operations as running and count the attempt, until it proves to be none.
 
     Args:
         session: The write transaction that `next_run` read them in.
@@ -135,6 +138,12 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
             f"operation {operation_id!r} is {operation.status.value}; "
             "only one that is dead can be queued again"
         )
+    operation.attempts = 0
+    queue_again(session, operation, now=now, actor=actor)
+
+
+def queue_again(session: Session, operation: Operation, *, now: datetime, actor: str) -> None:
+    """Accept a dead operation once more, at the end of the order, with the attempts it had."""
     former, operation.seq = operation.seq, repository.next_seq(session)
     record: JsonObject = {
         "id": operation.id,
@@ -144,7 +153,6 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
     }
     entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
     operation.ledger_index = entry.index
-    operation.attempts = 0
     operation.reason = operation.started_at = operation.finished_at = None
     move(session, operation, OperationStatus.ACCEPTED, now)
 
@@ -159,12 +167,36 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
 
 
-def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
-    """Cancel all that one caller asked for and the worker has not begun; how many it was."""
+def cancel_all_of(
+    session: Session, asked_by: str, *, now: datetime, actor: str
+) -> Sequence[Operation]:
+    """Cancel all that one caller asked for and the worker has not begun; what it was."""
     waiting = repository.waiting_of(session, asked_by)
+    cancel_some(session, waiting, now=now, actor=actor)
+    return waiting
+
+
+def cancel_some(
+    session: Session, waiting: Sequence[Operation], *, now: datetime, actor: str
+) -> None:
+    """Cancel operations that the worker has not begun.
+
+    Raises:
+        WrongState: It has begun one.
+    """
     edits.read_ahead(session, [operation.id for operation in waiting])
     _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
-    return len(waiting)
+
+
+def tell_cancelled(operations: Iterable[Operation]) -> None:
+    """Have the log tell of operations that were cancelled, which is committed."""
+    for operation in operations:
+        _log.info(
+            "operation_ended",
+            operation_id=operation.id,
+            kind=operation.kind.value,
+            status=OperationStatus.CANCELLED.value,
+        )
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:

@@ -31,7 +31,9 @@ from editing_core.delta import Weights
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.energy import RowGram
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.solution import Solution
+from editing_core.values import Value
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ def solve_batch(
     editor: Editor,
     energies: Energies,
     gauge: EffectGauge,
+    values: Sequence[Value] | None = None,
+    between: GiveWay = go_on,
 ) -> SolvedBatch:
     """Solve a task's edits together on the head without what they supersede.
 
     ``beside`` are live edits of their subjects, which stay true: the new values suit them, too,
-    so their remembered keys need not, and must not, hold the old values fast.
+    so their remembered keys need not, and must not, hold the old values fast. ``values`` are those
+    of the edits, where they were found before on the same weights; ``between`` is called between
+    two steps, and may end it.
 
     Raises:
         EditingError: The batch cannot be solved; nothing was changed.
@@ -96,18 +102,22 @@ def solve_batch(
         method=task.method,
         past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
         beside=beside,
+        values=values,
     )
+    between()
     failpoint(Failpoint.SOLVED)
     weights = start.weights.changed(add=[solution.delta])
     started = perf_counter()
     before, after = history.head.weights.materialise(), weights.materialise()
     shadow = resident.shadow(after)
     measured = measure(shadow, resident.tokenizer, [request.text for request in task.requests])
+    between()
     grams = energies.of(history.head.revision, before)
     if start.removed:
         changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
     else:
         changed = grams_after(grams, before, solution.delta)
+    between()
     candidate = Candidate(
         model=shadow,
         before=before,

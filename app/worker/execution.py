@@ -35,6 +35,8 @@ from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
+from app.worker.kept import Kept
 from app.worker.lease import Lease
 from app.worker.rejections import gated, unsolvable
 from app.worker.reverting import Reverter, Undoing
@@ -68,6 +70,8 @@ class Execution:
     gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
     metrics: Metrics = field(default_factory=Metrics)
+    interruption: Interruption = field(default_factory=Interruption)
+    kept: Kept = field(default_factory=Kept)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -88,6 +92,7 @@ class Execution:
         May be called again with the same run after an outage; what has ended is left alone.
 
         Raises:
+            Interrupted: It is to stop; what was computed is thrown away.
             LeaseLost: Another process writes now; what was computed here is void.
             Unavailable: The database is away.
             OSError: The disk did not take the factors.
@@ -126,7 +131,6 @@ class Execution:
             else:
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
-        self._tell_solved(batch)
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
         if not failed:
             self._conclude(task, batch)
@@ -140,15 +144,25 @@ class Execution:
         return ids
 
     def _solve(self, task: Task) -> SolvedBatch:
-        return solve_batch(
-            task,
-            beside=self.intake.beside(task),
-            history=self.history,
-            resident=self.resident,
-            editor=self.editor,
-            energies=self.energies,
-            gauge=self.gauge,
-        )
+        head, beside = self.history.head.revision, self.intake.beside(task)
+        batch = self.kept.batch(head, task, beside)
+        if batch is None:
+            self.interruption.check()
+            batch = solve_batch(
+                task,
+                beside=beside,
+                history=self.history,
+                resident=self.resident,
+                editor=self.editor,
+                energies=self.energies,
+                gauge=self.gauge,
+                values=self.kept.values(head, task, beside),
+                between=self.interruption.check,
+            )
+            self.interruption.check()
+            self.kept.keep(head, task, beside, batch)
+            self._tell_solved(batch)
+        return batch
 
     def _write_one_by_one(self, task: Task) -> None:
         """Nobody else's edit fails with the one that cannot be solved or does harm."""
@@ -302,6 +316,7 @@ class Execution:
         self._serve(revision, matrices)  # first: clients see the edit as committed
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
+        self.kept.clear()
         failpoint(Failpoint.ADVANCED)
         for id in completed:
             self._tell_ended(id, OperationKind(kind.value), OperationStatus.COMMITTED, revision)

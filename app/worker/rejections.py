@@ -53,7 +53,7 @@ def _can_be_said(tokenizer: PreTrainedTokenizerBase, request: Request) -> bool:
     return True
 
 
-def code_of(error: EditingError) -> str:
+def code_of(error: Exception) -> str:
     """``non_finite`` for ``NonFinite``."""
     name = type(error).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -24,6 +24,7 @@ from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
@@ -85,10 +86,16 @@ def start(
     prepared = prepare(settings, progress)
     _record_base(database, prepared, clock, settings.gate_perplexity_tokens)
     snapshots = _snapshots(settings, database, prepared, clock)
-    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
+    interruption = Interruption(give_way)
+    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own(), watch=interruption)
     may_write = settings.worker == "embedded"
-    if may_write and lease.acquire():  # nobody else can commit, so nobody needs what is swept
+
+    def sweep_files() -> None:
+        """Nobody else can commit while the lease is ours, so nobody needs what is swept."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
+
+    if may_write and lease.acquire():
+        sweep_files()
     history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
@@ -106,7 +113,7 @@ def start(
         artefacts=artefacts,
         history=history,
         resident=resident,
-        editor=prepared.editor(give_way),
+        editor=prepared.editor(interruption.step),
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
@@ -119,6 +126,7 @@ def start(
             conversation=prepared.conversation,
         ),
         metrics=counted,
+        interruption=interruption,
     )
     worker = Worker(
         database,
@@ -129,6 +137,8 @@ def start(
         poll_s=settings.queue_poll_s,
         clock=clock,
         actor=ACTOR,
+        interruption=interruption,
+        when_taken=sweep_files,
     )
     worker.start()
     return Runtime(resident, worker, history, snapshots, contexts)

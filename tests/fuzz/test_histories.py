@@ -57,7 +57,10 @@ class Asked:
 
 @dataclass
 class Model:
-    """What the ledger should say: the live edits of each revision, in order, and who waits."""
+    """What the ledger should say: the live edits of each revision, in order, and who waits.
+
+    Reverts and rollbacks wait before edits.
+    """
 
     revisions: list[dict[str, tuple[str, str]]] = field(default_factory=lambda: [{}])
     waiting: list[Asked] = field(default_factory=list)
@@ -67,6 +70,11 @@ class Model:
     def live(self) -> dict[str, tuple[str, str]]:
         """Edit id → fact, of the head."""
         return self.revisions[-1]
+
+    def ask_to_undo(self, asked: Asked) -> None:
+        """Have it wait behind the others that undo, and before every edit."""
+        undoing = [found for found in self.waiting if found.fact is None]
+        self.waiting.insert(len(undoing), asked)
 
     def commit(self, done: list[Asked]) -> None:
         """One revision by these operations."""
@@ -115,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         id = self.site.submit(*fact, says)
         self.model.waiting.append(Asked(id, fact=fact))
 
-    @precondition(lambda self: self.model.waiting and not self.model.waiting[-1].attempts)
+    @precondition(lambda self: self.model.waiting)
     @rule()
     def cancel_the_last(self) -> None:
         self.site.cancel(self.model.waiting.pop().id)
@@ -127,13 +135,13 @@ class Histories(RuleBasedStateMachine):
         force, restore = data.draw(st.booleans()), data.draw(st.booleans())
         dry_run = data.draw(st.sampled_from([False, False, True]))
         wanted = Wanted(force=force, restore=restore, dry_run=dry_run)
-        asked = Asked(self.site.revert(target, wanted), undoes=target, wanted=wanted)
-        self.model.waiting.append(asked)
+        operation = self.site.revert(target, wanted)
+        self.model.ask_to_undo(Asked(operation, undoes=target, wanted=wanted))
 
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
         goal = data.draw(st.integers(0, len(self.model.revisions) - 1))
-        self.model.waiting.append(Asked(self.site.rollback(goal), goes_to=goal))
+        self.model.ask_to_undo(Asked(self.site.rollback(goal), goes_to=goal))
 
     @rule()
     def work(self) -> None:
@@ -173,7 +181,7 @@ class Histories(RuleBasedStateMachine):
             found = {a.id: operations.get(session, a.id) for a in self.model.waiting}
         done: list[Asked] = []
         ended = [a for a in self.model.waiting if found[a.id].finished_at is not None]
-        assert ended == self.model.waiting[: len(ended)]  # in the order of seq
+        assert ended == self.model.waiting[: len(ended)]  # in order
         for asked in ended:
             status = found[asked.id].status
             if status is OperationStatus.COMMITTED:

@@ -348,3 +348,19 @@ def test_edits_survive_a_restart_in_order(settings: Settings) -> None:
     with running(settings) as client:
         assert [edit["id"] for edit in client.get("/v1/edits").json()["items"]] == posted
         assert _post(client).json()["seq"] == 4
+
+
+def test_a_replay_is_recalled_though_it_would_be_refused_now(settings: Settings) -> None:
+    key = {"Idempotency-Key": "once"}
+    body = FACT | {"gates": {"target_p": 0.5}}
+    batch = {"edits": [body], "atomic": True}
+    with running(settings) as client:
+        accepted = client.post("/v1/edits", json=body, headers=key).json()
+        batched = client.post("/v1/edit-batches", json=batch, headers={"Idempotency-Key": "b"})
+    stricter = settings.model_copy(update={"gate_target_p": 0.9})
+    with running(stricter) as client:
+        assert client.post("/v1/edits", json=body).status_code == 422
+        again = client.post("/v1/edits", json=body, headers=key)
+        assert (again.status_code, again.json()["id"]) == (202, accepted["id"])
+        more = client.post("/v1/edit-batches", json=batch, headers={"Idempotency-Key": "b"})
+        assert (more.status_code, more.json()["id"]) == (202, batched.json()["id"])

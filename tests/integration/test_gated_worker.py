@@ -147,7 +147,7 @@ def test_an_atomic_batch_dies_whole_and_is_queued_again_whole(service: Service) 
     ids = _send(service, [None, None], atomic=True, method=BROKEN)
     next_one = service.submit("Norway")
     assert service.ended(next_one).status is EditStatus.COMMITTED
-    assert _ends(service, ids) == [(EditStatus.DEAD, "crashed")] * 2
+    assert _ends(service, ids) == [(EditStatus.DEAD, "zero_division_error")] * 2
     with service.database.write() as session:
         for id in ids:
             requeue(session, id, now=utc_now(), actor="client")
@@ -155,7 +155,7 @@ def test_an_atomic_batch_dies_whole_and_is_queued_again_whole(service: Service) 
         assert [(found.seq, found.attempts) for found in again] == [(4, 0), (5, 0)]
         assert {found.status for found in again} == {OperationStatus.ACCEPTED}
     service.doorbell.ring(ids[0])
-    assert _ends(service, ids) == [(EditStatus.DEAD, "crashed")] * 2
+    assert _ends(service, ids) == [(EditStatus.DEAD, "zero_division_error")] * 2
     assert [service.ended(id).operation.attempts for id in ids] == [3, 3]
 
 

@@ -35,11 +35,13 @@ from app.revisions.service import record_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
 from editing_core.preparation import default_layers, default_recipe
@@ -70,10 +72,10 @@ class EditorFactory:
         self._statistics = collect(model, default_layers(model), _TEXT)
         self._recipe = default_recipe(model, self._statistics)
 
-    def __call__(self) -> Editor:
+    def __call__(self, give_way: GiveWay = go_on) -> Editor:
         """A new editor."""
         plans = {**PLANS, BROKEN: Plan(_Broken(), "none")}
-        return Editor(self._model, self._recipe, self._statistics, plans)
+        return Editor(self._model, self._recipe, self._statistics, plans, give_way=give_way)
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,10 @@ def working(
     editor: Editor,
     *,
     kind: type[Execution] = Execution,
+    interruption: Interruption | None = None,
 ) -> Iterator[Service]:
     """A worker that lets every edit pass, unless the edit has limits of its own."""
+    ending = interruption or Interruption()
     database = Database(f"sqlite:///{folder / 'errata.db'}")
     upgrade(database)
     valkey = EmbeddedValkey(folder / "data")
@@ -210,7 +214,7 @@ def working(
     )
     history = History(database, artefacts, base, snapshots)
     resident = Resident(model, history.materialise, revision=0, weights=history.recover())
-    lease = Lease(database, silence_s=5.0, process=ProcessId.own())
+    lease = Lease(database, silence_s=1.0, process=ProcessId.own(), watch=ending)
     metrics = Metrics()
     execution = kind(
         database,
@@ -225,6 +229,7 @@ def working(
         intake=Intake(database, resident, OPEN_LIMITS),
         gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
         metrics=metrics,
+        interruption=ending,
     )
     worker = Worker(
         database,
@@ -235,6 +240,7 @@ def working(
         poll_s=0.5,
         clock=utc_now,
         actor="worker",
+        interruption=ending,
     )
     worker.start()
     yield Service(database, doorbell, history, resident, worker, metrics)
