@@ -12,7 +12,7 @@ from app.errors import InvalidField
 from app.query.conversations import Conversations
 from app.query.executor import GenerationThread
 from app.query.prompts import PromptEncoder
-from app.query.schemas import Message
+from app.query.messages import Message
 
 START, END = "<|im_start|>", "<|im_end|>"
 
