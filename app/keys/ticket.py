@@ -38,7 +38,7 @@ class Ticket:
         """A new one, for the holder of a key."""
         end = int((now + LIFE).timestamp())
         body = f"lmt_{kid}_{end}"
-        return cls(kid, datetime.fromtimestamp(end, UTC), body, pepper.stamp(body))
+        return cls(kid, datetime.fromtimestamp(end, UTC), body, pepper.seal(body))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -60,4 +60,4 @@ class Ticket:
     def fits(self, pepper: Pepper, digest: str) -> bool:
         """Whether it was made here; takes as long whatever the answer is."""
         del digest  # its key's id is signed
-        return pepper.same(pepper.stamp(self.body), self.signature)
+        return pepper.same(pepper.seal(self.body), self.signature)

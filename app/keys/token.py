@@ -121,13 +121,9 @@ class Pepper:
         return hmac.digest(self._secret, token.text.encode("ascii"), "sha256").hex()
 
     def seal(self, record: str) -> str:
-        """What proves that a record, a JSON object, was written by who has the pepper."""
+        """What proves that a record, a JSON object or a ticket, is of who has the pepper."""
         # It begins with a brace, a key with lme_, a ticket with lmt_: none passes for another.
         return hmac.digest(self._secret, record.encode(), "sha256").hex()
-
-    def stamp(self, ticket: str) -> str:
-        """What proves that a ticket was made by who has the pepper."""
-        return self.seal(ticket)
 
     def same(self, expected: str, found: str) -> bool:
         """Whether two digests are equal; takes as long whatever the answer is."""

@@ -18,7 +18,9 @@ from pydantic_core import CoreSchema, core_schema
 class Body(BaseModel):
     """Anything that is sent: no field that is not known, no number that JSON cannot write."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Asked(Body):

@@ -46,7 +46,7 @@ class Message(Asked):
     parsed: Ignored = None
     """OpenAI's client reads structured content into it."""
     refusal: Annotated[Any, Only("")] = None
-    annotations: Annotated[Any, Only([])] = None
+    annotations: Ignored = None
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only()] = None
     tool_calls: Annotated[Any, Only([])] = None
