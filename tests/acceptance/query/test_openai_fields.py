@@ -115,6 +115,7 @@ class Verdict(BaseModel):
     sure: bool
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # of the client, for its own field
 def test_an_answer_has_the_form_that_its_schema_asks_for(remote: OpenAI) -> None:
     parsed = remote.chat.completions.parse(
         model=MODEL, messages=[USER], max_tokens=60, temperature=0, response_format=Verdict
