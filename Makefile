@@ -98,14 +98,12 @@ $(EVAL_INSTALLED): $(INSTALLED)
 	@$(PIP) install $(HASHED) 'errata[eval]'
 	@touch $@
 
-# Apart from Errata's own environment, whose versions some of the clients do not bear.
+# Apart from Errata's own environment, whose versions some of the clients do not bear. Node is a wheel, too.
 $(CLIENTS_INSTALLED): $(INSTALLED) tests/clients/requirements.txt $(NODE)/package-lock.json
-	@command -v npm >/dev/null 2>&1 || { \
-		echo "errata: node and npm were not found on PATH (Debian, Ubuntu: nodejs and npm)." >&2; exit 1; }
 	@$(BIN)/python -m venv --without-pip $(CLIENTS)
 	@$(PIP) --python $(CLIENTS)/bin/python install --quiet --require-hashes \
 		--build-constraint constraints.txt -r tests/clients/requirements.txt
-	@npm ci --prefix $(NODE) --no-audit --no-fund
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --prefix $(NODE) --no-audit --no-fund
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python

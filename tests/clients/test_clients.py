@@ -26,7 +26,8 @@ from tests.clients.programs.asked import (
 
 _HERE = Path(__file__).parent
 _REPOSITORY = _HERE.parents[1]
-_PYTHON = _REPOSITORY / ".venv-clients" / "bin" / "python"
+_BIN = _REPOSITORY / ".venv-clients" / "bin"
+_PYTHON, _NODE = str(_BIN / "python"), str(_BIN / "node")
 _PLAIN = {"model": MODEL, "max_tokens": MAX_TOKENS, "temperature": 0}
 _RUN_S = 120.0
 
@@ -75,19 +76,19 @@ def check(api: str, found: dict[str, Any]) -> None:
     "program", ["openai_python", "langchain", "lite", "instructed", "llama_index_like"]
 )
 def test_a_client_for_python_is_answered_as_everybody_is(api: str, program: str) -> None:
-    printed = run(str(_PYTHON), "-m", f"tests.clients.programs.{program}", api)
+    printed = run(_PYTHON, "-m", f"tests.clients.programs.{program}", api)
     check(api, json.loads(printed.splitlines()[-1]))
 
 
 def test_the_client_for_node_is_answered_as_everybody_is(api: str) -> None:
     sizes = (str(MAX_TOKENS), str(FORM_TOKENS))
     program = str(_HERE / "node" / "conversation.mjs")
-    check(api, json.loads(run("node", program, api, MODEL, FIRST, SECOND, PROMPT, *sizes)))
+    check(api, json.loads(run(_NODE, program, api, MODEL, FIRST, SECOND, PROMPT, *sizes)))
 
 
 def test_lm_eval_chats_with_five_stop_texts(api: str, tmp_path: Path) -> None:
     run(
-        *(str(_PYTHON), "-m", "lm_eval", "run", "--model", "local-chat-completions"),
+        *(_PYTHON, "-m", "lm_eval", "run", "--model", "local-chat-completions"),
         *("--model_args", f"model={MODEL},base_url={api}/chat/completions"),
         *("--tasks", "errata_chat", "--include_path", str(_HERE / "tasks")),
         *("--apply_chat_template", "--output_path", str(tmp_path), "--log_samples"),
