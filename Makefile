@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak attack contract check format demo bench device-check lock clean
+.PHONY: help serve test eval clients crash soak attack contract check format demo bench device-check lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
 EVAL_INSTALLED := $(VENV)/.eval-installed
+CLIENTS := .venv-clients
+CLIENTS_INSTALLED := $(CLIENTS)/.installed
+NODE := tests/clients/node
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
 FROM_TORCH_INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
@@ -36,6 +39,9 @@ test: $(INSTALLED) ## All tests
 
 eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (installs it: 440 MB)
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/acceptance/query -m lm_eval $(PYTEST_ARGS)
+
+clients: $(CLIENTS_INSTALLED) ## OpenAI's clients for Python and Node, LangChain, LiteLLM and others (installs them: 1 GB)
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/clients -m clients $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@$(PYTEST) tests/crash -m "not soak" --dist load $(PYTEST_ARGS)
@@ -88,14 +94,23 @@ lock: $(INSTALLED) ## Write constraints.txt: every version and its files' SHA-25
 		echo $(MODEL) | $(LOCK) --no-deps -; } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 	@rm $(VENV)/locked.txt
+	@$(LOCK) tests/clients/requirements.in $(UPGRADE) --output-file tests/clients/requirements.txt >/dev/null
 
 clean: ## Remove the environment and caches, but never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv: $(INSTALLED)
 
 $(EVAL_INSTALLED): $(INSTALLED)
 	@$(PIP) install $(HASHED) 'errata[eval]'
+	@touch $@
+
+# Apart from Errata's own environment, whose versions some of the clients do not bear. Node is a wheel, too.
+$(CLIENTS_INSTALLED): $(INSTALLED) tests/clients/requirements.txt $(NODE)/package-lock.json
+	@$(BIN)/python -m venv --without-pip $(CLIENTS)
+	@$(PIP) --python $(CLIENTS)/bin/python install --quiet --require-hashes \
+		--build-constraint constraints.txt -r tests/clients/requirements.txt
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --prefix $(NODE) --no-audit --no-fund
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python

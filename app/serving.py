@@ -21,8 +21,10 @@ from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
+from app.query.grammar import Grammars
 from app.query.measured import Measured
 from app.query.service import QueryService
+from app.query.writing import end_tokens
 from app.resident.resident import Resident
 from app.resident.views import OldViews
 from app.revisions.repository import head as newest_revision
@@ -125,6 +127,11 @@ class Loader:
             thread,
             tokenizer,
             conversations,
+            Grammars(
+                copy.deepcopy(resident.tokenizer),
+                resident.base.model.config.get_text_config().vocab_size,
+                end_tokens(resident.base.model, tokenizer),
+            ),
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
@@ -133,6 +140,7 @@ class Loader:
                 prompt_chars=settings.max_prompt_chars,
                 prompt_tokens=settings.max_prompt_tokens,
                 scores=settings.max_scores,
+                cuts_answers=settings.cut_max_tokens,
             ),
             clock=self._services.clock,
             new_id=self._services.new_id,

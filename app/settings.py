@@ -211,6 +211,8 @@ class Settings(BaseSettings):
     """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
     max_scores: int = Field(default=250_000, ge=1)
     """Most log-probabilities in one answer: positions × n × (logprobs + 1)."""
+    cut_max_tokens: bool = False
+    """Cut max_tokens to what the model's context has left, instead of answering 400."""
     old_views: int = Field(default=4, ge=1)
     """Most revisions but the head that are held in memory to be queried at the same time."""
     max_target_tokens: int = Field(default=64, ge=1, le=64)

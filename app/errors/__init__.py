@@ -9,7 +9,8 @@ ErrataError
 │   ├── KeyNeeded               401  no key that counts came with the request
 │   │   ├── KeyInvalid          it is mistyped, or nobody was given it
 │   │   ├── KeyRevoked
-│   │   └── KeyExpired
+│   │   ├── KeyExpired
+│   │   └── TicketInvalid       it is over, or was not made here
 │   ├── ScopeMissing            403  the key is not for this
 │   ├── ForeignRequest          403  without keys only this machine's own programs are let in
 │   ├── ForeignHost             421  the name asked for is not this service's
@@ -77,6 +78,7 @@ from app.errors.access import (
     KeyNeeded,
     KeyRevoked,
     ScopeMissing,
+    TicketInvalid,
     Unguarded,
 )
 from app.errors.base import (
@@ -193,6 +195,7 @@ __all__ = [
     "StaleParent",
     "StorageFull",
     "StorageUnavailable",
+    "TicketInvalid",
     "TooManyExports",
     "TooManyLabels",
     "TooManyListeners",

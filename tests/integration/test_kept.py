@@ -40,7 +40,9 @@ def counted(
 ) -> Iterator[Service]:
     del one_thread
     interruption = Interruption(steps)
-    with working(tmp_path, tiny_model, editor_of(interruption.step), interruption=interruption) as service:
+    with working(
+        tmp_path, tiny_model, editor_of(interruption.step), interruption=interruption
+    ) as service:
         yield service
 
 
