@@ -219,6 +219,8 @@ class Settings(BaseSettings):
     """Most edits of a caller that may wait; more are answered 429. 0 means any number."""
     edit_bytes_per_minute: int = Field(default=16 * 2**20, ge=0)
     """Most bytes of texts that a caller's edits may have in a minute; 0 means any number."""
+    idempotency_kept_s: float = Field(default=604_800.0, ge=60, allow_inf_nan=False)
+    """How long an Idempotency-Key stands for its request, in seconds; then it is free again."""
     tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Most tokens of prompts and of answers a caller may use in a minute; 0 means any number."""
     concurrent_streams: int = Field(default=64, ge=0)

@@ -17,9 +17,11 @@ from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
 from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
-from app.operations import idempotency
+from app.idempotency.once import Once
 from app.operations.models import OperationKind
 from app.operations.service import accept, cancel, requeue
+from app.revisions.repository import require_head
+from app.revisions.schemas import ReasonRequest
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
@@ -62,48 +64,46 @@ def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draf
     return Draft(text, method, request.force, dry_run, wanted.to_json())
 
 
-def submit(
-    services: Services, request: EditRequest, *, dry_run: bool, key: str | None, actor: str
-) -> str:
-    """Accept an edit, or find the one this idempotency key already stands for; its id.
+def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Once) -> str:
+    """Accept an edit, or find the one that the same request was accepted as before; its id.
 
     Raises:
         InvalidField: See `draft_of`, or a text has too many tokens.
-        IdempotencyMismatch: The key stands for an edit with another body.
+        IdempotencyMismatch: The idempotency key stands for another request.
         RateLimited: The actor has no edit left in this minute, or not so many bytes, or no place
             in the queue.
         StorageFull: There is too little free space for edits.
     """
-    draft = draft_of(services, request, dry_run=dry_run)
-    digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
-    known = recalled(services, actor, key, digest)
+    once = once.asking(body_of(request, dry_run=dry_run))
+    known = recalled(services, once)
     if known is not None:
         return known
-    paid = pay(services, actor, [draft.text])
+    draft = draft_of(services, request, dry_run=dry_run)
+    paid = pay(services, once.actor, [draft.text])
     with paid.unless_accepted():
         check_tokens(services, draft.text)
     with paid.unless_accepted(), services.database.write() as session:
-        known = idempotency.recall(session, actor, key, digest)
+        known = once.recall(session)
         if known is not None:  # sent twice at the same time
             paid.give_back()
             return known
-        services.room.for_edits(session, actor, 1)
-        edit_id = store(services, session, draft, batch=None, actor=actor)
-        idempotency.keep(session, actor, key, digest, edit_id, now=services.clock())
+        services.room.for_edits(session, once.actor, 1)
+        edit_id = store(services, session, draft, batch=None, actor=once.actor)
+        once.keep(session, edit_id)
     services.announce(edit_id)
     return edit_id
 
 
-def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
-    """The operation that an idempotency key stands for, before anything is paid.
+def recalled(services: Services, once: Once) -> str | None:
+    """What a request became when it was sent before, found before anything is paid.
 
     Raises:
-        IdempotencyMismatch: It was used with another body.
+        IdempotencyMismatch: Its idempotency key stands for another request.
     """
-    if key is None:
+    if once.key is None:
         return None
     with services.database.read() as session:
-        return idempotency.recall(session, actor, key, digest)
+        return once.recall(session)
 
 
 def check_tokens(services: Services, text: EditText) -> None:
@@ -155,7 +155,7 @@ def store(
     return edit_id
 
 
-def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
+def cancel_edit(services: Services, edit_id: str, once: Once) -> None:
     """Cancel an edit the worker has not begun, and all of its batch if that is atomic.
 
     Raises:
@@ -163,11 +163,14 @@ def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
         WrongState: It has begun or ended.
     """
     with services.database.write() as session:
+        if once.recall(session) is not None:
+            return
         for edit in bound_together(session, repository.get(session, edit_id)):
-            cancel(session, edit.id, now=services.clock(), actor=actor)
+            cancel(session, edit.id, now=services.clock(), actor=once.actor)
+        once.keep(session, edit_id)
 
 
-def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
+def requeue_edit(services: Services, edit_id: str, once: Once) -> None:
     """Queue a dead edit again, at the end, and all of its batch if that is atomic.
 
     Raises:
@@ -176,38 +179,49 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
         RateLimited: Who posted it has too many edits in the queue.
     """
     with services.database.write() as session:
+        if once.recall(session) is not None:
+            return
         edits = bound_together(session, repository.get(session, edit_id))
         services.room.for_edits(session, edits[0].operation.actor, len(edits))
         for edit in edits:
-            requeue(session, edit.id, now=services.clock(), actor=actor)
+            requeue(session, edit.id, now=services.clock(), actor=once.actor)
+        once.keep(session, edit_id)
     services.announce(edit_id)
 
 
-def request_revert(services: Services, edit_id: str, *, reason: str | None, actor: str) -> str:
+def request_revert(services: Services, edit_id: str, body: ReasonRequest, once: Once) -> str:
     """Accept the operation that undoes one edit; its id.
 
     Raises:
         UnknownEdit: There is no such edit.
         WrongState: Head does not hold it.
+        HeadMoved: The head is not the one that the client had seen.
         RateLimited: The actor has too many reverts and rollbacks in the queue.
     """
+    once = once.asking(body)
     with services.database.write() as session:
+        known = once.recall(session)
+        if known is not None:
+            return known
+        require_head(session, body.if_head)
         edit = repository.get(session, edit_id)
         if edit.status is not EditStatus.COMMITTED:
             raise WrongState(
                 f"edit {edit_id!r} is {edit.status.value}; only a committed one can be reverted"
             )
-        services.room.for_undoing(session, actor)
+        services.room.for_undoing(session, once.actor)
         operation = accept(
             session,
             id=services.new_id("revert"),
             kind=OperationKind.REVERT,
             details={"target_edit": edit_id},
-            actor=actor,
+            actor=once.actor,
             now=services.clock(),
-            reason=reason,
+            reason=body.reason,
             target_edit=edit_id,
+            if_head=body.if_head,
         )
+        once.keep(session, operation.id)
     services.announce(operation.id)
     return operation.id
 

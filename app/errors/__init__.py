@@ -30,6 +30,8 @@ ErrataError
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
+│       ├── HeadMoved       412  the head is not the one that the client had seen
+│       ├── KeyMadeBefore       the same request made an API key, whose secret is not kept
 │       ├── LabelTaken          the label is another revision's
 │       ├── TooManyLabels       there is no room for a further one
 │       └── ExportNotFinished   there is no file to download, or none yet
@@ -140,6 +142,8 @@ from app.errors.requests import (
 )
 from app.errors.state import (
     ExportNotFinished,
+    HeadMoved,
+    KeyMadeBefore,
     LabelTaken,
     TooManyLabels,
     WrongState,
@@ -164,11 +168,13 @@ __all__ = [
     "ForeignHost",
     "ForeignRequest",
     "GenerationFailed",
+    "HeadMoved",
     "IdempotencyMismatch",
     "Inconsistent",
     "InvalidField",
     "KeyExpired",
     "KeyInvalid",
+    "KeyMadeBefore",
     "KeyNeeded",
     "KeyRevoked",
     "LabelTaken",

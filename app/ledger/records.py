@@ -41,6 +41,7 @@ class OperationRecord(_Record):
     former_seq: Number | None = None
     to_revision: Number | None = None
     target_edit: StrictStr | None = None
+    if_head: Number | None = None
     method: StrictStr | None = None
     text_digest: StrictStr | None = None
     force: StrictBool | None = None

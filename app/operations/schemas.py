@@ -27,6 +27,9 @@ class OperationResource(BaseModel):
     revision: int | None
     to_revision: int | None
     target_edit: str | None
+    if_head: Annotated[
+        int | None, Field(description="Executed only while this revision is the head.")
+    ]
     erased_at: Annotated[
         datetime | None, Field(description="When its reason had left the database.")
     ]
@@ -50,6 +53,7 @@ class OperationResource(BaseModel):
             revision=operation.revision,
             to_revision=operation.to_revision,
             target_edit=operation.target_edit,
+            if_head=operation.if_head,
             erased_at=None if erasure is None else erasure.done_at,
             erasure=erasure,
         )

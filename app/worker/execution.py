@@ -200,6 +200,9 @@ class Execution:
             self._reject([Rejection(operation.id, "withdrawn")], operation.kind)
 
     def _commit_undoing(self, operation: Operation) -> None:
+        if operation.if_head not in (None, self.history.head.revision):
+            self._reject([Rejection(operation.id, "head_moved")], operation.kind)
+            return
         change = self._undoing(operation)
         if change is None:
             self._reject([Rejection(operation.id, "not_live")], operation.kind)

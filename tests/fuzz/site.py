@@ -25,6 +25,7 @@ from app.resident.history import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.schemas import ReasonRequest
 from app.revisions.service import record_base
 from app.services import Services
 from app.settings import Settings
@@ -42,6 +43,7 @@ from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statistics import Statistics, collect
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
+from tests.unkeyed import unkeyed
 
 _LAYERS = (0, 1)
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 50
@@ -118,7 +120,7 @@ class Site:
     def submit(self, subject: str, prompt: str, target: str) -> str:
         """Accept an edit."""
         request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
-        return edit_service.submit(self._services, request, dry_run=False, key=None, actor="client")
+        return edit_service.submit(self._services, request, dry_run=False, once=unkeyed("client"))
 
     def cancel(self, id: str) -> None:
         """Withdraw an operation."""
@@ -127,7 +129,9 @@ class Site:
 
     def revert(self, edit_id: str) -> str:
         """Accept the undoing of a live edit."""
-        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client")
+        return edit_service.request_revert(
+            self._services, edit_id, ReasonRequest(), unkeyed("client")
+        )
 
     def rollback(self, revision: int) -> str:
         """Accept a rollback."""
