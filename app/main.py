@@ -28,10 +28,12 @@ from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.connections import ConnectionLimits, Connections
+from app.cross_origin import CrossOrigin
 from app.docs.description import Describe, Description
 from app.erasures.purge import Purger
 from app.errors import QueueUnavailable
 from app.events.hub import Hub
+from app.head_requests import HeadRequests
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.keys.refusals import Refusals
@@ -151,6 +153,10 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     api.add_middleware(BodyLimit, limits=BodyLimits.of(settings))
     # The outer one: a stranger's body is not even read.
     api.add_middleware(Authentication, hosts=settings.hosts)
+    api.add_middleware(HeadRequests)
+    if settings.cors_origins:
+        # A browser asks what it may send without the key that it is to be sent with.
+        api.add_middleware(CrossOrigin, origins=settings.cors_origins)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)

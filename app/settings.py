@@ -23,6 +23,7 @@ SECRETS = ("database_url", "redis_url", "key_pepper")
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
 _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_MAX_PORT = 65_535
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _MEMORY_URL = "memory://"
 
@@ -78,8 +79,23 @@ def _host_name(text: str) -> str:
     return name
 
 
+def _origin(text: str) -> str:
+    origin = text.strip().lower()
+    scheme, _, host = origin.partition("://")
+    name, _, port = host.rpartition(":") if re.search(r":[0-9]+$", host) else (host, "", "0")
+    if scheme not in ("http", "https") or not _NAME.fullmatch(name) or int(port) > _MAX_PORT:
+        raise ValueError(
+            f"{text!r} is no origin: write https://app.example.org or http://localhost:5173, "
+            "without a path; none stands for all"
+        )
+    return origin
+
+
 HostName = Annotated[str, AfterValidator(_host_name)]
 Names = Annotated[tuple[HostName, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+]
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -131,6 +147,8 @@ class Settings(BaseSettings):
     """Address to listen on; one that others can reach needs an API key to be made before."""
     hosts: Names = ()
     """Names the service is reached by, separated by commas; a request for another is refused."""
+    cors_origins: Origins = ()
+    """Origins whose pages may ask with a key, separated by commas: https://app.example.org."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     key_pepper: SecretStr | None = Field(default=None, min_length=32)

@@ -32,9 +32,10 @@ def create_batch(
     dry_run: DryRun = False,
 ) -> EditBatchResource:
     """Accept corrections together; the worker computes them in their turn."""
-    batch_id = service.submit(services, body, dry_run=dry_run, once=once)
-    response.headers["Location"] = f"/v1/edit-batches/{batch_id}"
-    return _resource(services, batch_id)
+    batch = service.submit(services, body, dry_run=dry_run, once=once)
+    response.headers.update(batch.headers)
+    response.headers["Location"] = f"/v1/edit-batches/{batch.id}"
+    return _resource(services, batch.id)
 
 
 @router.get("/{batch_id}")

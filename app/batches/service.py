@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.batches import repository
 from app.batches.models import EditBatch
 from app.batches.schemas import EditBatchRequest
-from app.edits.payment import pay
+from app.edits.payment import Accepted, pay
 from app.edits.service import Draft, body_of, check_tokens, draft_of, recalled, store
 from app.edits.text import fact_digest
 from app.errors import InvalidField
@@ -14,8 +14,8 @@ from app.services import Services
 from editing_core.methods import plan_named
 
 
-def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once: Once) -> str:
-    """Accept a batch, or find the one that the same request was accepted as before; its id.
+def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once: Once) -> Accepted:
+    """Accept a batch, or find the one that the same request was accepted as before.
 
     Raises:
         InvalidField: One of its edits is unusable, or they cannot be solved together though they
@@ -29,7 +29,7 @@ def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once
     once = once.asking({"edits": [*asked], "atomic": request.atomic})
     known = recalled(services, once)
     if known is not None:
-        return known
+        return Accepted(known)
     drafts = _drafts(services, request, dry_run=dry_run)
     if request.atomic:
         _check_solvable_together(drafts)
@@ -40,7 +40,7 @@ def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once
         known = once.recall(session)
         if known is not None:  # sent twice at the same time
             paid.give_back()
-            return known
+            return Accepted(known)
         services.room.for_edits(session, once.actor, len(drafts))
         batch = EditBatch(
             id=services.new_id("batch"), atomic=request.atomic, created_at=services.clock()
@@ -49,7 +49,7 @@ def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once
         ids = [store(services, session, draft, batch=batch, actor=once.actor) for draft in drafts]
         once.keep(session, batch.id)
     services.announce(*ids)
-    return batch.id
+    return Accepted(batch.id, paid.headers)
 
 
 def _check_tokens(services: Services, drafts: Sequence[Draft]) -> None:

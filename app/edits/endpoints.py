@@ -56,11 +56,12 @@ async def create_edit(
 ) -> EditResource:
     """Accept a correction; the worker computes it in its turn."""
     submit = partial(service.submit, services, body, dry_run=dry_run, once=once)
-    edit_id = await run_in_threadpool(submit)
-    response.headers["Location"] = f"/v1/edits/{edit_id}"
-    if await wait.sees_end_of(edit_id):
+    edit = await run_in_threadpool(submit)
+    response.headers.update(edit.headers)
+    response.headers["Location"] = f"/v1/edits/{edit.id}"
+    if await wait.sees_end_of(edit.id):
         response.status_code = 200
-    return await run_in_threadpool(_resource, services, edit_id)
+    return await run_in_threadpool(_resource, services, edit.id)
 
 
 @router.get("", dependencies=_EDIT)

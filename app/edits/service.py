@@ -12,7 +12,7 @@ from app.database.base import JsonObject
 from app.edits import repository
 from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
-from app.edits.payment import pay
+from app.edits.payment import Accepted, pay
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour
 from app.erasures import service as erasures
@@ -64,8 +64,8 @@ def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draf
     return Draft(text, method, request.force, dry_run, wanted.to_json())
 
 
-def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Once) -> str:
-    """Accept an edit, or find the one that the same request was accepted as before; its id.
+def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Once) -> Accepted:
+    """Accept an edit, or find the one that the same request was accepted as before.
 
     Raises:
         InvalidField: See `draft_of`, or a text has too many tokens.
@@ -77,7 +77,7 @@ def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Onc
     once = once.asking(body_of(request, dry_run=dry_run))
     known = recalled(services, once)
     if known is not None:
-        return known
+        return Accepted(known)
     draft = draft_of(services, request, dry_run=dry_run)
     paid = pay(services, once.actor, [draft.text])
     with paid.unless_accepted():
@@ -86,12 +86,12 @@ def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Onc
         known = once.recall(session)
         if known is not None:  # sent twice at the same time
             paid.give_back()
-            return known
+            return Accepted(known)
         services.room.for_edits(session, once.actor, 1)
         edit_id = store(services, session, draft, batch=None, actor=once.actor)
         once.keep(session, edit_id)
     services.announce(edit_id)
-    return edit_id
+    return Accepted(edit_id, paid.headers)
 
 
 def recalled(services: Services, once: Once) -> str | None:

@@ -120,7 +120,8 @@ class Site:
     def submit(self, subject: str, prompt: str, target: str) -> str:
         """Accept an edit."""
         request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
-        return edit_service.submit(self._services, request, dry_run=False, once=unkeyed("client"))
+        once = unkeyed("client")
+        return edit_service.submit(self._services, request, dry_run=False, once=once).id
 
     def cancel(self, id: str) -> None:
         """Withdraw an operation."""
