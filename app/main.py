@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -31,7 +32,7 @@ from app.connections import ConnectionLimits, Connections
 from app.cross_origin import CrossOrigin
 from app.docs.description import Describe, Description
 from app.erasures.purge import Purger
-from app.errors import QueueUnavailable
+from app.errors import QueueUnavailable, Unavailable
 from app.events.hub import Hub
 from app.head_requests import HeadRequests
 from app.keys.authentication import Authentication
@@ -199,6 +200,8 @@ def open_services(
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))
+    budgets = Budgets.open(settings, components.clock, stack)
+    counted.tell_of_queue(partial(_takes_rings, doorbell), lambda: budgets.are_counted)
     services = Services(
         settings=settings,
         database=database,
@@ -207,7 +210,7 @@ def open_services(
         clock=components.clock,
         new_id=components.new_id,
         metrics=counted,
-        budgets=Budgets.open(settings, components.clock, stack),
+        budgets=budgets,
         room=Room(settings.queued_per_caller),
     )
     stack.callback(services.verifying.close)
@@ -245,6 +248,14 @@ def _start(
         description=Description(describe),
         vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
     )
+
+
+def _takes_rings(doorbell: Doorbell) -> bool:
+    try:
+        doorbell.ping()
+    except Unavailable:
+        return False
+    return True
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> Doorbell:

@@ -48,7 +48,8 @@ ErrataError
 │   ├── StorageUnavailable
 │   ├── StorageFull         507  there is too little free space to take on more
 │   ├── TooManyViews            every place for an old revision is taken
-│   └── QueueUnavailable
+│   ├── QueueUnavailable
+│   └── QueueFull               it takes no rings; the worker looks by itself
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
@@ -125,6 +126,7 @@ from app.errors.outage import (
     LeaseLost,
     ModelNotReady,
     NotReady,
+    QueueFull,
     QueueUnavailable,
     RevisionNotServed,
     StorageFull,
@@ -185,6 +187,7 @@ __all__ = [
     "NotFound",
     "NotReady",
     "OverBudget",
+    "QueueFull",
     "QueueUnavailable",
     "RangeBeyond",
     "RateLimited",
