@@ -31,6 +31,7 @@ ErrataError
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
 │       ├── HeadMoved       412  the head is not the one that the client had seen
+│       ├── KeyDamaged          what is stored of the API key is no key
 │       ├── KeyMadeBefore       the same request made an API key, whose secret is not kept
 │       ├── LabelTaken          the label is another revision's
 │       ├── TooManyLabels       there is no room for a further one
@@ -145,6 +146,7 @@ from app.errors.requests import (
 from app.errors.state import (
     ExportNotFinished,
     HeadMoved,
+    KeyDamaged,
     KeyMadeBefore,
     LabelTaken,
     TooManyLabels,
@@ -174,6 +176,7 @@ __all__ = [
     "IdempotencyMismatch",
     "Inconsistent",
     "InvalidField",
+    "KeyDamaged",
     "KeyExpired",
     "KeyInvalid",
     "KeyMadeBefore",

@@ -25,6 +25,18 @@ class HeadMoved(WrongState):
         )
 
 
+class KeyDamaged(WrongState):
+    """The row of an API key holds what no key could."""
+
+    code = "key_damaged"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"what is stored of API key {key_id} was altered, and is no key: it opens nothing, and "
+            "need not be revoked"
+        )
+
+
 class KeyMadeBefore(WrongState):
     """The same request has made an API key, whose secret was in that answer alone."""
 

@@ -69,10 +69,10 @@ def list_keys(
 def get_key(key_id: IdPath, services: ServicesDep) -> KeyResource:
     """One key, without its secret."""
     with services.database.read() as session:
-        return KeyResource.of(repository.get(session, key_id))
+        return KeyResource.of(repository.shown(session, key_id))
 
 
-@router.delete("/{key_id}")
+@router.delete("/{key_id}", responses=common_responses(409))
 def revoke_key(
     key_id: IdPath,
     services: ServicesDep,

@@ -124,7 +124,7 @@ class Metrics:
         expect(self.verifications, ["ok", "failed"])
 
     def tell_of_queue(self, is_up: Callable[[], bool], is_counted: Callable[[], bool]) -> None:
-        """Ask both at each scrape: whether the queue takes rings, and whether budgets are counted."""
+        """Ask at each scrape whether the queue takes rings and whether budgets are counted."""
         self.queue_up.set_function(is_up)
         self.budgets_counted.set_function(is_counted)
 

@@ -15,9 +15,10 @@ from app.database.database import Database
 from app.errors import RevisionWithdrawn
 from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, expect
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.operations.repository import UNFINISHED
 from app.operations.repository import get as get_operation
 from app.resident.history import Change, History
 from app.resident.resident import Resident
@@ -31,6 +32,7 @@ from app.worker.batch import SolvedBatch, edit_report, solve_batch
 from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
+from app.worker.gates import GATES
 from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.rejections import gated, unsolvable
@@ -64,6 +66,11 @@ class Execution:
     gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
     metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        """Show how operations may end, and which gates may fail, before any does."""
+        expect(self.metrics.ended, OperationKind, set(OperationStatus) - set(UNFINISHED))
+        expect(self.metrics.gates_failed, GATES)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.

@@ -9,9 +9,7 @@ from app.disk import DiskSpace
 from app.edits.limits import Limits
 from app.idempotency.once import Once
 from app.ledger.mark import Marks
-from app.observability.metrics import Metrics, expect
-from app.operations.models import OperationKind, OperationStatus
-from app.operations.repository import UNFINISHED
+from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
 from app.resident.preparation import Prepared, prepare
@@ -26,7 +24,6 @@ from app.snapshots.models import Snapshot
 from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
-from app.worker.gates import GATES
 from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
@@ -98,8 +95,6 @@ def start(
     )
     counted = metrics or Metrics()
     counted.served_revision.set(resident.head)
-    expect(counted.ended, OperationKind, set(OperationStatus) - set(UNFINISHED))
-    expect(counted.gates_failed, GATES)
     execution = Execution(
         database=database,
         lease=lease,
