@@ -23,6 +23,10 @@ SECRETS = ("database_url", "redis_url", "key_pepper")
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
 _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_ORIGIN = re.compile(
+    rf"(?P<page>(?P<scheme>https?)://(?:{_NAME.pattern}))(?::(?P<port>[0-9]{{1,5}}))?"
+)
+_OWN_PORTS = {"http": "80", "https": "443"}
 _MAX_PORT = 65_535
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _MEMORY_URL = "memory://"
@@ -80,15 +84,15 @@ def _host_name(text: str) -> str:
 
 
 def _origin(text: str) -> str:
-    origin = text.strip().lower()
-    scheme, _, host = origin.partition("://")
-    name, _, port = host.rpartition(":") if re.search(r":[0-9]+$", host) else (host, "", "0")
-    if scheme not in ("http", "https") or not _NAME.fullmatch(name) or int(port) > _MAX_PORT:
+    found = _ORIGIN.fullmatch(text.strip().lower())
+    if found is None or int(found["port"] or 0) > _MAX_PORT:
         raise ValueError(
             f"{text!r} is no origin: write https://app.example.org or http://localhost:5173, "
             "without a path; none stands for all"
         )
-    return origin
+    # Browsers leave out the port that a scheme has by itself.
+    own = found["port"] == _OWN_PORTS[found["scheme"]]
+    return found["page"] if own or found["port"] is None else f"{found['page']}:{found['port']}"
 
 
 HostName = Annotated[str, AfterValidator(_host_name)]
