@@ -1,11 +1,10 @@
 """HEAD: the answer that GET would get, without its body; monitors and download managers ask so."""
 
 import asyncio
+from contextvars import copy_context
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-# What the router notes of the route it chose, which is counted and logged outside.
-_ROUTED = ("route", "fastapi")
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 
 class HeadRequests:
@@ -25,7 +24,8 @@ class HeadRequests:
             return
         answer = _HeadOfAnswer(send)
         asked = {**scope, "method": "GET"}
-        answering = asyncio.ensure_future(self.app(asked, receive, answer))
+        context = copy_context()
+        answering = asyncio.create_task(self._answer(asked, receive, answer), context=context)
         cut_off = asyncio.ensure_future(answer.is_cut_off.wait())
         try:
             await asyncio.wait({answering, cut_off}, return_when=asyncio.FIRST_COMPLETED)
@@ -35,7 +35,12 @@ class HeadRequests:
             answering.cancel()
             cut_off.cancel()
             await asyncio.gather(answering, cut_off, return_exceptions=True)
-            scope.update({name: asked[name] for name in _ROUTED if name in asked})
+            # What was noted of it inside, its route and its actor, is counted and logged outside.
+            scope.update(asked | {"method": "HEAD"})
+            bind_contextvars(**context.run(get_contextvars))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 class _HeadOfAnswer:
