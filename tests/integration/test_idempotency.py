@@ -17,6 +17,7 @@ from app.idempotency.sent import OnceDep
 from app.ledger import repository as ledger
 from app.operations.service import give_up
 from app.settings import Settings
+from app.snapshots.service import add_label
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.keyed import Keyed, SetClock, bearer, keyed, kid, routes
@@ -120,6 +121,23 @@ def test_a_rollback_that_is_sent_again_undoes_nothing_that_came_since(
     other = client.post("/v1/rollbacks", json=body | {"to_revision": 1}, headers=once)
     assert other.json()["error"]["code"] == "idempotency_mismatch"
     assert client.post("/v1/rollbacks", json=body).json()["id"] != first.json()["id"]
+
+
+def _label(worked: History, revision: int) -> None:
+    with worked.database.write() as session:
+        add_label(session, revision, "release", "digest", actor="client", now=worked.clock())
+
+
+def test_a_label_that_is_removed_again_stays_on_what_it_was_given_since(
+    client: TestClient, worked: History
+) -> None:
+    worked.edit("a")
+    once = {"Idempotency-Key": "once"}
+    _label(worked, 0)
+    assert client.delete("/v1/snapshots/release", headers=once).status_code == 204
+    _label(worked, 1)
+    assert client.delete("/v1/snapshots/release", headers=once).status_code == 204
+    assert client.get("/v1/snapshots/release").json()["revision"] == 1
 
 
 def test_each_path_has_keys_of_its_own_and_a_key_one_path(

@@ -19,9 +19,9 @@ from app.errors import DatabaseAway, DatabaseOverloaded, DatabaseUnavailable
 from app.settings import Settings
 from tests.integration.history import History
 from tests.integration.service import FACT, running
-from tests.pgbouncer import needs_pgbouncer, pooled
+from tests.pgbouncer import pooled
 
-pytestmark = [pytest.mark.postgres, needs_pgbouncer]
+pytestmark = pytest.mark.postgres
 
 _TIMEOUTS = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
 

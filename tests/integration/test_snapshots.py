@@ -2,6 +2,7 @@ import logging
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -288,3 +289,13 @@ def test_no_label_is_given_that_the_disk_has_no_room_for(open_edited: Open, tmp_
     with pytest.raises(StorageFull):
         edited.snapshots.label(1, "release", edited.history.weights, unkeyed("client"))
     assert edited.files.digests() == set()
+
+
+def test_a_label_and_the_key_it_was_asked_for_with_are_stored_together(open_edited: Open) -> None:
+    edited = open_edited()
+    edited.edit()
+    for key in ("first", "of the label that is there"):
+        once = replace(unkeyed("client"), key=key)
+        snapshot, _ = edited.snapshots.label(1, "release", edited.history.weights, once)
+        with edited.database.read() as session:
+            assert once.recall(session) == str(snapshot.id)
