@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.database.database import Database
-from app.errors import ErrataError, NotReady, Unavailable
+from app.errors import ErrataError, NotReady, QueueFull, Unavailable
 from app.keys.access import DoorkeeperDep
 from app.keys.doorkeeper import Doorkeeper
 from app.operations.repository import count_unfinished
@@ -48,6 +48,9 @@ class Readiness(BaseModel):
     access: Annotated[
         Literal["keys", "open"] | None,
         Field(description="Open: no API key was ever made, so nobody needs one."),
+    ] = None
+    impaired: Annotated[
+        list[str] | None, Field(description="What works less well until somebody looks.")
     ] = None
 
 
@@ -91,15 +94,17 @@ class Vitals:
         return _Finding(Readiness(), ["the database or the queue does not answer in time"])
 
     def _look(self) -> _Finding:
-        missing = []
+        missing, impaired = list[str](), list[str]()
         for check in (self._serving.get, self._reader.ping, self._doorbell.ping):
             try:
                 check()
+            except QueueFull as error:
+                impaired.append(str(error))
             except Unavailable as error:
                 missing.append(str(error))
-        return _Finding(Readiness(), missing) if missing else self._described()
+        return _Finding(Readiness(), missing) if missing else self._described(impaired)
 
-    def _described(self) -> _Finding:
+    def _described(self, impaired: list[str]) -> _Finding:
         resident = self._serving.get().runtime.resident
         try:
             with self._reader.read() as session:
@@ -115,6 +120,7 @@ class Vitals:
                 waiting=waiting,
                 queue="paused" if is_paused else "running",
                 access=access,
+                impaired=impaired or None,
             )
         )
 

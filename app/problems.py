@@ -215,12 +215,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not served under this path",
     }
     generic = error.detail == status.phrase
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", ""):
+        headers["Allow"] += ", HEAD"
     return problem_response(
         request,
         status=status,
         code="content_too_large" if status == 413 else status.name.lower(),
         detail=details.get(status, error.detail) if generic else error.detail,
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
 
 

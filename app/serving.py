@@ -15,6 +15,7 @@ from app.exports.exporter import Exporter
 from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
+from app.idempotency.once import Once
 from app.observability.logs import get_logger
 from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
@@ -48,7 +49,7 @@ class Runtime(Protocol):
     def contexts(self) -> Sequence[str]:
         """The texts that edits are written in, with `{}` for the prompt."""
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
 
     def stop(self, timeout_s: float) -> None:

@@ -437,7 +437,7 @@ class Key(Answer):
     id: str
     name: str | None
     scopes: list[str]
-    created_at: str
+    created_at: str | None
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None

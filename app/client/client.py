@@ -117,9 +117,10 @@ class Errata(Connection):
         """A batch with its edits as they stand now."""
         return self._whole(self._get(f"/v1/edit-batches/{batch_id}", EditBatch))
 
-    def requeue(self, edit_id: str) -> Edit:
+    def requeue(self, edit_id: str, *, idempotency_key: str | None = None) -> Edit:
         """Queue a dead edit again, behind everything that waits."""
-        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
+        headers = _headers(idempotency_key)
+        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit, headers)
 
     def cancel(self, edit_id: str) -> Edit:
         """Cancel an accepted edit; cancelling one of an atomic batch cancels the whole batch."""
@@ -208,10 +209,21 @@ class Errata(Connection):
         """Remove a label; its revision stays."""
         self._delete(f"/v1/snapshots/{label}")
 
-    def rollback(self, to: int | str, reason: str | None = None) -> Operation:
-        """Ask for a new revision that equals an old one, named by its number or a label."""
+    def rollback(
+        self,
+        to: int | str,
+        reason: str | None = None,
+        *,
+        if_head: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Ask for a new revision that equals an old one, named by its number or a label.
+
+        With `if_head` nothing is undone on top of another head than this revision.
+        """
         goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
-        return self._post("/v1/rollbacks", goal | ({"reason": reason} if reason else {}), Operation)
+        body = goal | _undoing(reason, if_head)
+        return self._post("/v1/rollbacks", body, Operation, _headers(idempotency_key))
 
     def revert(
         self,
@@ -221,6 +233,8 @@ class Errata(Connection):
         force: bool = False,
         restore: bool = True,
         dry_run: bool = False,
+        if_head: int | None = None,
+        idempotency_key: str | None = None,
     ) -> Operation:
         """Ask for a new revision without one edit, wherever in history it was made.
 
@@ -230,12 +244,15 @@ class Errata(Connection):
             force: Undo it even where other facts of its subject would be lost.
             restore: Let the edit that it superseded be live again.
             dry_run: Measure and report only; the operation ends as `tried`, with its report.
+            if_head: Undo nothing on top of another head than this revision.
+            idempotency_key: Names the request, so that it may be sent again.
         """
         # What was not asked for is not sent: the server's defaults are its own.
-        body: dict[str, Any] = {"reason": reason} if reason else {}
+        body = _undoing(reason, if_head)
         body |= {"force": True} if force else {}
         body |= {} if restore else {"restore": False}
-        return self._post(_path(f"/v1/edits/{edit_id}/revert", dry_run), body, Operation)
+        path = _path(f"/v1/edits/{edit_id}/revert", dry_run)
+        return self._post(path, body, Operation, _headers(idempotency_key))
 
     def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
         """The rollback or revert once it has ended, however it ended.
@@ -372,6 +389,11 @@ class Errata(Connection):
 
 def _path(path: str, dry_run: bool) -> str:
     return f"{path}?dry_run=true" if dry_run else path
+
+
+def _undoing(reason: str | None, if_head: int | None) -> dict[str, Any]:
+    body = {"reason": reason or None, "if_head": if_head}
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _headers(idempotency_key: str | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """What edits take from their caller's budgets, before their texts are read and stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.budgets.budget import Charge
 from app.budgets.budgets import Budgets
@@ -41,9 +41,28 @@ class Payment:
         if self.bytes is not None:
             self.budgets.edit_bytes.give_back(self.bytes, self.bytes.amount)
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What an answer tells of both budgets."""
+        edits, bytes = self.budgets.edits, self.budgets.edit_bytes
+        return {**edits.headers(self.edits), **bytes.headers(self.bytes)}
+
     def _give_back_edits(self) -> None:
         if self.edits is not None:
             self.budgets.edits.give_back(self.edits, self.edits.amount)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a request for edits became.
+
+    Attributes:
+        id: Of the edit, or of the batch.
+        headers: What its answer tells of the caller's budgets; nothing of what was not paid again.
+    """
+
+    id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def pay(services: Services, actor: str, texts: Sequence[EditText]) -> Payment:

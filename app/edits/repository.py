@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ScalarResult, and_, delete, or_, select, update
+from sqlalchemy import ScalarResult, delete, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
@@ -10,7 +10,7 @@ from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 from app.errors import UnknownEdit
 from app.events import repository as events
-from app.operations import idempotency
+from app.idempotency import repository as idempotency
 from app.operations.models import Operation
 
 _HELD = 20  # edits, each with its texts and its report
@@ -65,15 +65,14 @@ def forget(session: Session, edit: Edit) -> None:
     """Remove every word of an edit, and whatever would confirm a guess of one.
 
     Its salt goes with the text, so its digest in the ledger tells nothing any more; so does the
-    digest of the request, which has no salt. The idempotency key and the reasons of its reverts
-    are free text.
+    digests of the requests that name it, which have no salt. The reasons of its reverts are free
+    text.
     """
     session.execute(delete(StoredText).where(StoredText.edit_id == edit.id))
-    asked_with = select(Edit.id).where(
-        or_(Edit.id == edit.id, and_(Edit.batch_id.is_not(None), Edit.batch_id == edit.batch_id))
-    )
-    idempotency.forget(session, asked_with)
-    session.execute(update(Operation).where(Operation.target_edit == edit.id).values(reason=None))
+    reverts = Operation.target_edit == edit.id
+    asked_for = {edit.id, *session.scalars(select(Operation.id).where(reverts))}
+    idempotency.forget(session, asked_for if edit.batch_id is None else {*asked_for, edit.batch_id})
+    session.execute(update(Operation).where(reverts).values(reason=None))
     if edit.report is not None:
         report = EditReport.model_validate(edit.report).without_words()
         edit.report = report.model_dump(mode="json")

@@ -31,6 +31,9 @@ ErrataError
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
+│       ├── HeadMoved       412  the head is not the one that the client had seen
+│       ├── KeyDamaged          what is stored of the API key is no key
+│       ├── KeyMadeBefore       the same request made an API key, whose secret is not kept
 │       ├── LabelTaken          the label is another revision's
 │       ├── TooManyLabels       there is no room for a further one
 │       ├── SiblingsUnknown     facts that share an edit's value can be neither asked nor solved
@@ -48,7 +51,8 @@ ErrataError
 │   ├── StorageUnavailable
 │   ├── StorageFull         507  there is too little free space to take on more
 │   ├── TooManyViews            every place for an old revision is taken
-│   └── QueueUnavailable
+│   ├── QueueUnavailable
+│   └── QueueFull               it takes no rings; the worker looks by itself
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
@@ -126,6 +130,7 @@ from app.errors.outage import (
     LeaseLost,
     ModelNotReady,
     NotReady,
+    QueueFull,
     QueueUnavailable,
     RevisionNotServed,
     StorageFull,
@@ -143,6 +148,9 @@ from app.errors.requests import (
 )
 from app.errors.state import (
     ExportNotFinished,
+    HeadMoved,
+    KeyDamaged,
+    KeyMadeBefore,
     LabelTaken,
     SiblingsUnknown,
     TooManyLabels,
@@ -168,11 +176,14 @@ __all__ = [
     "ForeignHost",
     "ForeignRequest",
     "GenerationFailed",
+    "HeadMoved",
     "IdempotencyMismatch",
     "Inconsistent",
     "InvalidField",
+    "KeyDamaged",
     "KeyExpired",
     "KeyInvalid",
+    "KeyMadeBefore",
     "KeyNeeded",
     "KeyRevoked",
     "LabelTaken",
@@ -183,6 +194,7 @@ __all__ = [
     "NotFound",
     "NotReady",
     "OverBudget",
+    "QueueFull",
     "QueueUnavailable",
     "RangeBeyond",
     "RateLimited",

@@ -12,6 +12,47 @@ class WrongState(Refusal):
     code = "wrong_state"
 
 
+class HeadMoved(WrongState):
+    """The head is not the revision that the client had seen."""
+
+    status = 412
+    code = "head_moved"
+
+    def __init__(self, expected: int, head: int | None) -> None:
+        found = "there is no revision yet" if head is None else f"the head is revision {head}"
+        super().__init__(
+            f"{found}, not {expected}; nothing was changed: look at what was committed since, then "
+            "ask again",
+            field="if_head",
+        )
+
+
+class KeyDamaged(WrongState):
+    """The row of an API key holds what no key could."""
+
+    code = "key_damaged"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"what is stored of API key {key_id} was altered, and is no key: it opens nothing, and "
+            "need not be revoked"
+        )
+
+
+class KeyMadeBefore(WrongState):
+    """The same request has made an API key, whose secret was in that answer alone."""
+
+    code = "key_made_before"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"this request made API key {key_id} before; its secret was in that answer and is "
+            f"stored nowhere. If the answer was lost, DELETE /v1/keys/{key_id} and ask for a new "
+            "key with another Idempotency-Key",
+            field="Idempotency-Key",
+        )
+
+
 class LabelTaken(WrongState):
     """The label names another revision."""
 

@@ -42,6 +42,7 @@ class OperationRecord(_Record):
     to_revision: Number | None = None
     target_edit: StrictStr | None = None
     restore: StrictBool = False
+    if_head: Number | None = None
     method: StrictStr | None = None
     text_digest: StrictStr | None = None
     force: StrictBool | None = None

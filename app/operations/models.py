@@ -79,22 +79,11 @@ class Operation(Base):
     #: revert: the edit to undo, which shares its id with its operation
     target_edit: Mapped[str | None] = mapped_column(ForeignKey("operations.id"), default=None)
 
+    #: revert, rollback: the head that its client had seen, on top of which alone it is executed
+    if_head: Mapped[int | None] = mapped_column(default=None)
+
     erasure: Mapped[Erasure | None] = relationship(
         init=False, repr=False, lazy="joined", viewonly=True
     )
     #: how a revert was asked for, and what it changes
     revert: Mapped[Revert | None] = relationship(init=False, repr=False, viewonly=True)
-
-
-class IdempotencyKey(Base):
-    """A key a caller sent with a request, and the operation that request became."""
-
-    __tablename__ = "idempotency_keys"
-
-    #: whose key it is: another caller's equal one stands for something else
-    actor: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    #: SHA-256 of the request's canonical JSON
-    body_digest: Mapped[str]
-    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id"))
-    created_at: Mapped[datetime]

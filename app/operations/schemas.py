@@ -34,6 +34,9 @@ class OperationResource(BaseModel):
     report: Annotated[
         RevertReport | None, Field(description="What a revert changes, once it was measured.")
     ]
+    if_head: Annotated[
+        int | None, Field(description="Executed only while this revision is the head.")
+    ]
     erased_at: Annotated[
         datetime | None, Field(description="When its reason had left the database.")
     ]
@@ -62,6 +65,7 @@ class OperationResource(BaseModel):
             restore=None if revert is None else revert.restore,
             dry_run=None if revert is None else revert.dry_run,
             report=None if measured is None else RevertReport.model_validate(measured),
+            if_head=operation.if_head,
             erased_at=None if erasure is None else erasure.done_at,
             erasure=erasure,
         )

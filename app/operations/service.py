@@ -36,6 +36,7 @@ def accept(
     reason: str | None = None,
     to_revision: int | None = None,
     target_edit: str | None = None,
+    if_head: int | None = None,
 ) -> Operation:
     """Give an operation the next place in the order, and write it to the ledger.
 
@@ -49,9 +50,12 @@ def accept(
         reason: Why, in the client's words; kept out of the ledger.
         to_revision: Where a rollback goes.
         target_edit: What a revert undoes.
+        if_head: The head that it is executed on top of, if on no other.
     """
     seq = repository.next_seq(session)
     record: JsonObject = {"id": id, "seq": seq, "kind": kind.value, **details}
+    if if_head is not None:
+        record["if_head"] = if_head
     entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
     operation = Operation(
         id=id,
@@ -64,6 +68,7 @@ def accept(
         reason=reason,
         to_revision=to_revision,
         target_edit=target_edit,
+        if_head=if_head,
     )
     repository.add(session, operation)
     failpoint(Failpoint.ACCEPTING)

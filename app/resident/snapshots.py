@@ -9,6 +9,7 @@ from torch import Tensor
 from app.clock import Clock
 from app.database.database import Database
 from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
+from app.idempotency.once import Once
 from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.placements import Placement
@@ -107,7 +108,7 @@ class Snapshots:
             _log.info("snapshot_taken", revision=revision, digest=digest)
 
     def label(
-        self, revision: int, label: str, weights: Callable[[int], Weights], *, actor: str
+        self, revision: int, label: str, weights: Callable[[int], Weights], once: Once
     ) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
 
@@ -115,7 +116,7 @@ class Snapshots:
             revision: Its number.
             label: The label, unless it is another revision's.
             weights: Gives the weights of a revision; asked only if they are not stored yet.
-            actor: Who gives the label.
+            once: The request that gives the label.
 
         Raises:
             LabelTaken: It is on another revision.
@@ -129,6 +130,8 @@ class Snapshots:
             found = service.find_label(session, revision, label)
             labelled = repository.labelled(session)
         if found is not None and found.digest in self._store.digests():
+            with self._database.write() as session:
+                once.keep(session, str(found.id))
             return found, False
         if found is None:
             self._labels.require_place(len(labelled))
@@ -141,8 +144,9 @@ class Snapshots:
                 digest = self._store.put(data)
                 with self._database.write() as session:
                     snapshot = service.add_label(
-                        session, revision, label, digest, actor=actor, now=self._clock()
+                        session, revision, label, digest, actor=once.actor, now=self._clock()
                     )
+                    once.keep(session, str(snapshot.id))
         except OSError as error:
             raise StorageUnavailable(
                 "the snapshot could not be written", cause=str(error)

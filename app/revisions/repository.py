@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.edits.models import StoredText
 from app.edits.text import EditText
-from app.errors import InvalidField, NoRevisionYet, UnknownRevision
+from app.errors import HeadMoved, InvalidField, NoRevisionYet, UnknownRevision
 from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
 from app.revisions.placements import Placement
@@ -47,6 +47,17 @@ class LiveEdit:
 def head(session: Session) -> Revision | None:
     """The newest revision; None before the base was recorded."""
     return session.scalar(select(Revision).order_by(Revision.number.desc()).limit(1))
+
+
+def require_head(session: Session, expected: int | None) -> None:
+    """Make sure that the head is the one a client had seen, if it says which.
+
+    Raises:
+        HeadMoved: It is another one.
+    """
+    newest = head(session)
+    if expected is not None and (newest is None or newest.number != expected):
+        raise HeadMoved(expected, None if newest is None else newest.number)
 
 
 def get(session: Session, number: int) -> Revision:

@@ -15,6 +15,15 @@ class ReasonRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Phrase | None = None
+    if_head: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=0,
+            le=MAX_INTEGER,
+            description="Only if this revision is still the head, now and when its turn has come.",
+        ),
+    ] = None
 
 
 class RollbackRequest(ReasonRequest):

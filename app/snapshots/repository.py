@@ -39,6 +39,18 @@ def get(session: Session, label: str) -> Snapshot:
     return snapshot
 
 
+def numbered(session: Session, id: int, label: str) -> Snapshot:
+    """The snapshot that was given this label, by its number.
+
+    Raises:
+        UnknownLabel: The label was removed since.
+    """
+    snapshot = session.get(Snapshot, id)
+    if snapshot is None:
+        raise UnknownLabel(label)
+    return snapshot
+
+
 def add(session: Session, snapshot: Snapshot) -> None:
     """Store a new snapshot."""
     session.add(snapshot)

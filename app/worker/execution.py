@@ -16,9 +16,10 @@ from app.database.database import Database
 from app.errors import RevisionWithdrawn
 from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, expect
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.operations.repository import UNFINISHED
 from app.operations.repository import get as get_operation
 from app.resident.history import Change, History
 from app.resident.resident import Resident
@@ -34,6 +35,7 @@ from app.worker.batch import SolvedBatch, edit_report, solve_batch
 from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
+from app.worker.gates import GATES
 from app.worker.intake import Intake
 from app.worker.interruption import Interruption
 from app.worker.kept import Kept
@@ -72,6 +74,11 @@ class Execution:
     metrics: Metrics = field(default_factory=Metrics)
     interruption: Interruption = field(default_factory=Interruption)
     kept: Kept = field(default_factory=Kept)
+
+    def __post_init__(self) -> None:
+        """Show how operations may end, and which gates may fail, before any does."""
+        expect(self.metrics.ended, OperationKind, set(OperationStatus) - set(UNFINISHED))
+        expect(self.metrics.gates_failed, GATES)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -212,6 +219,9 @@ class Execution:
         self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     def _undo(self, operation: Operation) -> None:
+        if operation.if_head not in (None, self.history.head.revision):
+            self._reject([Rejection(operation.id, "head_moved")], operation.kind)
+            return
         try:
             if operation.to_revision is not None:
                 self._roll_back(operation.id, operation.to_revision)

@@ -20,6 +20,8 @@ _REASONS = {
     "energy_drift": "gate_energy_drifted",
     "perplexity_ratio": "gate_perplexity_too_high",
 }
+#: every gate by its name
+GATES = tuple(_REASONS)
 # What these say is the edit's own doing; the others measure all of a batch at once.
 _OF_ONE_EDIT = frozenset({"target_said", "target_p", "neighbours_kept"})
 

@@ -7,6 +7,7 @@ from app.database.base import JsonObject
 from app.database.database import Database
 from app.disk import DiskSpace
 from app.edits.limits import Limits
+from app.idempotency.once import Once
 from app.ledger.mark import Marks
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
@@ -51,14 +52,14 @@ class Runtime:
     snapshots: Snapshots
     contexts: tuple[str, ...] = (SLOT,)
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
 
         Raises:
             LabelTaken: The label is another revision's.
             StorageUnavailable: The disk did not take the file.
         """
-        return self.snapshots.label(revision, label, self.history.weights, actor=actor)
+        return self.snapshots.label(revision, label, self.history.weights, once)
 
     def stop(self, timeout_s: float) -> None:
         """End the worker after the operation it is in, which is left behind after `timeout_s`."""

@@ -1,7 +1,7 @@
 """A queue that can be paused, and operations that are executed alone after a crash.
 
 Revision ID: 0018
-Revises: 0016
+Revises: 0017
 """
 
 import sqlalchemy as sa

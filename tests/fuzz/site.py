@@ -48,6 +48,7 @@ from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statistics import Statistics, collect
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
+from tests.unkeyed import unkeyed
 
 _LAYERS = (0, 1)
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 50
@@ -134,7 +135,8 @@ class Site:
     def submit(self, subject: str, prompt: str, target: str) -> str:
         """Accept an edit."""
         request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
-        return edit_service.submit(self._services, request, dry_run=False, key=None, actor="client")
+        once = unkeyed("client")
+        return edit_service.submit(self._services, request, dry_run=False, once=once).id
 
     def cancel(self, id: str) -> None:
         """Withdraw an operation."""
@@ -143,7 +145,7 @@ class Site:
 
     def revert(self, edit_id: str, wanted: Wanted) -> str:
         """Accept the undoing of a live edit."""
-        return request_revert(self._services, edit_id, wanted, actor="client")
+        return request_revert(self._services, edit_id, wanted, unkeyed("client"))
 
     def rollback(self, revision: int) -> str:
         """Accept a rollback."""

@@ -133,8 +133,11 @@ def test_a_key_with_another_batch_is_refused(client: TestClient, changes: dict[s
 
 def test_a_key_of_a_batch_is_none_of_an_edit(client: TestClient) -> None:
     key = {"Idempotency-Key": "once"}
-    _post(client, [FACT], key="once")
-    assert client.post("/v1/edits", json=FACT, headers=key).status_code == 422
+    batch = _post(client, [FACT], key="once").json()
+    edit = client.post("/v1/edits", json=FACT, headers=key).json()
+    assert edit["id"] != batch["edits"][0]["id"]
+    assert client.post("/v1/edits", json=FACT, headers=key).json()["id"] == edit["id"]
+    assert _post(client, [FACT], key="once").json()["id"] == batch["id"]
 
 
 def test_cancelling_one_edit_of_an_atomic_batch_cancels_all(client: TestClient) -> None:

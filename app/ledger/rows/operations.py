@@ -44,6 +44,7 @@ _OPERATION = (
     Operation.revision,
     Operation.to_revision,
     Operation.target_edit,
+    Operation.if_head,
 )
 _REVERT = (Revert.operation_id, Revert.force, Revert.restore, Revert.dry_run)
 _WAITING = {OperationStatus.ACCEPTED, OperationStatus.RUNNING}
@@ -184,6 +185,7 @@ def _as_accepted(row: Row[Any], told: Told, record: OperationRecord) -> Iterator
     yield "created_at", row.created_at, told.entry.at
     yield "to_revision", row.to_revision, record.to_revision
     yield "target_edit", row.target_edit, record.target_edit
+    yield "if_head", row.if_head, record.if_head
 
 
 def _as_ended(row: Row[Any], told: Told, record: VerdictRecord) -> Iterator[Compared]:
