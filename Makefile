@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak attack contract check format demo bench lock clean
+.PHONY: help serve test eval readers crash soak attack contract check format demo bench lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
 EVAL_INSTALLED := $(VENV)/.eval-installed
+READERS := .venv-readers
+READERS_INSTALLED := $(patsubst tests/readers/%.txt,$(READERS)/%/.installed,$(wildcard tests/readers/*.txt))
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
 FROM_TORCH_INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
@@ -36,6 +38,9 @@ test: $(INSTALLED) ## All tests
 
 eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (installs it: 440 MB)
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/acceptance/query -m lm_eval $(PYTEST_ARGS)
+
+readers: $(READERS_INSTALLED) ## Exports are opened by other versions of transformers and PEFT
+	@READERS=$(READERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers -m readers $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@$(PYTEST) tests/crash -m "not soak" --dist load $(PYTEST_ARGS)
@@ -83,12 +88,20 @@ lock: $(INSTALLED) ## Write constraints.txt: every version and its files' SHA-25
 	@rm $(VENV)/locked.txt
 
 clean: ## Remove the environment and caches, but never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(READERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv: $(INSTALLED)
 
 $(EVAL_INSTALLED): $(INSTALLED)
 	@$(PIP) install $(HASHED) 'errata[eval]'
+	@touch $@
+
+# Each reader has the packages of its list for itself, and all others from $(VENV).
+$(READERS)/%/.installed: tests/readers/%.txt $(INSTALLED)
+	@$(BIN)/python -m venv --clear --without-pip $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/errata.pth"
+	@$(PIP) --python $(@D)/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python
