@@ -31,6 +31,7 @@ from app.local import (
 )
 from app.options import Json, Key, Url, is_revision_number
 from app.permissions import keep_to_ourselves
+from app.resident.commands import recipe_command
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -286,6 +287,7 @@ cli.command(name="worker")(worker_command)
 cli.add_typer(keys_cli, name="keys")
 cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
+cli.command(name="recipe")(recipe_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)
 

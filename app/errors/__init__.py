@@ -50,7 +50,9 @@ ErrataError
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
-│   ├── BaseMismatch            the database belongs to another model or recipe
+│   ├── BaseMismatch            the database belongs to another model
+│   ├── RecipeMismatch          the recipe in use is for another model, text or layers
+│   ├── UnusableRecipe          a file that should hold a recipe says something else
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
@@ -89,11 +91,13 @@ from app.errors.integrity import (
     CorruptArtefact,
     CorruptLedger,
     Inconsistent,
+    RecipeMismatch,
     SetBack,
     StaleParent,
     UnusableKey,
     UnusableMark,
     UnusablePepper,
+    UnusableRecipe,
 )
 from app.errors.limits import (
     RateLimited,
@@ -182,6 +186,7 @@ __all__ = [
     "QueueUnavailable",
     "RangeBeyond",
     "RateLimited",
+    "RecipeMismatch",
     "Refusal",
     "RevisionNotServed",
     "RevisionWithdrawn",
@@ -207,5 +212,6 @@ __all__ = [
     "UnusableKey",
     "UnusableMark",
     "UnusablePepper",
+    "UnusableRecipe",
     "WrongState",
 ]

@@ -1,14 +1,16 @@
-"""Follows from entry to entry which operations, labels and keys there are.
+"""Follows from entry to entry which operations, labels and keys there are, and the recipe.
 
 An entry that could not have been written after those before it is a bad entry, even where every
 hash is right.
 """
 
 from app.ledger.records import (
+    BaseRecord,
     ErasureRecord,
     ExportRecord,
     KeyRecord,
     OperationRecord,
+    RecipeRecord,
     Record,
     RevisionRecord,
     SetBackRecord,
@@ -35,6 +37,7 @@ class Lifecycle:
         self._keys: dict[str, KeyRecord] = {}
         self._revoked: set[str] = set()
         self._head = 0
+        self._recipe: str | None = None
 
     def take(self, index: int, record: Record | None) -> None:
         """Go on with what the next entry says.
@@ -43,6 +46,8 @@ class Lifecycle:
             ValueError: It contradicts the entries before it.
         """
         match record:
+            case BaseRecord() as record:
+                self._recipe = record.recipe_digest
             case OperationRecord() as record:
                 self._accept(record)
             case VerdictRecord() as record:
@@ -59,6 +64,8 @@ class Lifecycle:
                 self._key(record)
             case ExportRecord() as record:
                 self._export(record)
+            case RecipeRecord() as record:
+                self._change_recipe(record)
             case SetBackRecord():
                 self.set_backs.append(index)
 
@@ -107,6 +114,11 @@ class Lifecycle:
                 f"key {record.id} is not sealed as it was made",
             )
             self._keys[record.id] = record
+
+    def _change_recipe(self, record: RecipeRecord) -> None:
+        _require(record.former == self._recipe, f"recipe {record.former} was not in use")
+        _require(record.digest != self._recipe, f"recipe {record.digest} was in use already")
+        self._recipe = record.digest
 
     def _export(self, record: ExportRecord) -> None:
         # One that an earlier release accepted is in the ledger from its end on.

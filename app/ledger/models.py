@@ -29,6 +29,8 @@ class EntryKind(StrEnum):
     KEY = "key"
     #: a revision was asked for as files, was made into them, or they were removed
     EXPORT = "export"
+    #: from here on, revisions are computed by another recipe
+    RECIPE = "recipe"
     #: an older state of the database was accepted in the place of a newer one
     SETBACK = "setback"
 

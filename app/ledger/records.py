@@ -25,6 +25,7 @@ class BaseRecord(_Record):
     layers: tuple[Number, ...] | None = None
     site: StrictStr = "feed-forward"
     dtype: StrictStr = "float32"
+    recipe_digest: StrictStr | None = None
 
 
 class OperationRecord(_Record):
@@ -134,6 +135,18 @@ class ExportRecord(_Record):
     removed: StrictBool = False
 
 
+class RecipeRecord(_Record):
+    """Another recipe, by which the revisions that follow are computed.
+
+    Attributes:
+        digest: Its SHA-256.
+        former: That of the recipe before.
+    """
+
+    digest: StrictStr
+    former: StrictStr | None
+
+
 class SetBackRecord(_Record):
     """A database that lacked entries and was accepted."""
 
@@ -150,6 +163,7 @@ Record = (
     | WithdrawalRecord
     | KeyRecord
     | ExportRecord
+    | RecipeRecord
     | SetBackRecord
 )
 
@@ -177,6 +191,7 @@ _KINDS: dict[str, type[Record]] = {
     EntryKind.ERASURE: ErasureRecord,
     EntryKind.KEY: KeyRecord,
     EntryKind.EXPORT: ExportRecord,
+    EntryKind.RECIPE: RecipeRecord,
     EntryKind.SETBACK: SetBackRecord,
 }
 

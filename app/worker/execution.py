@@ -24,6 +24,7 @@ from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
+from app.revisions.origin import note_recipe
 from app.revisions.report import RevisionReport
 from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
@@ -233,6 +234,7 @@ class Execution:
         added: Sequence[AddedEdit] = (),
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
+        recipe = self.editor.recipe.digest
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,
@@ -242,9 +244,10 @@ class Execution:
             added=added,
             restored=change.restored,
             removed=change.removed,
-            report=report.model_dump(mode="json"),
+            report=report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json"),
         )
         with self.lease.writing() as session:
+            note_recipe(session, recipe, actor=self.actor, now=self.clock())
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
         failpoint(Failpoint.COMMITTED)
         self._serve(revision, matrices)  # first: clients see the edit as committed
