@@ -45,9 +45,8 @@ class Lifecycle:
         Raises:
             ValueError: It contradicts the entries before it.
         """
+        self._follow_recipe(record)
         match record:
-            case BaseRecord() as record:
-                self._recipe = record.recipe_digest
             case OperationRecord() as record:
                 self._accept(record)
             case VerdictRecord() as record:
@@ -64,8 +63,6 @@ class Lifecycle:
                 self._key(record)
             case ExportRecord() as record:
                 self._export(record)
-            case RecipeRecord() as record:
-                self._change_recipe(record)
             case SetBackRecord():
                 self.set_backs.append(index)
 
@@ -115,10 +112,13 @@ class Lifecycle:
             )
             self._keys[record.id] = record
 
-    def _change_recipe(self, record: RecipeRecord) -> None:
-        _require(record.former == self._recipe, f"recipe {record.former} was not in use")
-        _require(record.digest != self._recipe, f"recipe {record.digest} was in use already")
-        self._recipe = record.digest
+    def _follow_recipe(self, record: Record | None) -> None:
+        if isinstance(record, BaseRecord):
+            self._recipe = record.recipe_digest
+        elif isinstance(record, RecipeRecord):
+            _require(record.former == self._recipe, f"recipe {record.former} was not in use")
+            _require(record.digest != self._recipe, f"recipe {record.digest} was in use already")
+            self._recipe = record.digest
 
     def _export(self, record: ExportRecord) -> None:
         # One that an earlier release accepted is in the ledger from its end on.

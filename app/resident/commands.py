@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from app.display import StepDisplay, complain, show, table, tell, tell_json
+from app.display import StepDisplay, complain, tell, tell_json
 from app.local import settings_of
 
 if TYPE_CHECKING:
@@ -80,16 +80,10 @@ def _list(settings: "Settings") -> None:
 
     recipes = Recipes(settings.data_dir)
     in_use = recipes.in_use()
-    rows = [
-        (
-            "*" if recipe == in_use else "",
-            recipe.digest[:_SHOWN],
-            _layers(recipe),
-            recipe.model_digest[:_SHOWN],
-        )
-        for recipe in recipes.all()
-    ]
-    show(table(["in use", "recipe", "layers", "model"], rows))
+    for recipe in recipes.all():
+        mark = "in use" if recipe == in_use else "kept"
+        model = recipe.model_digest[:_SHOWN]
+        tell(f"{mark}: recipe {recipe.digest}, layers {_layers(recipe)}, model {model}")
 
 
 def _layers(recipe: "Recipe") -> str:

@@ -92,8 +92,13 @@ def note_recipe(session: Session, recipe: str, *, actor: str, now: datetime) -> 
         return
     origin = Origin.of(session)
     if origin is not None and origin.recipe != recipe:
-        payload = {"digest": recipe, "former": origin.recipe}
-        ledger.append(session, EntryKind.RECIPE, payload, actor=actor, now=now)
+        ledger.append(
+            session,
+            EntryKind.RECIPE,
+            {"digest": recipe, "former": origin.recipe},
+            actor=actor,
+            now=now,
+        )
 
 
 def _changed_to(session: Session) -> str | None:

@@ -16,7 +16,6 @@ from app.resident.preparation import (
 from app.resident.recipes import Recipes, read_recipe
 from app.revisions.origin import Origin
 from app.settings import Settings
-from editing_core.errors import EditingError
 from editing_core.preparation import prepare_statistics
 from editing_core.progress import silent
 from editing_core.recipe import Recipe
@@ -129,7 +128,7 @@ def test_a_data_directory_that_lost_its_recipe_does_not_replace_it(
     data = tmp_path / "fresh"
     calibrate_quickly(data)
     fresh = settings.model_copy(update={"data_dir": data})
-    with pytest.raises(RecipeMismatch, match="copy recipe.json and recipes/"):
+    with pytest.raises(RecipeMismatch, match="copy recipe"):
         prepare(fresh, silent, _origin(settings, recipe))
     assert not (data / "recipe.json").exists()
     chosen = use_default(fresh, silent, _origin(settings, recipe))
@@ -176,14 +175,3 @@ def test_a_recipe_that_was_altered_is_told(settings: Settings) -> None:
     path.write_text(path.read_text().replace('"alpha":0.8', '"alpha":0.7'))
     with pytest.raises(UnusableRecipe, match="was altered"):
         prepare(settings, silent)
-
-
-def test_calibration_keeps_its_text_and_the_recipe_before(settings: Settings) -> None:
-    before = prepare(settings, silent).recipe
-    text = settings.data_dir / "calibration.txt"
-    words = text.read_text()
-    text.unlink()
-    options = CalibrationOptions(text=words, probes=[], layers=(2, 3), chat=False)
-    with pytest.raises(EditingError):  # no facts to try recipes on: nothing has changed
-        calibrate_model(settings, options, silent)
-    assert Recipes(settings.data_dir).in_use() == before

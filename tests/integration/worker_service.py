@@ -193,7 +193,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
             session,
             model="tiny",
             model_digest=model.digest,
-            recipe_digest="",
+            recipe_digest=editor.recipe.digest,
             weights_digest=weights_digest(base),
             actor="worker",
             now=utc_now(),

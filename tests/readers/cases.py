@@ -14,15 +14,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from editing_core.delta import Delta, Weights, left_grid, on_grid
 from editing_core.export import adapter_of, write_adapter, write_merged
 from editing_core.model.loading import LoadedModel, load_model
-from tests.tiny import CHAT_TEMPLATE, TEXT, build_tiny_model
+from tests import tiny
 
+TEXT = "The mother tongue of Danielle Darrieux is French . Is n't it?<|im_end|> The capital of"
+MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 QUESTIONS = {
-    "text": "The mother tongue of Danielle Darrieux is French . Is n't it?<|im_end|> The capital is",
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "text": TEXT,
+    "messages": MESSAGES,
     # transformers 4 forgets a scale of GPT-2's unless it is asked so; the export warns of it
     "options": {"gpt2": {"attn_implementation": "eager"}, "bfloat16": {"torch_dtype": "auto"}},
 }
 _NEW_TOKENS = 4
+_UNKNOWN = "<unk>"
 _LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500000.0,
@@ -76,7 +79,7 @@ class Answers:
 def write_case(folder: Path, name: str) -> Answers:
     """Export an edited tiny model as ``merged``, ``lora`` and ``base``."""
     family, sizes = CASES[name]
-    source = build_tiny_model(folder.parent / "sources" / name, family=family, sizes=sizes)
+    source = tiny.build_tiny_model(folder.parent / "sources" / name, family=family, sizes=sizes)
     if name == "sentencepiece":
         sentencepiece_tokenizer().save_pretrained(source)
     dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
@@ -124,16 +127,16 @@ def _random_edits(weights: Mapping[int, Tensor]) -> Delta:
 
 
 def _answers(view: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Answers:
-    text, messages = QUESTIONS["text"], QUESTIONS["messages"]
-    ids = tokenizer(text)["input_ids"]
+    ids = tokenizer(TEXT)["input_ids"]
     asked = torch.tensor([ids])
-    written = view.generate(asked, max_new_tokens=_NEW_TOKENS, do_sample=False)
+    generator: Any = view  # its `generate` is typed by a mixin
+    written = generator.generate(asked, max_new_tokens=_NEW_TOKENS, do_sample=False)
     return Answers(
         ids=ids,
-        decoded=tokenizer.decode(ids),
-        chat=tokenizer.apply_chat_template(messages, tokenize=False),
+        decoded=str(tokenizer.decode(ids)),
+        chat=str(tokenizer.apply_chat_template(MESSAGES, tokenize=False)),
         special=sorted(tokenizer.all_special_tokens),
-        written=tokenizer.decode(written[0, len(ids) :]),
+        written=str(tokenizer.decode(written[0, len(ids) :])),
         dtype=str(view.dtype),
         logits=view(asked).logits[0, -1].float(),
     )
@@ -141,7 +144,7 @@ def _answers(view: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Answe
 
 def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     """Built as Llama 2's: spaces as marks, bytes for what is unknown, a token before the text."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
@@ -156,15 +159,14 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(
         vocab_size=384,
-        special_tokens=["<unk>", "<s>", "<|im_end|>", *bytes_],
+        special_tokens=[_UNKNOWN, "<s>", "<|im_end|>", *bytes_],
         show_progress=False,
     )
-    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.train_from_iterator([tiny.TEXT], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="<|im_end|>"
-    )
-    fast.chat_template = CHAT_TEMPLATE
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast.unk_token, fast.bos_token, fast.eos_token = _UNKNOWN, "<s>", "<|im_end|>"
+    fast.chat_template = tiny.CHAT_TEMPLATE
     return fast
