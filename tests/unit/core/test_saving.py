@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from editing_core.export import write_merged
 from editing_core.model.loading import load_model
-from editing_core.model.opening import open_tokenizer
+from editing_core.model.opening import open_model, open_tokenizer
 from editing_core.model.saving import save_model
 from tests.tiny import build_tiny_model, tiny_tokenizer
 
@@ -54,10 +54,7 @@ _PUBLISHED: list[dict[str, Any]] = [
 
 def _saved(folder: Path, config: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Path:
     """A random model of this config, opened and saved as an export is."""
-    source = folder / "source"
-    source.mkdir()
-    (source / "config.json").write_text(json.dumps(config))
-    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
     saved = folder / "saved"
     saved.mkdir()
     save_model(saved, model, tokenizer)
@@ -84,9 +81,8 @@ def test_a_config_says_again_what_it_said_in_the_older_schema(
 def test_the_newest_reader_computes_as_before(published: dict[str, Any], tmp_path: Path) -> None:
     config = {**_SIZES, "pad_token_id": 0, **published}
     saved = _saved(tmp_path, config, tiny_tokenizer())
-    before, after = (
-        AutoConfig.from_pretrained(folder).to_dict() for folder in (tmp_path / "source", saved)
-    )
+    before = AutoConfig.for_model(**config).to_dict()
+    after = open_model(saved).config.to_dict()
     for config in (before, after):
         (config.get("rope_parameters") or {}).pop("type", None)  # the former name of `rope_type`
     told = {"_name_or_path", "transformers_version", "architectures", "dtype"}
