@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval clients crash soak attack contract check format demo bench device-check lock clean
+.PHONY: help serve test eval clients readers crash soak attack contract check format demo bench device-check lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -14,6 +14,8 @@ EVAL_INSTALLED := $(VENV)/.eval-installed
 CLIENTS := .venv-clients
 CLIENTS_INSTALLED := $(CLIENTS)/.installed
 NODE := tests/clients/node
+READERS := .venv-readers
+READERS_INSTALLED := $(patsubst tests/readers/%.txt,$(READERS)/%/.installed,$(wildcard tests/readers/*.txt))
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
 FROM_TORCH_INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
@@ -42,6 +44,9 @@ eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (in
 
 clients: $(CLIENTS_INSTALLED) ## OpenAI's clients for Python and Node, LangChain, LiteLLM and others (installs them: 1 GB)
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/clients -m clients $(PYTEST_ARGS)
+
+readers: $(READERS_INSTALLED) ## Exports are opened by other versions of transformers and PEFT
+	@READERS=$(READERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers -m readers $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@$(PYTEST) tests/crash -m "not soak" --dist load $(PYTEST_ARGS)
@@ -97,7 +102,7 @@ lock: $(INSTALLED) ## Write constraints.txt: every version and its files' SHA-25
 	@$(LOCK) tests/clients/requirements.in $(UPGRADE) --output-file tests/clients/requirements.txt >/dev/null
 
 clean: ## Remove the environment and caches, but never the data
-	rm -rf $(VENV) $(CLIENTS) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) $(READERS) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv: $(INSTALLED)
 
@@ -111,6 +116,14 @@ $(CLIENTS_INSTALLED): $(INSTALLED) tests/clients/requirements.txt $(NODE)/packag
 	@$(PIP) --python $(CLIENTS)/bin/python install --quiet --require-hashes \
 		--build-constraint constraints.txt -r tests/clients/requirements.txt
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --prefix $(NODE) --no-audit --no-fund
+	@touch $@
+
+# Each reader has the packages of its list for itself, and all others from $(VENV).
+$(READERS)/%/.installed: tests/readers/%.txt $(INSTALLED)
+	@$(BIN)/python -m venv --clear --without-pip $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/errata.pth"
+	@$(PIP) --python $(@D)/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python

@@ -41,6 +41,7 @@ from app.local import (
 from app.options import Json, Key, Url, is_revision_number
 from app.pausing.commands import queue_cli
 from app.permissions import keep_to_ourselves
+from app.resident.commands import recipe_command
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -313,6 +314,7 @@ cli.add_typer(keys_cli, name="keys")
 cli.add_typer(queue_cli, name="queue")
 cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
+cli.command(name="recipe")(recipe_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)
 

@@ -205,6 +205,10 @@ def _base_gist(told: _Told) -> str:
     return f"revision 0, the base model {told.get('model')}"
 
 
+def _recipe_gist(told: _Told) -> str:
+    return f"from here on by recipe {told.get('digest')}"
+
+
 def _revision_gist(told: _Told) -> str:
     made_by = ", ".join(map(str, told.get("operations", ()))) or "nothing"
     return f"revision {told.get('number')} ({told.get('kind')}) by {made_by}"
@@ -263,6 +267,7 @@ _GISTS = {
     "snapshot": _snapshot_gist,
     "export": _export_gist,
     "queue": _queue_gist,
+    "recipe": _recipe_gist,
     "setback": _setback_gist,
 }
 

@@ -71,6 +71,9 @@ class _Solved:
 class Editor:
     """Solves batches of edits for one base model by one recipe.
 
+    Attributes:
+        recipe: What decides an edit's arithmetic.
+
     Args:
         base: The model, unedited.
         recipe: What decides an edit's arithmetic.
@@ -88,7 +91,7 @@ class Editor:
         *,
         give_way: GiveWay = go_on,
     ) -> None:
-        self._base, self._recipe, self._statistics = base, recipe, statistics
+        self._base, self.recipe, self._statistics = base, recipe, statistics
         self._plans = plans
         self._give_way = give_way
         self._device = statistics.device
@@ -127,13 +130,13 @@ class Editor:
         """
         plan, seconds = plan_named(method, self._plans), Seconds()
         reach = Reach.of(self._base.model)
-        layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
+        layers = (self.recipe.single_layer,) if plan.rule.single_layer else self.recipe.layers
         weights = {layer: self._weight(view, layer) for layer in layers}
         _check_finite("weight", weights)
         _check_finite("remembered keys", past_keys or {})
         for edit in edits:
             check_target(self._base.tokenizer, edit)
-            reach.check_edit(self._base.tokenizer, edit, self._recipe.all_contexts)
+            reach.check_edit(self._base.tokenizer, edit, self.recipe.all_contexts)
         if plan.rule.single_layer or plan.rule.one_by_one:
             values = None
         solved: list[_Solved] = []
@@ -175,7 +178,7 @@ class Editor:
         tokenizer = self._base.tokenizer
         keys, _ = self._sweep(packed, batch).keys(layer)
         batch.seconds.keys += clock.lap()
-        tuned = rule.tune(packed, tokenizer, batch.edits, layer, self._recipe)
+        tuned = rule.tune(packed, tokenizer, batch.edits, layer, self.recipe)
         batch.seconds.solve += clock.lap()
         update = LayerSolution(layer, keys, dense=tuned.update.to(self._device))
         return _Solved([], [Effort(tuned.steps, tuned.loss)] * len(batch.edits), [update])
@@ -186,7 +189,7 @@ class Editor:
             packed,
             tokenizer,
             batch.edits,
-            self._recipe,
+            self.recipe,
             layer=batch.layers[-1],
             beside=batch.beside,
             give_way=self._give_way,
@@ -216,7 +219,7 @@ class Editor:
                 sphere=self._sphere_inside(layer, weight, batch.plan),
                 memory=self._memory(layer, batch.plan),
             )
-            adjusted = rule.adjusted_keys(problem, self._recipe)
+            adjusted = rule.adjusted_keys(problem, self.recipe)
             found = LayerSolution(layer, keys, residual.T, adjusted)
             seconds.solve += clock.lap()
             if rule.projects_in_loop:
@@ -234,7 +237,7 @@ class Editor:
             packed,
             self._base.tokenizer,
             batch.edits,
-            self._recipe,
+            self.recipe,
             batch.layers,
             device=self._device,
         )
@@ -243,7 +246,7 @@ class Editor:
         """P⊥ on columns, where the method is to solve in the projected space."""
         if plan.sphere != "solve":
             return None
-        directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self._recipe)
+        directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self.recipe)
         return lambda keys: project(keys.T, directions, alpha).T
 
     def _memory(self, layer: int, plan: Plan) -> PastKeys | None:
@@ -252,7 +255,7 @@ class Editor:
             return None  # the projection follows the directions, which may change
         if (plan, layer) not in self._memories:
             moment = self._statistics.layers[layer]
-            self._memories[plan, layer] = plan.rule.memory(moment, self._recipe)
+            self._memories[plan, layer] = plan.rule.memory(moment, self.recipe)
         return self._memories[plan, layer]
 
     def _finish(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
@@ -268,7 +271,7 @@ class Editor:
         if plan.sphere not in ("post", "reproject"):
             return
         directions = self._directions.of(update.layer, weight)
-        alpha = plan.rule.sphere_alpha(self._recipe)
+        alpha = plan.rule.sphere_alpha(self.recipe)
         if update.dense is not None:
             update.dense = project(update.dense, directions, alpha)
             return
@@ -276,7 +279,7 @@ class Editor:
         update.right = project(right, directions, alpha)
         if plan.sphere == "reproject":
             moment = self._statistics.layers[update.layer]
-            update.right = moment.null_space(self._recipe.alphaedit_tau)(update.right.T).T
+            update.right = moment.null_space(self.recipe.alphaedit_tau)(update.right.T).T
 
     def _round(self, update: LayerSolution) -> Factors | Dense:
         grid = left_grid(self._weight(self._base.model, update.layer))

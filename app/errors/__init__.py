@@ -56,7 +56,9 @@ ErrataError
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
-│   ├── BaseMismatch            the database belongs to another model or recipe
+│   ├── BaseMismatch            the database belongs to another model
+│   ├── RecipeMismatch          the recipe in use is for another model, text or layers
+│   ├── UnusableRecipe          a file that should hold a recipe says something else
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
@@ -96,11 +98,13 @@ from app.errors.integrity import (
     CorruptArtefact,
     CorruptLedger,
     Inconsistent,
+    RecipeMismatch,
     SetBack,
     StaleParent,
     UnusableKey,
     UnusableMark,
     UnusablePepper,
+    UnusableRecipe,
 )
 from app.errors.limits import (
     RateLimited,
@@ -198,6 +202,7 @@ __all__ = [
     "QueueUnavailable",
     "RangeBeyond",
     "RateLimited",
+    "RecipeMismatch",
     "Refusal",
     "RevisionNotServed",
     "RevisionWithdrawn",
@@ -225,5 +230,6 @@ __all__ = [
     "UnusableKey",
     "UnusableMark",
     "UnusablePepper",
+    "UnusableRecipe",
     "WrongState",
 ]

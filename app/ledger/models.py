@@ -31,6 +31,8 @@ class EntryKind(StrEnum):
     EXPORT = "export"
     #: the queue was paused or resumed, or much of it was cancelled at once
     QUEUE = "queue"
+    #: from here on, revisions are computed by another recipe
+    RECIPE = "recipe"
     #: an older state of the database was accepted in the place of a newer one
     SETBACK = "setback"
 

@@ -25,6 +25,7 @@ class BaseRecord(_Record):
     layers: tuple[Number, ...] | None = None
     site: StrictStr = "feed-forward"
     dtype: StrictStr = "float32"
+    recipe_digest: StrictStr | None = None
 
 
 class OperationRecord(_Record):
@@ -152,6 +153,18 @@ class QueueRecord(_Record):
     cancelled: Number | None = None
 
 
+class RecipeRecord(_Record):
+    """Another recipe, by which the revisions that follow are computed.
+
+    Attributes:
+        digest: Its SHA-256.
+        former: That of the recipe before.
+    """
+
+    digest: StrictStr
+    former: StrictStr | None
+
+
 class SetBackRecord(_Record):
     """A database that lacked entries and was accepted."""
 
@@ -169,6 +182,7 @@ Record = (
     | KeyRecord
     | ExportRecord
     | QueueRecord
+    | RecipeRecord
     | SetBackRecord
 )
 
@@ -197,6 +211,7 @@ _KINDS: dict[str, type[Record]] = {
     EntryKind.KEY: KeyRecord,
     EntryKind.EXPORT: ExportRecord,
     EntryKind.QUEUE: QueueRecord,
+    EntryKind.RECIPE: RecipeRecord,
     EntryKind.SETBACK: SetBackRecord,
 }
 

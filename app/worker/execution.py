@@ -28,6 +28,7 @@ from app.reverts import repository as reverts
 from app.reverts.report import RevertReport
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
+from app.revisions.origin import note_recipe
 from app.revisions.report import RevisionReport
 from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
@@ -307,6 +308,7 @@ class Execution:
         revert: RevertReport | None = None,
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
+        recipe = self.editor.recipe.digest
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,
@@ -317,10 +319,11 @@ class Execution:
             restored=change.restored,
             removed=change.removed,
             factors=change.factors,
-            report=report.model_dump(mode="json"),
+            report=report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json"),
             revert=None if revert is None else revert.model_dump(mode="json"),
         )
         with self.lease.writing() as session:
+            note_recipe(session, recipe, actor=self.actor, now=self.clock())
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
         failpoint(Failpoint.COMMITTED)
         self._serve(revision, matrices)  # first: clients see the edit as committed

@@ -9,6 +9,7 @@ from app.disk import DiskSpace
 from app.edits.limits import Limits
 from app.idempotency.once import Once
 from app.ledger.mark import Marks
+from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
@@ -16,6 +17,7 @@ from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.origin import Origin
 from app.revisions.repository import head
 from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
@@ -36,6 +38,8 @@ from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
 
 ACTOR = "worker"
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,14 @@ def start(
     Raises:
         EditingError: The model cannot be loaded or edited.
         BaseMismatch: The database belongs to another model.
+        RecipeMismatch: The recipe in use is for another model, text or layers than those set.
+        UnusableRecipe: A recipe's file is damaged.
         Inconsistent: The head cannot be rebuilt bit for bit.
     """
-    prepared = prepare(settings, progress)
+    with database.read() as session:
+        origin = Origin.of(session)
+    prepared = prepare(settings, progress, origin)
+    _tell_of_recipe(prepared, origin, settings.worker)
     _record_base(database, prepared, clock, settings.gate_perplexity_tokens)
     snapshots = _snapshots(settings, database, prepared, clock)
     interruption = Interruption(give_way)
@@ -145,6 +154,13 @@ def start(
     return Runtime(resident, worker, history, snapshots, contexts)
 
 
+def _tell_of_recipe(prepared: Prepared, origin: Origin | None, worker: str) -> None:
+    """Say it where revisions were computed by another recipe than this process would use."""
+    own = prepared.recipe.digest
+    if origin is not None and origin.recipe not in (None, own):
+        _log.warning("recipe_differs", recipe=own, revisions_by=origin.recipe, worker=worker)
+
+
 def _snapshots(
     settings: Settings, database: Database, prepared: Prepared, clock: Clock
 ) -> Snapshots:
@@ -187,4 +203,6 @@ def _report_of_new_base(database: Database, prepared: Prepared, tokens: int) -> 
         if head(session) is not None:
             return None
     model, tokenizer = prepared.base.model, prepared.base.tokenizer
-    return report_of_base(model, tokenizer, prepared.weights, tokens).model_dump(mode="json")
+    report = report_of_base(model, tokenizer, prepared.weights, tokens)
+    by = {"recipe_digest": prepared.recipe.digest}
+    return report.model_copy(update=by).model_dump(mode="json")

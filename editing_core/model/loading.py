@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from editing_core.model.opening import (
     open_tokenizer,
     reason,
 )
+from editing_core.model.saving import complete
 from editing_core.progress import Progress, silent
 
 
@@ -76,7 +78,8 @@ def load_model(
 ) -> LoadedModel:
     """Load ``source``: a bundled alias, a model folder, a GGUF file or a hub id.
 
-    GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder.
+    GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder,
+    which other software opens, too.
     ``site`` says which output projection of the blocks is to be edited.
 
     Raises:
@@ -144,6 +147,8 @@ def _converted(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
     fingerprint = _file_digest(gguf)[:16]
     folder = cache_dir / "models" / f"{gguf.stem}-{fingerprint}"
     if folder.is_dir():
+        with suppress(OSError):  # a cache that cannot be written is read as it is
+            complete(folder)  # an older release converted the file
         return folder
     progress("convert model", 0, 1)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -203,7 +203,7 @@ def working(
             session,
             model="tiny",
             model_digest=model.digest,
-            recipe_digest="",
+            recipe_digest=editor.recipe.digest,
             weights_digest=weights_digest(base),
             actor="worker",
             now=utc_now(),
