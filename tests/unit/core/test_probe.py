@@ -8,10 +8,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from editing_core.contexts import generate_contexts
+from editing_core.edit import Edit
 from editing_core.errors import InvalidEdit
 from editing_core.evaluation.perplexity import perplexity
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.probe import score
+from editing_core.reach import Reach
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statement import Statement
 from tests.tiny import build_tiny_model
@@ -108,6 +110,9 @@ def test_a_text_beyond_the_models_positions_is_refused_by_name(tmp_path: Path) -
     with pytest.raises(InvalidEdit, match=r"tokens; this model has \d+ positions") as refused:
         score(model.model, model.tokenizer, [(long, "Rome")])
     assert refused.value.field == "prompt"
+    edit = Edit("e", "France", "The capital of {} is" + " that" * 1500, "Rome")
+    with pytest.raises(InvalidEdit, match=r"this model has \d+ positions"):
+        Reach.of(model.model).check_edit(model.tokenizer, edit, ("{}",))
 
 
 def test_a_match_is_what_greedy_decoding_says(tiny_model: LoadedModel) -> None:
