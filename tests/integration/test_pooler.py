@@ -46,9 +46,9 @@ def database(url: str) -> Iterator[Database]:
 def _read_and_write(database: Database) -> int:
     for _ in range(20):
         with database.read() as session:
-            list(edits.page(session, after=0, limit=10))
+            edits.live_edit_of_fact(session, "France", "The capital of {} is")
         with database.write() as session:
-            list(edits.page(session, after=0, limit=10))
+            edits.live_edit_of_fact(session, "France", "The capital of {} is")
     return 20
 
 
