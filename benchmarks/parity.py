@@ -1,6 +1,7 @@
 """Whether a device gives what the host gives: values, keys, deltas, and the bits of the weights."""
 
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the bound; NaN is not."""
+        """Whether it is within the bound."""
         return self.found <= self.allowed
 
 
@@ -150,7 +151,8 @@ def _deltas_apart(found: Solution, expected: Solution) -> float:
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+    distance = float((found - expected).norm() / expected.norm())
+    return distance if isfinite(distance) else inf
 
 
 # What is compared, and how far apart it may be in float32: what the order of sums may change.
