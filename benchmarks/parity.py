@@ -1,6 +1,7 @@
 """Whether a device gives what the host gives: values, keys, deltas, and the bits of the weights."""
 
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 
 import torch
@@ -26,12 +27,7 @@ _HALF_METHODS = ("memit+sphere", "alphaedit+sphere")
 EDITS = (
     Edit("a", "Danielle Darrieux", "The mother tongue of {} is", "English"),
     Edit("b", "Rome", "They say that {} is the capital of", "Spain"),
-    Edit("c", "Michel Rocard", "Therefore {} is a native speaker of", "German"),
 )
-# Relative bounds in float32: what the order of sums may change.
-_KEYS, _VALUES, _DELTAS = 1e-5, 1e-3, 1e-2
-# In bfloat16 the device may be so many times as far from float32 as the host is in bfloat16.
-_TIMES_AS_FAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within the bound; NaN is not."""
+        """Whether it is within the bound."""
         return self.found <= self.allowed
 
 
@@ -80,15 +76,24 @@ class Twins:
         return editor.solve(model.model, EDITS, method=method)
 
     def _in_full(self, there: LoadedModel) -> list[Finding]:
+        """The worst of all methods, for each place where edits may be solved."""
+        expected = {name: self._solve(self._host, name, self._statistics) for name in METHOD_NAMES}
         found = []
-        for method in METHOD_NAMES:
-            expected = self._solve(self._host, method, self._statistics)
-            for place in dict.fromkeys((torch.device("cpu"), self._device)):
-                solution = self._solve(there, method, self._statistics.to(place))
-                found += _compared(f"{method}, solved on {place}", solution, expected)
+        for place in dict.fromkeys((torch.device("cpu"), self._device)):
+            statistics = self._statistics.to(place)
+            pairs = {
+                name: (self._solve(there, name, statistics), solution)
+                for name, solution in expected.items()
+            }
+            for what, apart, allowed in _QUANTITIES:
+                distances = {name: apart(*pair) for name, pair in pairs.items()}
+                worst = max(distances, key=lambda name: distances[name])
+                title = f"{what}, solved on {place}: worst of {len(pairs)} methods ({worst})"
+                found.append(Finding(title, distances[worst], allowed))
         return found
 
     def _in_half(self) -> list[Finding]:
+        """The device may be as far from the host as bfloat16 takes the host from float32."""
         found = []
         for method in _HALF_METHODS:
             exact = self._solve(self._host, method, self._statistics)
@@ -96,11 +101,9 @@ class Twins:
                 self._solve(self._load(place, torch.bfloat16), method, self._statistics)
                 for place in ("cpu", str(self._device))
             )
-            for what, distance in (("values", _values_apart), ("deltas", _deltas_apart)):
-                allowed = _TIMES_AS_FAR * distance(here, exact)
-                found.append(
-                    Finding(f"{method} in bfloat16: {what}", distance(there, exact), allowed)
-                )
+            for what, apart, _ in _QUANTITIES:
+                title = f"{what}, {method}, model in bfloat16"
+                found.append(Finding(title, apart(there, here), apart(here, exact)))
         return found
 
     def _bits(self, there: LoadedModel) -> list[Finding]:
@@ -128,23 +131,16 @@ def _digests(model: LoadedModel, recipe: Recipe, delta: Delta) -> list[str]:
     return [weights_digest(state.materialise()) for state in states]
 
 
-def _compared(what: str, found: Solution, expected: Solution) -> list[Finding]:
-    keys = max(
+def _keys_apart(found: Solution, expected: Solution) -> float:
+    return max(
         _apart(part.keys, expected.delta.layers[layer].keys)
         for layer, part in found.delta.layers.items()
     )
-    findings = [
-        Finding(f"{what}: keys", keys, _KEYS),
-        Finding(f"{what}: deltas", _deltas_apart(found, expected), _DELTAS),
-    ]
-    if expected.values:
-        findings.append(Finding(f"{what}: values", _values_apart(found, expected), _VALUES))
-    return findings
 
 
 def _values_apart(found: Solution, expected: Solution) -> float:
     pairs = zip(found.values, expected.values, strict=True)
-    return max(_apart(one.z.cpu(), other.z) for one, other in pairs)
+    return max((_apart(one.z.cpu(), other.z) for one, other in pairs), default=0.0)
 
 
 def _deltas_apart(found: Solution, expected: Solution) -> float:
@@ -155,4 +151,13 @@ def _deltas_apart(found: Solution, expected: Solution) -> float:
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+    distance = float((found - expected).norm() / expected.norm())
+    return distance if isfinite(distance) else inf
+
+
+# What is compared, and how far apart it may be in float32: what the order of sums may change.
+_QUANTITIES = (
+    ("keys", _keys_apart, 1e-5),
+    ("values", _values_apart, 1e-3),
+    ("deltas", _deltas_apart, 1e-2),
+)

@@ -12,7 +12,7 @@ from app.operations import repository as operations
 from app.operations.models import OperationStatus
 from app.operations.service import requeue
 from editing_core.probe import score
-from tests.integration.worker_service import BATCH_SIZE, BROKEN, WAIT_S, Service
+from tests.integration.worker_service import BATCH_SIZE, BLAMING, BROKEN, WAIT_S, Service
 from tests.waiting import wait_until
 
 _NAMES = ("France", "Italy", "Spain", "Poland", "Norway", "Chile")
@@ -141,6 +141,21 @@ def test_one_impossible_target_rejects_all_of_an_atomic_batch(service: Service) 
         (EditStatus.REJECTED, "invalid_edit"),
     ]
     assert service.head()[0] == 0
+
+
+def test_an_error_of_one_edit_blames_it_alone_in_an_atomic_batch(service: Service) -> None:
+    with service.database.write() as session:
+        batch = service.open_batch(session, atomic=True)
+        ids = [
+            service.accept(session, name, method=BLAMING, batch_id=batch)
+            for name in ("France", "Italy", "Spain")
+        ]
+    service.doorbell.ring(ids[0])
+    assert _ends(service, ids) == [
+        (EditStatus.REJECTED, "batch_rejected"),
+        (EditStatus.REJECTED, "key_outside_null_space"),
+        (EditStatus.REJECTED, "batch_rejected"),
+    ]
 
 
 def test_an_atomic_batch_dies_whole_and_is_queued_again_whole(service: Service) -> None:

@@ -41,6 +41,7 @@ from app.worker.process import ProcessId
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
+from editing_core.errors import KeyOutsideNullSpace
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
@@ -51,6 +52,7 @@ from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until
 
 BROKEN = "rome"  # stands for a method with a bug
+BLAMING = "emmet"  # stands for a method that cannot solve the second edit of a batch
 BATCH_SIZE = 4
 WAIT_S = 60.0
 
@@ -64,6 +66,13 @@ class _Broken(LowRank):
         raise ZeroDivisionError
 
 
+class _Blaming(LowRank):
+    """A rule that finds fault with the second edit."""
+
+    def adjusted_keys(self, _problem: LayerProblem, _recipe: Recipe) -> Tensor:
+        raise KeyOutsideNullSpace("too little is left of a key", rows=[1])
+
+
 class EditorFactory:
     """Makes editors of one model; reads its key statistics once."""
 
@@ -74,7 +83,7 @@ class EditorFactory:
 
     def __call__(self, give_way: GiveWay = go_on) -> Editor:
         """A new editor."""
-        plans = {**PLANS, BROKEN: Plan(_Broken(), "none")}
+        plans = {**PLANS, BROKEN: Plan(_Broken(), "none"), BLAMING: Plan(_Blaming(), "none")}
         return Editor(self._model, self._recipe, self._statistics, plans, give_way=give_way)
 
 

@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -16,7 +17,7 @@ from editing_core.probe import score
 from editing_core.reach import Reach
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statement import Statement
-from tests.tiny import build_tiny_model
+from tests.tiny import build_tiny_model, tiny_tokenizer
 
 _ITEMS = [
     ("The capital of France is", "Paris"),
@@ -137,6 +138,21 @@ def test_perplexity_is_that_of_the_models_own_loss(tiny_model: LoadedModel) -> N
     loss = float(tiny_model.model(ids, labels=ids).loss)
     found = perplexity(tiny_model.model, tiny_model.tokenizer, text)
     assert found == pytest.approx(exp(loss), rel=1e-4)
+
+
+def test_perplexity_of_a_model_with_a_first_token_is_that_after_it(
+    tiny_model: LoadedModel,
+) -> None:
+    text, first = "The capital of France is Paris. ", tiny_model.tokenizer.eos_token_id
+    tokenizer = tiny_tokenizer()
+    post = TemplateProcessing(
+        single=f"{tokenizer.eos_token} $A", special_tokens=[(tokenizer.eos_token, first)]
+    )
+    tokenizer.backend_tokenizer.post_processor = post
+    ids = torch.tensor([tokenizer(text)["input_ids"]])
+    assert int(ids[0, 0]) == first
+    loss = float(tiny_model.model(ids, labels=ids).loss)
+    assert perplexity(tiny_model.model, tokenizer, text) == pytest.approx(exp(loss), rel=1e-4)
 
 
 def test_contexts_follow_from_the_seed_and_hold_one_slot(tiny_model: LoadedModel) -> None:
