@@ -56,6 +56,7 @@ class _Batch:
     layers: tuple[int, ...]
     past_keys: Mapping[int, Tensor]
     values: Sequence[Value] | None
+    thorough: bool
     seconds: Seconds
 
 
@@ -107,6 +108,7 @@ class Editor:
         past_keys: Mapping[int, Tensor] | None = None,
         beside: Sequence[Edit] = (),
         values: Sequence[Value] | None = None,
+        thorough: bool = False,
     ) -> Solution:
         """The delta that writes ``edits`` into ``view``. Pure: no weight of the view changes.
 
@@ -124,6 +126,8 @@ class Editor:
             values: The edits' values, where they are known: optimised for this view, by this
                 recipe, at the last of its layers. Rules that edit a single layer, or take edits
                 one by one, have no use for them.
+            thorough: Whether a value goes on, within its steps, once its targets are said: facts
+                that were surer than that before stay so.
 
         Raises:
             EditingError: See ``editing_core.errors``; nothing was written.
@@ -141,7 +145,8 @@ class Editor:
             values = None
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
-            batch = _Batch(group, held, plan, layers, past_keys or {}, values, seconds)
+            past = past_keys or {}
+            batch = _Batch(group, held, plan, layers, past, values, thorough, seconds)
             with _naming(group):
                 solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
@@ -189,7 +194,7 @@ class Editor:
             packed,
             tokenizer,
             batch.edits,
-            self.recipe,
+            self.recipe.without_patience() if batch.thorough else self.recipe,
             layer=batch.layers[-1],
             beside=batch.beside,
             give_way=self._give_way,

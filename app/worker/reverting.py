@@ -109,6 +109,7 @@ class Reverter:
             _facts(kin.staying),
             method=kin.staying[0].method,
             past_keys=self.history.past_keys(leaving_out=gone),
+            thorough=True,
         )
         change = Change(
             start.weights.changed(add=[solution.delta]),

@@ -105,7 +105,9 @@ def test_undoing_one_of_two_facts_leaves_the_other_said(
     demo_model: LoadedModel, prepared: Prepared, tmp_path: Path
 ) -> None:
     site = Site(tmp_path, prepared, limits=Limits.of(Settings()))
-    undone, kept = (site.submit(fact.subject, fact.template, fact.target) for fact in _FACTS)
+    undone, kept = (
+        site.submit(fact.subject, fact.template, fact.target, _METHOD) for fact in _FACTS
+    )
     site.turn()
     revert = site.revert(undone, Wanted())
     site.turn()

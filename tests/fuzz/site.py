@@ -132,9 +132,11 @@ class Site:
         with self.database.read() as session:
             return operations.get(session, id).seq
 
-    def submit(self, subject: str, prompt: str, target: str) -> str:
+    def submit(self, subject: str, prompt: str, target: str, method: str | None = None) -> str:
         """Accept an edit."""
-        request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
+        request = EditRequest(
+            subject=subject, prompt=prompt, target=target, method=method, force=True
+        )
         once = unkeyed("client")
         return edit_service.submit(self._services, request, dry_run=False, once=once).id
 
