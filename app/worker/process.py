@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 _PROC = Path("/proc")
 _ZOMBIE = "Z"
 # Fields of /proc/PID/stat behind the command's name, which may hold anything (proc(5)).
@@ -25,7 +27,7 @@ class ProcessId:
         host: The machine's or container's name, for people.
         pid: Its number there, which may be given again.
         started: When it began, in clock ticks since the machine did: no clock that somebody sets
-            moves it. 0 without /proc.
+            moves it. Without /proc in seconds since the epoch.
         boot: The machine's identity since it began; None without /proc.
         namespace: In which its number counts; None without /proc.
     """
@@ -41,7 +43,7 @@ class ProcessId:
         """This process."""
         pid, (boot, namespace) = os.getpid(), _place()
         found = _stat(pid)
-        started = 0.0 if found is None else float(found[_START])
+        started = psutil.Process().create_time() if found is None else float(found[_START])
         return cls(platform.node(), pid, started, boot, namespace)
 
     @property
