@@ -120,7 +120,7 @@ def test_an_answer_has_the_form_that_its_schema_asks_for(remote: OpenAI) -> None
     parsed = remote.chat.completions.parse(
         model=MODEL, messages=[USER], max_tokens=60, temperature=0, response_format=Verdict
     )
-    message = parsed.choices[0].message
+    message: Any = parsed.choices[0].message
     assert isinstance(message.parsed, Verdict)
     again = remote.chat.completions.create(
         messages=[USER, message, USER],

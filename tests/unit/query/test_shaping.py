@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from app.query.engine import Ask
 from app.query.shaping import Shape, Shaper
-from tests.unit.query.asking import ask_alone, sampling
+from app.query.text import token_text
+from tests.unit.query.asking import ask_alone, plain_draws, sampling
 
 LOGITS = torch.tensor([1.0, 2.0, 3.0, 4.0])
 
@@ -34,8 +38,10 @@ def test_what_a_bias_forbids_is_never_said(
     model: PreTrainedModel, tokenizer: Tokenizer, temperature: float
 ) -> None:
     prompt = tokenizer("Rome")["input_ids"]
-    (free,) = ask_alone(model, tokenizer, prompt, sampling(temperature=temperature))
-    said = int(tokenizer(free.words[0])["input_ids"][0])
-    bias = Shape(logit_bias=((said, -100.0),))
-    (biased,) = ask_alone(model, tokenizer, prompt, sampling(temperature=temperature, shape=bias))
-    assert free.words[0] not in biased.words
+    asked = sampling(temperature=temperature)
+    first, *_ = plain_draws(model, Ask(0, prompt, asked), 0)
+    biased = replace(asked, shape=Shape(logit_bias=((first, -100.0),)))
+    said = plain_draws(model, Ask(0, prompt, biased), 0)
+    (heard,) = ask_alone(model, tokenizer, prompt, biased)
+    assert first not in said
+    assert heard.words == [token_text(tokenizer, token) for token in said]
