@@ -23,6 +23,7 @@ from app.http_protocol import Connection
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
+from app.preparing import Preparation
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -153,7 +154,10 @@ class _Server(StreamingServer):
                 self.should_exit = True
                 return
             await asyncio.sleep(_POLL_S)
-        self._steps.close()
+        await self._tell_where()
+        await self._tell_when_prepared(serving.get().runtime.preparation)
+
+    async def _tell_where(self) -> None:
         url = _url(self.servers[0].sockets[0].getsockname())
         self._say(f"Errata is serving at {url}")
         header = "-H 'Content-Type: application/json'"
@@ -164,6 +168,23 @@ class _Server(StreamingServer):
         else:
             header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
+
+    async def _tell_when_prepared(self, preparation: Preparation[Any] | None) -> None:
+        """Edits may have to wait at a first start; what they wait for is shown, or ends it all."""
+        waits = preparation is not None and not preparation.is_ready
+        if waits:
+            self._say("Edits are accepted, and wait until key statistics are there: once, minutes")
+        while preparation is not None and not preparation.is_ready:
+            if preparation.error is not None:
+                self._launch.error = preparation.error
+                self._steps.close()
+                self._say(f"errata: edits cannot be computed: {preparation.error}")
+                self.should_exit = True
+                return
+            await asyncio.sleep(_POLL_S)
+        self._steps.close()
+        if waits:
+            self._say("Edits are computed from now on")
 
     def _say(self, line: str) -> None:
         say(self._console, line)
