@@ -96,7 +96,7 @@ class Preparation(Generic[T]):
     def _run(self) -> None:
         step_back()
         started = time.monotonic()
-        _log.info("edits_wait", until="key statistics are collected")
+        _log.info("edits_wait")
         try:
             self._made = self._make(self._advance)
         except _Stopped:

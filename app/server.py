@@ -173,7 +173,7 @@ class _Server(StreamingServer):
         """Edits may have to wait at a first start; what they wait for is shown, or ends it all."""
         waits = preparation is not None and not preparation.is_ready
         if waits:
-            self._say("Edits are accepted, and wait until key statistics are there: once, minutes")
+            self._say("Edits are accepted, and wait for what is collected once and takes minutes")
         while preparation is not None and not preparation.is_ready:
             if preparation.error is not None:
                 self._launch.error = preparation.error

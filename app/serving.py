@@ -120,7 +120,7 @@ class Loader:
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
                 reach=Reach.of(resident.base.model),
-                contexts=runtime.contexts,
+                contexts=lambda: runtime.contexts,
             )
         )
         thread = GenerationThread(self._services.readers)

@@ -86,23 +86,19 @@ def default_recipe(
     progress: Progress = silent,
     *,
     chat: bool = True,
-    contexts: tuple[tuple[str, ...], ...] | None = None,
 ) -> Recipe:
     """A recipe for a model nobody tuned: contexts from the model, thresholds from its keys.
 
-    With ``chat``, a model that has a chat template gets a context in that form; ``contexts`` are
-    those of `default_contexts`, where they were made before. Values stop early: over 1,000 edits
-    that keeps more of the facts and of the model (docs/results.md).
+    With ``chat``, a model that has a chat template gets a context in that form. Values stop early:
+    over 1,000 edits that keeps more of the facts and of the model (docs/results.md).
     """
-    if contexts is None:
-        contexts = default_contexts(model, progress, chat=chat)
     energy = _mean([float(moment.eigenvalues.sum()) for moment in statistics.layers.values()])
     eigenvalue = energy / model.architecture.key_width
     return Recipe(
         model_digest=model.digest,
         statistics_digest=statistics.digest,
         layers=tuple(sorted(statistics.layers)),
-        contexts=contexts,
+        contexts=default_contexts(model, progress, chat=chat),
         value=ValueSettings(patience=_PATIENCE),
         alphaedit_tau=_TAU_PER_EIGENVALUE * eigenvalue,
         alphaedit_l2=_L2_PER_ENERGY * energy,

@@ -16,14 +16,13 @@ from app.resident.recipes import Recipes
 from app.revisions.origin import Origin
 from app.settings import Settings
 from editing_core.contexts import chat_context
-from editing_core.edit import opens_turn
+from editing_core.edit import SLOT, opens_turn
 from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.model.device import device_named
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.preparation import (
     bundled_text,
-    default_contexts,
     default_layers,
     default_recipe,
     prepare_statistics,
@@ -54,7 +53,6 @@ class Opened:
 
     Attributes:
         layers: Those that are edited, ascending.
-        contexts: Groups of texts that edits are written in, with `{}` for the prompt.
         recipe: The one in use; None if the default one is yet to be made, from the statistics.
         text: What the statistics are collected on, unless they are kept.
         origin: What the database's revisions start from; None for a new one, or for none.
@@ -63,7 +61,6 @@ class Opened:
     settings: Settings
     base: LoadedModel
     layers: tuple[int, ...]
-    contexts: tuple[tuple[str, ...], ...]
     recipe: Recipe | None
     text: str
     origin: Origin | None
@@ -75,14 +72,17 @@ class Opened:
         return {layer: weight_of(self.base.model, layer) for layer in self.layers}
 
     @property
-    def all_contexts(self) -> tuple[str, ...]:
-        """The contexts of all groups, bare prompt first."""
-        return tuple(context for group in self.contexts for context in group)
+    def contexts(self) -> tuple[str, ...]:
+        """Texts that edits are written in, with `{}` for the prompt; of the default, two or one."""
+        if self.recipe is not None:
+            return self.recipe.all_contexts
+        chat = chat_context(self.base.tokenizer)
+        return (SLOT,) if chat is None else (SLOT, chat)
 
     @property
     def conversation(self) -> str | None:
         """A text with `{}` for a user's message; None for a model that does not converse."""
-        known = (context for context in self.all_contexts if opens_turn(context))
+        known = (context for context in self.contexts if opens_turn(context))
         return next(known, None) or chat_context(self.base.tokenizer)
 
     @property
@@ -119,7 +119,7 @@ class Opened:
             EditingError: The text is not enough.
         """
         statistics = self._statistics(progress)
-        recipe = default_recipe(self.base, statistics, progress, contexts=self.contexts)
+        recipe = default_recipe(self.base, statistics, progress)
         return Prepared(self.base, recipe, self._solvable(statistics))
 
     def _statistics(self, progress: Progress) -> Statistics:
@@ -164,22 +164,19 @@ def open_model(settings: Settings, progress: Progress, origin: Origin | None = N
         origin.require(base.name, base.digest)
     recipe = Recipes(settings.data_dir).in_use()
     if recipe is None:
-        return open_by_default(base, settings, progress, origin)
+        return open_by_default(base, settings, origin)
     require_recipe(recipe, base, settings, origin)
     text = _text_of(recipe, base, settings)
-    return Opened(settings, base, recipe.layers, recipe.contexts, recipe, text, origin)
+    return Opened(settings, base, recipe.layers, recipe, text, origin)
 
 
-def open_by_default(
-    base: LoadedModel, settings: Settings, progress: Progress, origin: Origin | None
-) -> Opened:
+def open_by_default(base: LoadedModel, settings: Settings, origin: Origin | None) -> Opened:
     """A model that is to be edited by its default recipe, in the layers its revisions edit."""
     layers = None if origin is None else origin.layers
     return Opened(
         settings,
         base,
         default_layers(base) if layers is None else layers,
-        default_contexts(base, progress),
         None,
         calibration_text(settings),
         origin,

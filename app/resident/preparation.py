@@ -64,7 +64,7 @@ def use_default(settings: Settings, progress: Progress, origin: Origin | None) -
     if origin is not None:
         origin.require(base.name, base.digest)
     Recipes(settings.data_dir).in_use()  # one of an earlier release is kept, too
-    recipe = open_by_default(base, settings, progress, origin).default(progress).recipe
+    recipe = open_by_default(base, settings, origin).default(progress).recipe
     use_recipe(settings, recipe)
     return recipe
 

@@ -4,6 +4,7 @@ What is asked needs the model alone. Edits also need its key statistics, which t
 first start; so the head is served before they are there, and accepted edits wait for them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -39,7 +40,6 @@ from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
-from editing_core.edit import SLOT
 from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
@@ -56,7 +56,6 @@ class Runtime:
     """The resident model at the ledger's head, and the worker that edits it.
 
     Attributes:
-        contexts: The texts that edits are written in, with `{}` for the prompt.
         preparation: Of what edits need; None where another process computes them.
     """
 
@@ -64,8 +63,15 @@ class Runtime:
     worker: Worker
     history: History
     snapshots: Snapshots
-    contexts: tuple[str, ...] = (SLOT,)
-    preparation: Preparation[Editor] | None = None
+    opened: Opened
+    preparation: Preparation[Editor] | None
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The texts that edits are written in, with `{}` for the prompt, as far as known yet."""
+        if self.preparation is not None and self.preparation.is_ready:
+            return self.preparation.get().recipe.all_contexts
+        return self.opened.contexts
 
     def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
@@ -139,6 +145,10 @@ def start(
         weights=weights,
         require_served=history.require_served,
     )
+
+    def contexts() -> Sequence[str]:
+        return preparation.get().recipe.all_contexts
+
     counted = metrics or Metrics()
     counted.served_revision.set(resident.head)
     execution = Execution(
@@ -151,7 +161,7 @@ def start(
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
-        intake=Intake(database, resident, Limits.of(settings), opened.all_contexts),
+        intake=Intake(database, resident, Limits.of(settings), contexts),
         gauge=EffectGauge(
             history,
             resident,
@@ -183,7 +193,7 @@ def start(
         worker,
         history,
         snapshots,
-        opened.all_contexts,
+        opened,
         preparation if may_write else None,
     )
 
