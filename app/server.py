@@ -154,8 +154,14 @@ class _Server(StreamingServer):
                 self.should_exit = True
                 return
             await asyncio.sleep(_POLL_S)
-        await self._tell_where()
-        await self._tell_when_prepared(serving.get().runtime.preparation)
+        preparation = serving.get().runtime.preparation
+        if preparation is None or preparation.is_ready:
+            self._steps.close()
+            await self._tell_where()
+        else:
+            self._say("Edits are accepted, and wait for what is collected once and takes minutes")
+            await self._tell_where()
+            await self._tell_when_prepared(preparation)
 
     async def _tell_where(self) -> None:
         url = _url(self.servers[0].sockets[0].getsockname())
@@ -169,12 +175,9 @@ class _Server(StreamingServer):
             header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
 
-    async def _tell_when_prepared(self, preparation: Preparation[Any] | None) -> None:
-        """Edits may have to wait at a first start; what they wait for is shown, or ends it all."""
-        waits = preparation is not None and not preparation.is_ready
-        if waits:
-            self._say("Edits are accepted, and wait for what is collected once and takes minutes")
-        while preparation is not None and not preparation.is_ready:
+    async def _tell_when_prepared(self, preparation: Preparation[Any]) -> None:
+        """What edits wait for at a first start is shown; where it fails, the server ends."""
+        while not preparation.is_ready:
             if preparation.error is not None:
                 self._launch.error = preparation.error
                 self._steps.close()
@@ -183,8 +186,7 @@ class _Server(StreamingServer):
                 return
             await asyncio.sleep(_POLL_S)
         self._steps.close()
-        if waits:
-            self._say("Edits are computed from now on")
+        self._say("Edits are computed from now on")
 
     def _say(self, line: str) -> None:
         say(self._console, line)
