@@ -93,7 +93,7 @@ def test_an_edit_beyond_the_models_positions_is_refused_in_its_longest_context()
     for spare, contexts in ((0, ("{}",)), (1, ("{}", "So it is. {}"))):
         reach = Reach(positions=size + spare)
         lengths = Lengths(
-            tokenizer, control, 99, 99, reach=reach, contexts=lambda given=contexts: given
+            tokenizer, control, 99, 99, reach=reach, contexts=partial(tuple[str, ...], contexts)
         )
         if not spare:
             lengths.check(_text())
