@@ -170,7 +170,13 @@ class Settings(BaseSettings):
     gate_target_p: Share = 0.0
     """Least probability of the target after an edit (geometric mean over its tokens)."""
     gate_neighbours_kept: Share = 0.0
-    """Least share of an edit's neighbours that must keep their most probable answer."""
+    """Least share of an edit's neighbours that must be answered as before."""
+    gate_relation_kept: Share = 0.5
+    """Least share of other subjects with which an edit's prompt must be continued as before."""
+    gate_essence_kept: Share = 0.0
+    """Least share of tokens, in other texts about an edit's subject, that must be said as before."""
+    gate_subject_drift: Size = 0.08
+    """Most divergence from before, in nats a token, after an edit's subject in ordinary text."""
     gate_canaries_kept: Share = 0.5
     """Least share of neutral prompts, and of questions in conversation, answered as by the base."""
     gate_earlier_kept: Share = 0.5
