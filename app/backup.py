@@ -22,6 +22,7 @@ _DATABASE = "errata.db"
 _ARTEFACTS = "artefacts"
 # What decides how the next edit is computed, and the evidence for it; each may be absent.
 _CALIBRATION = ("recipe.json", "calibration.txt", "calibration.json")
+_RECIPES = "recipes"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def back_up(settings: Settings, folder: Path) -> Backup:
         DatabaseUnavailable: The database cannot be read.
         OSError: The disk did not take the copy.
     """
-    if any((folder / name).exists() for name in (_DATABASE, _ARTEFACTS, MARK, *_CALIBRATION)):
+    if any(
+        (folder / name).exists() for name in (_DATABASE, _ARTEFACTS, MARK, _RECIPES, *_CALIBRATION)
+    ):
         raise WrongState(f"{folder} holds a backup or a data directory; name an empty folder")
     make_private(folder)
     url = make_url(settings.database_url)
@@ -63,6 +66,8 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     for name in _CALIBRATION:
         if (settings.data_dir / name).exists():
             shutil.copyfile(settings.data_dir / name, folder / name)
+    if (settings.data_dir / _RECIPES).exists():
+        shutil.copytree(settings.data_dir / _RECIPES, folder / _RECIPES)
     if partial.exists():
         partial.replace(folder / _DATABASE)
     return Backup((folder / _DATABASE).exists(), copied)

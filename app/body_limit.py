@@ -15,6 +15,8 @@ from app.settings import Settings
 # Possessive, and content with no end: whatever the body, each byte is looked at once.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
+_CODING_CHARS = 40
+
 
 class BodyLimit:
     """ASGI middleware that refuses bodies which cost more than they can be worth.
@@ -34,6 +36,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         try:
+            _check_coding(request)
             body = await self._read(request)
             self._check(request, body)
         except ClientDisconnect:
@@ -42,7 +45,11 @@ class BodyLimit:
             return
         except _Excess as excess:
             response = problem_response(
-                request, status=excess.status, code=excess.code, detail=str(excess)
+                request,
+                status=excess.status,
+                code=excess.code,
+                detail=str(excess),
+                headers=excess.headers,
             )
             await response(scope, receive, send)
             return
@@ -112,14 +119,38 @@ class BodyLimits:
 
 
 class _Excess(Exception):
-    def __init__(self, detail: str, *, status: int = 422, code: str = "too_many_values") -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int = 422,
+        code: str = "too_many_values",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.status, self.code = status, code
+        self.status, self.code, self.headers = status, code, headers
 
 
 def _too_large(most: int) -> _Excess:
     detail = f"the body is larger than the {most} bytes this service accepts"
     return _Excess(detail, status=413, code="content_too_large")
+
+
+def _check_coding(request: Request) -> None:
+    """Refuse what would have to be decompressed: its size could not be told beforehand.
+
+    Raises:
+        _Excess: The body is compressed.
+    """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise _Excess(
+            f"the body has Content-Encoding {coding[:_CODING_CHARS]!r}, and bodies are not "
+            "decompressed; send it as it is",
+            status=415,
+            code="unsupported_media_type",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def _has_body(request: Request) -> bool:

@@ -14,7 +14,16 @@ import typer
 
 from app.client import DEFAULT_URL, Errata, Refused, ServerAway, StillWaiting
 from app.client.answers import Edit, Operation
-from app.display import complain, edit_table, ledger_table, note, outcome_line, show_text, tell
+from app.display import (
+    complain,
+    edit_table,
+    ledger_table,
+    note,
+    outcome_line,
+    revert_table,
+    show_text,
+    tell,
+)
 from app.display import show as _show
 from app.erasures.commands import erase_command, withdraw_command
 from app.events.commands import events_command
@@ -30,7 +39,9 @@ from app.local import (
     worker_command,
 )
 from app.options import Json, Key, Url, is_revision_number
+from app.pausing.commands import queue_cli
 from app.permissions import keep_to_ourselves
+from app.resident.commands import recipe_command
 
 EXIT_NO = 1
 EXIT_USAGE = 2
@@ -168,18 +179,29 @@ def log(
 def revert(
     edit_id: Annotated[str, typer.Argument(help="The edit to undo.")],
     reason: Annotated[str | None, typer.Option(help="Why; kept with the operation.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure and report, but commit nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where other facts of its subject are lost.")
+    ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option("--restore/--no-restore", help="Bring back the edit that it superseded."),
+    ] = True,
     wait: Wait = True,
     timeout: Timeout = 600.0,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
     machine: Json = False,
 ) -> None:
-    """Undo one edit, wherever in history it was made; the others stay as they are."""
+    """Undo one edit, wherever in history it was made; the other facts stay as they are."""
     with Errata(url, api_key) as errata:
-        found = errata.revert(edit_id, reason)
+        found = errata.revert(edit_id, reason, force=force, restore=restore, dry_run=dry_run)
         if wait:
             found = errata.wait_operation(found.id, timeout)
-    _tell_end(found, machine)
+    _show(found, machine, revert_table(found) or outcome_line(found))
+    _exit_unless_wanted(found)
 
 
 @cli.command()
@@ -289,8 +311,10 @@ cli.command(name="events")(events_command)
 cli.command(name="serve")(serve_command)
 cli.command(name="worker")(worker_command)
 cli.add_typer(keys_cli, name="keys")
+cli.add_typer(queue_cli, name="queue")
 cli.command(name="backup")(backup_command)
 cli.command(name="calibrate")(calibrate_command)
+cli.command(name="recipe")(recipe_command)
 cli.command(name="bench")(bench_command)
 cli.command(name="bench-report")(report_command)
 

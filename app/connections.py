@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from app import descriptors
 from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, expect
 from app.settings import Settings
 
 _LOG_EVERY_S = 10.0
@@ -81,6 +81,7 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
         self._metrics = metrics
+        expect(metrics.connections_ended, Ending)
         self._open: dict[Guest, None] = {}  # in the order in which they began to wait
         self._of_address: Counter[str] = Counter()
         self._untold: Counter[Ending] = Counter()

@@ -31,7 +31,13 @@ _READY_S = 1800.0  # the first start converts the model and collects statistics
 _STOP_S = 30.0
 _POLL_S = 0.3
 _DIGEST_CHARS = 24
-_KEPT_SETTINGS = ("ERRATA_MODEL", "ERRATA_DEVICE", "ERRATA_DTYPE", "ERRATA_METHOD")
+_KEPT_SETTINGS = (
+    "ERRATA_MODEL",
+    "ERRATA_DEVICE",
+    "ERRATA_SOLVE_DEVICE",
+    "ERRATA_DTYPE",
+    "ERRATA_METHOD",
+)
 
 
 @dataclass(frozen=True)

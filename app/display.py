@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.characters import escaped
-from app.client.answers import Answer, Edit, LedgerEntry, Operation
+from app.client.answers import Answer, Edit, LedgerEntry, Operation, Said
 
 _HASH_CHARS = 12
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
@@ -154,6 +154,31 @@ def edit_table(edit: Edit) -> Group | None:
     return Group(numbers, *([table(["gate", "measured", "allowed", ""], gates)] if gates else ()))
 
 
+def revert_table(found: Operation) -> RenderableType | None:
+    """What became of a revert, and of the facts around it; None before they were measured."""
+    report = found.report
+    if report is None:
+        return None
+    restored = [] if report.restored is None else [("restored", report.restored)]
+    facts = [("undone", report.undone), *restored, *(("kept", one) for one in report.siblings)]
+    rows = [
+        (
+            "lost" if fact.edit in report.lost else what,
+            fact.edit,
+            _said(fact.before),
+            _said(fact.after),
+        )
+        for what, fact in facts
+    ]
+    return table(["", "edit", "p before", "p after"], rows, outcome_line(found))
+
+
+def _said(found: Said | None) -> str:
+    if found is None or found.p_target is None:
+        return "(erased)" if found is None else "—"
+    return f"{found.p_target:.4f}" + (", said" if found.match else "")
+
+
 def _gate_row(gate: Mapping[str, Any]) -> tuple[str, str, str, str]:
     measured = "—" if gate["measured"] is None else f"{gate['measured']:.4g}"
     return gate["name"], measured, f"{gate['allowed']:.4g}", "" if gate["passed"] else "failed"
@@ -178,6 +203,10 @@ _Told = Mapping[str, Any]
 
 def _base_gist(told: _Told) -> str:
     return f"revision 0, the base model {told.get('model')}"
+
+
+def _recipe_gist(told: _Told) -> str:
+    return f"from here on by recipe {told.get('digest')}"
 
 
 def _revision_gist(told: _Told) -> str:
@@ -211,6 +240,12 @@ def _export_gist(told: _Told) -> str:
     return f"accepted {told.get('id')}: revision {told.get('revision')} as {told.get('format')}"
 
 
+def _queue_gist(told: _Told) -> str:
+    if told.get("act") == "cancel":
+        return f"cancelled {told.get('cancelled')} edits that waited"
+    return f"{told.get('act')}d the queue of edits"
+
+
 def _setback_gist(told: _Told) -> str:
     lost: _Told = told.get("lost", {})
     return f"an older database was accepted; what was lost ended with entry {lost.get('hash')}"
@@ -231,6 +266,8 @@ _GISTS = {
     "key": _key_gist,
     "snapshot": _snapshot_gist,
     "export": _export_gist,
+    "queue": _queue_gist,
+    "recipe": _recipe_gist,
     "setback": _setback_gist,
 }
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.database.database import Database
-from app.errors import ErrataError, NotReady, Unavailable
+from app.errors import ErrataError, NotReady, QueueFull, Unavailable
 from app.keys.access import DoorkeeperDep
 from app.keys.doorkeeper import Doorkeeper
 from app.operations.repository import count_unfinished
+from app.pausing.repository import state
 from app.problems import common_responses
 from app.queue.doorbell import Doorbell
 from app.services import Pending
@@ -41,9 +42,15 @@ class Readiness(BaseModel):
     model: str | None = None
     revision: int | None = None
     waiting: int | None = None
+    queue: Annotated[
+        Literal["running", "paused"] | None, Field(description="Whether edits are executed.")
+    ] = None
     access: Annotated[
         Literal["keys", "open"] | None,
         Field(description="Open: no API key was ever made, so nobody needs one."),
+    ] = None
+    impaired: Annotated[
+        list[str] | None, Field(description="What works less well until somebody looks.")
     ] = None
 
 
@@ -87,24 +94,34 @@ class Vitals:
         return _Finding(Readiness(), ["the database or the queue does not answer in time"])
 
     def _look(self) -> _Finding:
-        missing = []
+        missing, impaired = list[str](), list[str]()
         for check in (self._serving.get, self._reader.ping, self._doorbell.ping):
             try:
                 check()
+            except QueueFull as error:
+                impaired.append(str(error))
             except Unavailable as error:
                 missing.append(str(error))
-        return _Finding(Readiness(), missing) if missing else self._described()
+        return _Finding(Readiness(), missing) if missing else self._described(impaired)
 
-    def _described(self) -> _Finding:
+    def _described(self, impaired: list[str]) -> _Finding:
         resident = self._serving.get().runtime.resident
         try:
             with self._reader.read() as session:
                 waiting = count_unfinished(session)
+                is_paused = state(session).paused_at is not None
             access = "open" if self._doorkeeper.is_open else "keys"
         except Unavailable as error:
             return _Finding(Readiness(), [str(error)])
         return _Finding(
-            Readiness(model=resident.name, revision=resident.head, waiting=waiting, access=access)
+            Readiness(
+                model=resident.name,
+                revision=resident.head,
+                waiting=waiting,
+                queue="paused" if is_paused else "running",
+                access=access,
+                impaired=impaired or None,
+            )
         )
 
 

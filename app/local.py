@@ -104,7 +104,8 @@ def backup_command(
         complain(error)
         raise typer.Exit(_EXIT_FAILED) from error
     database = "database and " if made.database else ""
-    tell(f"{database}{made.artefacts} artefacts are in {folder}")
+    artefacts = "1 artefact" if made.artefacts == 1 else f"{made.artefacts} artefacts"
+    tell(f"copied to {folder}: {database}{artefacts}")
     if not made.database:
         tell("the database is not: keep the pg_dump made before this beside it")
 
@@ -147,7 +148,9 @@ def calibrate_command(
     words = None if text is None else _read(text)
     window = None if layers is None else _layers(layers)
     _guard(settings)
+    from app.errors import ErrataError
     from app.resident.preparation import CalibrationOptions, calibrate_model
+    from app.revisions.origin import origin_at
     from editing_core.errors import EditingError
     from editing_core.evaluation.reading import read_records
     from editing_core.preparation import bundled_path
@@ -156,8 +159,9 @@ def calibrate_command(
         try:
             records = read_records(probes or bundled_path("probes.jsonl"), "counterfact")
             options = CalibrationOptions(words, records.first(facts), window, chat)
-            found = calibrate_model(settings, options, steps)
-        except EditingError as error:
+            origin = origin_at(settings.database_url)
+            found = calibrate_model(settings, options, steps, origin)
+        except (ErrataError, EditingError, OSError) as error:
             complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:
@@ -180,7 +184,10 @@ def bench_command(
         typer.Option(exists=True, dir_okay=False, help="Records, JSON or JSON Lines, may be .gz."),
     ],
     form: Annotated[
-        str, typer.Option("--format", help="counterfact, counterfact-flat, zsre or zsre-flat.")
+        str,
+        typer.Option(
+            "--format", help="counterfact, counterfact-flat, zsre, zsre-flat or knowedit."
+        ),
     ],
     methods: Annotated[str, typer.Option(help="Names, separated by commas.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results and progress.")],
@@ -228,11 +235,16 @@ def bench_command(
     """
     settings = settings_of({"model": model, "data_dir": data_dir})
     words = None if reference is None else _read(reference)
-    written = None if recipe is None else _read(recipe)
     from app.bench import BenchOptions, run_bench
+    from app.errors import ErrataError
+    from app.resident.recipes import read_recipe
     from editing_core.errors import EditingError
-    from editing_core.recipe import Recipe
 
+    try:
+        written = None if recipe is None else read_recipe(recipe)
+    except ErrataError as error:
+        complain(error)
+        raise typer.Exit(_EXIT_FAILED) from error
     options = BenchOptions(
         data=data,
         form=form,
@@ -244,7 +256,7 @@ def bench_command(
         limit_evaluation=limit_evaluation,
         seed=seed,
         reference=words,
-        recipe=None if written is None else Recipe.from_json(written),
+        recipe=written,
         chat=chat,
         patience=patience,
         command=shlex.join(["errata", *sys.argv[1:]]),
@@ -252,7 +264,7 @@ def bench_command(
     with StepDisplay(Console(stderr=True)) as steps:
         try:
             results = run_bench(settings, options, steps)
-        except EditingError as error:
+        except (ErrataError, EditingError) as error:
             complain(error)
             raise typer.Exit(_EXIT_FAILED) from error
     if machine:

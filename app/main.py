@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ import app.keys.endpoints as keys
 import app.ledger.endpoints as ledger
 import app.observability.endpoints as observability
 import app.operations.endpoints as operations
+import app.pausing.endpoints as pausing
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
 import app.snapshots.endpoints as snapshots
@@ -28,10 +30,12 @@ from app.body_limit import BodyLimit, BodyLimits
 from app.budgets.budgets import Budgets
 from app.clock import Clock, IdFactory, new_id, utc_now
 from app.connections import ConnectionLimits, Connections
-from app.docs.description import Describe, Description
+from app.cross_origin import CrossOrigin
+from app.docs.description import Describe, Description, tell_scopes
 from app.erasures.purge import Purger
-from app.errors import QueueUnavailable
+from app.errors import QueueUnavailable, Unavailable
 from app.events.hub import Hub
+from app.head_requests import HeadRequests
 from app.keys.authentication import Authentication
 from app.keys.doorkeeper import Doorkeeper, check_guarded
 from app.keys.refusals import Refusals
@@ -115,11 +119,14 @@ class _Api(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The API's description, with the schema of problem documents that routers refer to."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         document = super().openapi()
         _, definitions = models_json_schema(
             [(problems.Problem, "serialization")], ref_template="#/components/schemas/{model}"
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+        tell_scopes(document)
         return document
 
 
@@ -151,6 +158,10 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     api.add_middleware(BodyLimit, limits=BodyLimits.of(settings))
     # The outer one: a stranger's body is not even read.
     api.add_middleware(Authentication, hosts=settings.hosts)
+    api.add_middleware(HeadRequests)
+    if settings.cors_origins:
+        # A browser asks what it may send without the key that it is to be sent with.
+        api.add_middleware(CrossOrigin, origins=settings.cors_origins)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
@@ -164,6 +175,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         snapshots,
         history,
         operations,
+        pausing,
         ledger,
         keys,
         observability,
@@ -193,6 +205,8 @@ def open_services(
     doorbell = _open_doorbell(settings, stack)
     counted = metrics or Metrics()
     stack.enter_context(mirrored(counted.registry, database, components.clock))
+    budgets = Budgets.open(settings, components.clock, stack)
+    counted.tell_of_queue(partial(_takes_rings, doorbell), lambda: budgets.are_counted)
     services = Services(
         settings=settings,
         database=database,
@@ -201,7 +215,7 @@ def open_services(
         clock=components.clock,
         new_id=components.new_id,
         metrics=counted,
-        budgets=Budgets.open(settings, components.clock, stack),
+        budgets=budgets,
         room=Room(settings.queued_per_caller),
     )
     stack.callback(services.verifying.close)
@@ -239,6 +253,14 @@ def _start(
         description=Description(describe),
         vitals=health.Vitals(loader.serving, services.database, services.doorbell, doorkeeper),
     )
+
+
+def _takes_rings(doorbell: Doorbell) -> bool:
+    try:
+        doorbell.ping()
+    except Unavailable:
+        return False
+    return True
 
 
 def _open_doorbell(settings: Settings, stack: ExitStack) -> Doorbell:

@@ -97,7 +97,9 @@ def _told(verdict: BundleVerdict) -> list[str]:
         told.append(f"kept checkpoint: the chain contains its {verdict.kept_size} entries")
     if verdict.first_bad is not None:
         bad = verdict.first_bad
-        return [*told, f"does not hold: {bad.part} {bad.name}: {bad.message}"]
+        which = f"{bad.part} {bad.name}"
+        is_named = bad.message.startswith((which, str(bad.name)))
+        return [*told, f"does not hold: {bad.message if is_named else f'{which}: {bad.message}'}"]
     revisions, live = verdict.revisions, verdict.live_edits
     told.append(f"revisions: {revisions} after the base, {live} edits live in the newest")
     withheld = "" if not verdict.withheld else f"; {verdict.withheld} withheld, as withdrawn"

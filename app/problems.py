@@ -184,7 +184,8 @@ def _field_problem(error: dict[str, Any]) -> FieldProblem:
     # pydantic also offers `input` and `ctx`: both may hold what was sent, so neither is used.
     code, location = str(error["type"]), tuple(error["loc"])
     if code == "json_invalid":
-        return FieldProblem(field="", message="the body is not valid JSON", code=code)
+        message = f"the body is not valid JSON from character {location[-1] + 1} on"
+        return FieldProblem(field="", message=message, code=code)
     field = field_name(location)
     if not field:
         message = "the body must be a JSON object, sent with Content-Type: application/json"
@@ -210,16 +211,19 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     status = HTTPStatus(error.status_code)
     details = {
-        404: "nothing is served under this path; GET /openapi.json lists what is",
+        404: "nothing is served under this path; /docs and /openapi.json list what is",
         405: f"{request.method} is not served under this path",
     }
     generic = error.detail == status.phrase
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", ""):
+        headers["Allow"] += ", HEAD"
     return problem_response(
         request,
         status=status,
         code="content_too_large" if status == 413 else status.name.lower(),
         detail=details.get(status, error.detail) if generic else error.detail,
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
 
 

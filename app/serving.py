@@ -15,14 +15,17 @@ from app.exports.exporter import Exporter
 from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
+from app.idempotency.once import Once
 from app.observability.logs import get_logger
 from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
 from app.query.executor import GenerationThread
 from app.query.freshness import Freshness
+from app.query.grammar import Grammars
 from app.query.measured import Measured
 from app.query.service import QueryService
+from app.query.writing import end_tokens
 from app.resident.resident import Resident
 from app.resident.views import OldViews
 from app.revisions.repository import head as newest_revision
@@ -46,7 +49,7 @@ class Runtime(Protocol):
     def contexts(self) -> Sequence[str]:
         """The texts that edits are written in, with `{}` for the prompt."""
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
 
     def stop(self, timeout_s: float) -> None:
@@ -125,6 +128,11 @@ class Loader:
             thread,
             tokenizer,
             conversations,
+            Grammars(
+                copy.deepcopy(resident.tokenizer),
+                resident.base.model.config.get_text_config().vocab_size,
+                end_tokens(resident.base.model, tokenizer),
+            ),
             Measured(
                 Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
             ),
@@ -133,6 +141,7 @@ class Loader:
                 prompt_chars=settings.max_prompt_chars,
                 prompt_tokens=settings.max_prompt_tokens,
                 scores=settings.max_scores,
+                cuts_answers=settings.cut_max_tokens,
             ),
             clock=self._services.clock,
             new_id=self._services.new_id,

@@ -23,6 +23,11 @@ SECRETS = ("database_url", "redis_url", "key_pepper")
 _POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 
 _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_ORIGIN = re.compile(
+    rf"(?P<page>(?P<scheme>https?)://(?:{_NAME.pattern}))(?::(?P<port>[0-9]{{1,5}}))?"
+)
+_OWN_PORTS = {"http": "80", "https": "443"}
+_MAX_PORT = 65_535
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _MEMORY_URL = "memory://"
 
@@ -78,8 +83,23 @@ def _host_name(text: str) -> str:
     return name
 
 
+def _origin(text: str) -> str:
+    found = _ORIGIN.fullmatch(text.strip().lower())
+    if found is None or int(found["port"] or 0) > _MAX_PORT:
+        raise ValueError(
+            f"{text!r} is no origin: write https://app.example.org or http://localhost:5173, "
+            "without a path; none stands for all"
+        )
+    # Browsers leave out the port that a scheme has by itself.
+    own = found["port"] == _OWN_PORTS[found["scheme"]]
+    return found["page"] if own or found["port"] is None else f"{found['page']}:{found['port']}"
+
+
 HostName = Annotated[str, AfterValidator(_host_name)]
 Names = Annotated[tuple[HostName, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+]
 DatabaseUrl = Annotated[str, AfterValidator(_with_driver)]
 RedisUrl = Annotated[str, AfterValidator(_redis)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -123,6 +143,8 @@ class Settings(BaseSettings):
     """Server to embed: a valkey-server or redis-server; unset looks on PATH, then in the wheel."""
     device: str = "cpu"
     """Where the resident model lives: cpu, cuda, cuda:1."""
+    solve_device: str = "cpu"
+    """Where key statistics lie and edits are solved; there are d_in² float64 numbers a layer."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format the model is served in."""
     site: Literal["feed-forward", "attention"] = "feed-forward"
@@ -131,6 +153,8 @@ class Settings(BaseSettings):
     """Address to listen on; one that others can reach needs an API key to be made before."""
     hosts: Names = ()
     """Names the service is reached by, separated by commas; a request for another is refused."""
+    cors_origins: Origins = ()
+    """Origins whose pages may ask with a key, separated by commas: https://app.example.org."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     key_pepper: SecretStr | None = Field(default=None, min_length=32)
@@ -175,11 +199,11 @@ class Settings(BaseSettings):
     """Least share of other subjects with which an edit's prompt must be continued as before."""
     gate_essence_kept: Share = 0.0
     """Least share of tokens, in other texts about an edit's subject, that must be said as before."""
-    gate_subject_drift: Size = 0.08
+    gate_subject_drift: Size = 0.05
     """Most divergence from before, in nats a token, after an edit's subject in ordinary text."""
     gate_canaries_kept: Share = 0.5
     """Least share of neutral prompts, and of questions in conversation, answered as by the base."""
-    gate_earlier_kept: Share = 0.5
+    gate_earlier_kept: Share = 0.75
     """Least share of a sample of earlier edits, true before, that must be true after."""
     gate_energy_drift: Size = 0.05
     """Most that an edited matrix's hyperspherical energy may differ from the base's, as a share."""
@@ -215,6 +239,8 @@ class Settings(BaseSettings):
     """Longest prompt of a query or an edit, in tokens; the model's context may hold fewer."""
     max_scores: int = Field(default=250_000, ge=1)
     """Most log-probabilities in one answer: positions × n × (logprobs + 1)."""
+    cut_max_tokens: bool = False
+    """Cut max_tokens to what the model's context has left, instead of answering 400."""
     old_views: int = Field(default=4, ge=1)
     """Most revisions but the head that are held in memory to be queried at the same time."""
     max_target_tokens: int = Field(default=64, ge=1, le=64)
@@ -225,6 +251,8 @@ class Settings(BaseSettings):
     """Most edits of a caller that may wait; more are answered 429. 0 means any number."""
     edit_bytes_per_minute: int = Field(default=16 * 2**20, ge=0)
     """Most bytes of texts that a caller's edits may have in a minute; 0 means any number."""
+    idempotency_kept_s: float = Field(default=604_800.0, ge=60, allow_inf_nan=False)
+    """How long an Idempotency-Key stands for its request, in seconds; then it is free again."""
     tokens_per_minute: int = Field(default=1_000_000, ge=0)
     """Most tokens of prompts and of answers a caller may use in a minute; 0 means any number."""
     concurrent_streams: int = Field(default=64, ge=0)

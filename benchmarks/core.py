@@ -44,7 +44,7 @@ def _linear_flops(x: torch.Size, weight: torch.Size, *_: object, **__: object) -
     return 2 * x.numel() * weight[0]
 
 
-_FLOPS = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+FLOPS = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
         single.append(fast([edit]))
     batch = fast(edits[:_BATCH])
     early = fast(edits[:_BATCH], recipe)
-    counter = FlopCounterMode(display=False, custom_mapping=_FLOPS)
+    counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
     with counter:
         optimise(packed, model.tokenizer, edits[:_BATCH], whole)
     flops, rate = counter.get_total_flops() / _BATCH, gemm_rate(model)

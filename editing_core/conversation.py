@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from editing_core.errors import UnrenderedChat
 
 Messages = Sequence[Mapping[str, str]]
-"""What was said: `role` and `content` of each turn."""
+"""What was said: `role` and `content` of each turn, and `name` where it has one."""
 
 _WALL_S = 60.0  # the process bounds its own time; this is for one that gets no processor
 _LINE_BYTES = 5_000  # of an answer beside its text
@@ -50,14 +50,34 @@ class ChatTemplate:
             return None
         return cls(source, tokenizer.special_tokens_map)
 
-    def render(self, messages: Messages, *, most_chars: int) -> str:
+    def render(
+        self,
+        messages: Messages,
+        *,
+        most_chars: int,
+        opens_turn: bool = True,
+        continues: bool = False,
+    ) -> str:
         """The conversation up to where the assistant is to speak.
+
+        Args:
+            messages: What was said.
+            most_chars: How long the text may be.
+            opens_turn: Whether it ends with the opening of a turn of the assistant.
+            continues: Whether it ends with the last message, which goes on; not both.
 
         Raises:
             UnrenderedChat: The template refuses it, fails on it, needs more time or memory than it
                 may have, or makes more of it than `most_chars`.
         """
-        asked = json.dumps({"messages": [dict(m) for m in messages], "most_chars": most_chars})
+        asked = json.dumps(
+            {
+                "messages": [dict(message) for message in messages],
+                "most_chars": most_chars,
+                "add_generation_prompt": opens_turn,
+                "continue_final_message": continues,
+            }
+        )
         with self._lock:
             if self._closed:
                 raise UnrenderedChat("is no longer in use")

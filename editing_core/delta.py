@@ -4,12 +4,13 @@ Each edit changes each edited matrix by left ⊗ right (left: d_out, right: d_in
 rounded to a fixed-point grid before anything else happens to them: right is scaled by a power of
 two to max |·| in [0.5, 1) and rounded to 2⁻²⁰; left takes the inverse scale and is rounded to a
 grid 2^g chosen once per matrix, with at most 24 bits. Every product, and every sum of products
-below 2⁵³ grid units, is then exact in float64, in any order, on any machine.
+below 2⁵³ grid units, is then exact in float64, in any order, on any machine. So deltas are added
+in blocks of many edits. Deltas and their sums are on the host, whatever device they were solved on.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from editing_core.errors import ForeignSums, GridOverflow, NonFinite
 from editing_core.header import edits_in, metadata_in
+from editing_core.sums import ExactSum
 
 _RIGHT_BITS = 20
 _LEFT_BITS = 24
 _HEADROOM_BITS = 2  # left factors may reach four times the largest base weight
-_EXACT = 2**53  # float64 holds every integer up to here
+_BLOCK = 512  # edits added in one product: bounds memory
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Factors:
     def update(self) -> Tensor:
         """Σ left ⊗ right, (d_out, d_in) float64, exact."""
         return self.left.double().T @ self.right.double()
+
+    def add_to(self, total: Tensor, sign: int) -> None:
+        """Add the update, or take it away, in place; ``total`` is (d_out, d_in) float64."""
+        total.addmm_(self.left.double().T, self.right.double(), alpha=sign)
 
     def reach(self, grid: int) -> float:
         """A bound on the entries of every partial sum, in units of the matrix's grid."""
@@ -83,6 +89,10 @@ class Dense:
         """The change (d_out, d_in) in float64."""
         return self.matrix.double()
 
+    def add_to(self, total: Tensor, sign: int) -> None:
+        """Add the change, or take it away, in place; ``total`` is (d_out, d_in) float64."""
+        total.add_(self.matrix, alpha=sign)
+
     def reach(self, grid: int) -> float:
         """The largest entry, in units of the matrix's grid."""
         return float(self.matrix.abs().max()) / 2.0 ** (grid - _RIGHT_BITS)
@@ -90,15 +100,26 @@ class Dense:
 
 @dataclass(frozen=True)
 class Delta:
-    """The weight change of one operation.
+    """The weight change of one operation, on the host.
 
     Attributes:
         edits: Ids of the edits, in the order of the factors' rows.
         layers: Layer → factors, or a dense change where the method has none.
+
+    Raises:
+        ValueError: A tensor is on another device.
     """
 
     edits: tuple[str, ...]
     layers: Mapping[int, Factors | Dense]
+
+    def __post_init__(self) -> None:
+        for layer, part in self.layers.items():
+            for name, tensor in vars(part).items():
+                if tensor.device.type != "cpu":
+                    raise ValueError(
+                        f"{name} of layer {layer} is on {tensor.device}; a delta is on the host"
+                    )
 
     def select(self, rows: Sequence[int]) -> "Delta":
         """The part of the edits at these positions of ``edits``.
@@ -142,42 +163,55 @@ def left_grid(weight: Tensor) -> int:
 def on_grid(left: Tensor, right: Tensor, keys: Tensor, grid: int) -> Factors:
     """Round the factors of n edits, left (n, d_out) and right (n, d_in), to the grid.
 
+    They may be on any device; the rounded ones are on the host.
+
     Raises:
         NonFinite: A factor holds NaN or infinity.
         GridOverflow: A left factor needs more than 24 bits: the update is larger than any
             sensible one.
     """
-    left, right = left.double(), right.double()
-    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
-        raise NonFinite("an update holds NaN or infinity; nothing was written")
+    left, right = left.cpu().double(), right.cpu().double()
+    broken = _rows(~(torch.isfinite(left).all(dim=1) & torch.isfinite(right).all(dim=1)))
+    if broken:
+        raise NonFinite("an update holds NaN or infinity; nothing was written", rows=broken)
     _, exponent = torch.frexp(right.abs().amax(dim=1, keepdim=True))
     scale = torch.ldexp(torch.ones_like(right[:, :1]), exponent)  # max |right / scale| in [½, 1)
     right_units = torch.round(right / scale * 2**_RIGHT_BITS)
     left_units = torch.round(left * scale / 2.0**grid)
-    if float(left_units.abs().max()) >= 2**_LEFT_BITS:
+    largest = left_units.abs().amax(dim=1)
+    too_large = _rows(largest >= 2**_LEFT_BITS)
+    if too_large:
         raise GridOverflow(
-            f"an update reaches {float(left_units.abs().max()) * 2.0**grid:.3g}; "
-            f"factors are kept below {2.0 ** (grid + _LEFT_BITS):.3g}"
+            f"an update reaches {float(largest.max()) * 2.0**grid:.3g}; "
+            f"factors are kept below {2.0 ** (grid + _LEFT_BITS):.3g}",
+            rows=too_large,
         )
     return Factors(
         left=(left_units * 2.0**grid).float(),
         right=(right_units / 2**_RIGHT_BITS).float(),
-        keys=keys.float(),
+        keys=keys.cpu().float(),
     )
+
+
+def _rows(where: Tensor) -> list[int]:
+    found: list[int] = where.nonzero().flatten().tolist()
+    return found
 
 
 def dense_on_grid(matrix: Tensor, keys: Tensor, grid: int) -> Dense:
     """Round a change (d_out, d_in) to the grid of products, with at most 24 bits.
 
+    It may be on any device; the rounded one is on the host.
+
     Raises:
         NonFinite: The change holds NaN or infinity.
     """
-    matrix = matrix.double()
+    matrix = matrix.cpu().double()
     if not torch.isfinite(matrix).all():
         raise NonFinite("an update holds NaN or infinity; nothing was written")
     _, exponent = torch.frexp(matrix.abs().max())
     step = 2.0 ** max(int(exponent) - _LEFT_BITS, grid - _RIGHT_BITS)
-    return Dense((torch.round(matrix / step) * step).float(), keys.float())
+    return Dense((torch.round(matrix / step) * step).float(), keys.cpu().float())
 
 
 class Weights:
@@ -191,7 +225,7 @@ class Weights:
         """The base model's matrices, layer → (d_out, d_in); kept as they are, never written."""
         self._base = dict(base)
         self._sums = {
-            layer: _ExactSum(torch.zeros(weight.shape, dtype=torch.float64), left_grid(weight))
+            layer: ExactSum(torch.zeros(weight.shape, dtype=torch.float64), left_grid(weight))
             for layer, weight in base.items()
         }
 
@@ -203,9 +237,8 @@ class Weights:
         """
         sums = {layer: total.copy() for layer, total in self._sums.items()}
         for deltas, sign in ((subtract, -1), (add, 1)):
-            for delta in deltas:
-                for layer, part in delta.layers.items():
-                    sums[layer].accumulate(part, sign)
+            for layer, part in _blocks(deltas):
+                sums[layer].accumulate(part, sign)
         return self._with(sums)
 
     def materialise(self) -> dict[int, Tensor]:
@@ -245,50 +278,40 @@ class Weights:
         sums = {}
         for name, (grid, bound) in json.loads(metadata_in(data)["sums"]).items():
             layer = int(name)
-            sums[layer] = _ExactSum(stored[layer], grid, float(bound))
+            sums[layer] = ExactSum(stored[layer], grid, float(bound))
             sums[layer].require_like(empty._sums[layer], layer)
         return empty._with(sums)
 
-    def _with(self, sums: "dict[int, _ExactSum]") -> "Weights":
+    def _with(self, sums: dict[int, ExactSum]) -> "Weights":
         weights = Weights.__new__(Weights)
         weights._base, weights._sums = self._base, sums
         return weights
 
 
-@dataclass
-class _ExactSum:
-    """Σ of factors in one matrix.
+def _blocks(deltas: Iterable[Delta]) -> Iterator[tuple[int, Factors | Dense]]:
+    """What the deltas change in each layer, about ``_BLOCK`` edits at a time."""
+    block, edits = list[Delta](), 0
+    for delta in deltas:
+        block.append(delta)
+        edits += len(delta.edits)
+        if edits >= _BLOCK:
+            yield from _by_layer(block)
+            block, edits = [], 0
+    yield from _by_layer(block)
 
-    Attributes:
-        total: (d_out, d_in) float64.
-        grid: Exponent g of the left factors' grid.
-        bound: No entry of any partial sum exceeds this many grid units.
-    """
 
-    total: Tensor
-    grid: int
-    bound: float = 0.0
-
-    def copy(self) -> "_ExactSum":
-        return _ExactSum(self.total.clone(), self.grid, self.bound)
-
-    def accumulate(self, part: Factors | Dense, sign: int) -> None:
-        bound = self.bound + sign * part.reach(self.grid)
-        if bound >= _EXACT:
-            raise GridOverflow("the live edits' factors would no longer add up exactly")
-        self.total.add_(part.update(), alpha=sign)
-        self.bound = bound
-
-    def require_like(self, other: "_ExactSum", layer: int) -> None:
-        for name, mine, needed in (
-            ("shape", tuple(self.total.shape), tuple(other.total.shape)),
-            ("number format", self.total.dtype, other.total.dtype),
-            ("grid", self.grid, other.grid),
-        ):
-            if mine != needed:
-                raise ForeignSums(
-                    f"the stored sum of layer {layer} has {name} {mine}; the base needs {needed}"
-                )
+def _by_layer(deltas: Sequence[Delta]) -> Iterator[tuple[int, Factors | Dense]]:
+    """The factors of all deltas as one part a layer; each dense change by itself."""
+    factors = defaultdict[int, list[Factors]](list)
+    for delta in deltas:
+        for layer, part in delta.layers.items():
+            if isinstance(part, Dense):
+                yield layer, part
+            else:
+                factors[layer].append(part)
+    for layer, parts in factors.items():
+        columns = zip(*((part.left, part.right, part.keys) for part in parts), strict=True)
+        yield layer, Factors(*map(torch.cat, columns))
 
 
 def keys_of(deltas: Sequence[Delta]) -> dict[int, Tensor]:

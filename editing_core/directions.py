@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from editing_core.model.loading import LoadedModel
@@ -20,23 +21,29 @@ class _Found:
 class Directions:
     """Principal directions by ``recipe.principal_source``.
 
+    They are found on the device of the weight, where the decomposition is fast, and wanted on
+    ``device``, where edits are solved.
+
     ``original``: of the base model, once. ``current``: of the weights as they are, at every use
     (the authors' code). ``every_k``: of the weights as they are, kept for ``recipe.every_k`` uses.
     """
 
-    def __init__(self, base: LoadedModel, recipe: Recipe) -> None:
-        self._base, self._recipe = base, recipe
+    def __init__(self, base: LoadedModel, recipe: Recipe, device: torch.device) -> None:
+        self._base, self._recipe, self._device = base, recipe, device
         self._found: dict[int, _Found] = {}
 
     def of(self, layer: int, weight: Tensor) -> Tensor:
         """U (d_in, r) for ``layer``, whose matrix (d_out, d_in) is now ``weight``."""
-        source, eta = self._recipe.principal_source, self._recipe.eta
+        source = self._recipe.principal_source
         if source == "current":
-            return principal_directions(weight, eta)
+            return self._find(weight)
         found = self._found.get(layer)
         if found is None or (source == "every_k" and found.uses >= self._recipe.every_k):
             if source == "original":
                 weight = self._base.architecture.weight_of(self._base.model, layer)
-            found = self._found[layer] = _Found(principal_directions(weight, eta))
+            found = self._found[layer] = _Found(self._find(weight))
         found.uses += 1
         return found.directions
+
+    def _find(self, weight: Tensor) -> Tensor:
+        return principal_directions(weight, self._recipe.eta).to(self._device)

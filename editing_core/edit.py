@@ -12,7 +12,6 @@ from editing_core.words import touches_word, word_around
 
 SLOT = "{}"  # stands for the subject in a prompt, and for the prompt in a context
 MOST_TARGET_TOKENS = 64  # one shift of one hidden state names things; it does not recite texts
-_END_SPACE = regex.compile(r"[^\S\n]+$")  # what a tokenizer would read as a part of the next word
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def as_prompt(text: str) -> str:
 
 def without_end_space(text: str) -> str:
     """A text without the space at its end, but with a line break there."""
-    return str(_END_SPACE.sub("", text))
+    words = len(text.rstrip())
+    return text[: words + text[words:].rfind("\n") + 1]
 
 
 def _template(prompt: str, subject: str) -> str:
@@ -169,7 +169,11 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> To
         index for index, (left, right) in enumerate(offsets) if left < end and right > start
     ]
     if not covering:
-        raise InvalidEdit("subject", f"subject {edit.subject!r} has no tokens in this vocabulary")
+        raise InvalidEdit(
+            "subject",
+            f"subject {edit.subject!r} has no tokens in this vocabulary",
+            edits=[edit.id],
+        )
     separator = "" if opens_turn(context) else edit.statement.between
     tokens = tokens_of(tokenizer, Statement(text, edit.target, separator))
     return TokenisedPrompt(tokens.prompt, covering[-1], tokens.target)

@@ -1,6 +1,12 @@
-"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors."""
+"""From edits to an exact delta: values, then layer by layer keys → solve → projection → factors.
 
-from collections.abc import Mapping, Sequence
+Two devices meet here. The model has its own; everything from keys and values to finished updates
+is in float64 where the statistics are, and updates go back as the model's numbers. The delta is on
+the host.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +16,7 @@ from transformers import PreTrainedModel
 from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
 from editing_core.directions import Directions
 from editing_core.edit import Edit, check_target
-from editing_core.errors import NonFinite
+from editing_core.errors import EditFailed, NonFinite
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.keys import KeySweep
 from editing_core.memory import PastKeys, Projection
@@ -50,6 +56,7 @@ class _Batch:
     layers: tuple[int, ...]
     past_keys: Mapping[int, Tensor]
     values: Sequence[Value] | None
+    thorough: bool
     seconds: Seconds
 
 
@@ -65,10 +72,13 @@ class _Solved:
 class Editor:
     """Solves batches of edits for one base model by one recipe.
 
+    Attributes:
+        recipe: What decides an edit's arithmetic.
+
     Args:
         base: The model, unedited.
         recipe: What decides an edit's arithmetic.
-        statistics: The key statistics that the recipe names.
+        statistics: The key statistics that the recipe names; edits are solved where they are.
         plans: Methods by name.
         give_way: Lets others go first, before each step of the work.
     """
@@ -82,10 +92,11 @@ class Editor:
         *,
         give_way: GiveWay = go_on,
     ) -> None:
-        self._base, self._recipe, self._statistics = base, recipe, statistics
+        self._base, self.recipe, self._statistics = base, recipe, statistics
         self._plans = plans
         self._give_way = give_way
-        self._directions = Directions(base, recipe)
+        self._device = statistics.device
+        self._directions = Directions(base, recipe, self._device)
         self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
     def solve(
@@ -97,6 +108,7 @@ class Editor:
         past_keys: Mapping[int, Tensor] | None = None,
         beside: Sequence[Edit] = (),
         values: Sequence[Value] | None = None,
+        thorough: bool = False,
     ) -> Solution:
         """The delta that writes ``edits`` into ``view``. Pure: no weight of the view changes.
 
@@ -114,29 +126,35 @@ class Editor:
             values: The edits' values, where they are known: optimised for this view, by this
                 recipe, at the last of its layers. Rules that edit a single layer, or take edits
                 one by one, have no use for them.
+            thorough: Whether a value goes on, within its steps, once its targets are said: facts
+                that were surer than that before stay so.
 
         Raises:
             EditingError: See ``editing_core.errors``; nothing was written.
         """
         plan, seconds = plan_named(method, self._plans), Seconds()
         reach = Reach.of(self._base.model)
-        layers = (self._recipe.single_layer,) if plan.rule.single_layer else self._recipe.layers
+        layers = (self.recipe.single_layer,) if plan.rule.single_layer else self.recipe.layers
         weights = {layer: self._weight(view, layer) for layer in layers}
         _check_finite("weight", weights)
         _check_finite("remembered keys", past_keys or {})
         for edit in edits:
             check_target(self._base.tokenizer, edit)
-            reach.check_edit(self._base.tokenizer, edit, self._recipe.all_contexts)
+            reach.check_edit(self._base.tokenizer, edit, self.recipe.all_contexts)
         if plan.rule.single_layer or plan.rule.one_by_one:
             values = None
         solved: list[_Solved] = []
         for group, held in _groups(edits, beside, one_by_one=plan.rule.one_by_one):
-            batch = _Batch(group, held, plan, layers, past_keys or {}, values, seconds)
-            solved.append(self._solve_batch(view, weights, batch))
+            past = past_keys or {}
+            batch = _Batch(group, held, plan, layers, past, values, thorough, seconds)
+            with _naming(group):
+                solved.append(self._solve_batch(view, weights, batch))
             weights = {s.layer: _changed(weights[s.layer], s.update) for s in solved[-1].layers}
         updates = [joined(parts) for parts in zip(*(s.layers for s in solved), strict=True)]
+        with _naming(edits):
+            rounded = {update.layer: self._round(update) for update in updates}
         return Solution(
-            delta=Delta(tuple(e.id for e in edits), {u.layer: self._round(u) for u in updates}),
+            delta=Delta(tuple(edit.id for edit in edits), rounded),
             values=tuple(value for s in solved for value in s.values),
             reports=edit_reports(edits, [e for s in solved for e in s.efforts], updates),
             seconds=seconds,
@@ -163,11 +181,11 @@ class Editor:
     def _fine_tune(self, packed: PackedModel, rule: FineTune, batch: _Batch) -> _Solved:
         clock, (layer,) = Stopwatch(), batch.layers
         tokenizer = self._base.tokenizer
-        keys, _ = KeySweep(packed, tokenizer, batch.edits, self._recipe, batch.layers).keys(layer)
+        keys, _ = self._sweep(packed, batch).keys(layer)
         batch.seconds.keys += clock.lap()
-        tuned = rule.tune(packed, tokenizer, batch.edits, layer, self._recipe)
+        tuned = rule.tune(packed, tokenizer, batch.edits, layer, self.recipe)
         batch.seconds.solve += clock.lap()
-        update = LayerSolution(layer, keys, dense=tuned.update)
+        update = LayerSolution(layer, keys, dense=tuned.update.to(self._device))
         return _Solved([], [Effort(tuned.steps, tuned.loss)] * len(batch.edits), [update])
 
     def _locate_and_edit(self, packed: PackedModel, batch: _Batch) -> _Solved:
@@ -176,7 +194,7 @@ class Editor:
             packed,
             tokenizer,
             batch.edits,
-            self._recipe,
+            self.recipe.without_patience() if batch.thorough else self.recipe,
             layer=batch.layers[-1],
             beside=batch.beside,
             give_way=self._give_way,
@@ -189,8 +207,8 @@ class Editor:
         self, packed: PackedModel, values: Sequence[Value], batch: _Batch
     ) -> list[LayerSolution]:
         rule, layers, seconds = batch.plan.rule, batch.layers, batch.seconds
-        targets, clock = torch.stack([value.z for value in values]).double().T, Stopwatch()
-        sweep = KeySweep(packed, self._base.tokenizer, batch.edits, self._recipe, layers)
+        clock, sweep = Stopwatch(), self._sweep(packed, batch)
+        targets = torch.stack([value.z for value in values]).to(self._device).double().T
         solved = []
         for index, layer in enumerate(layers):
             self._give_way()
@@ -206,7 +224,7 @@ class Editor:
                 sphere=self._sphere_inside(layer, weight, batch.plan),
                 memory=self._memory(layer, batch.plan),
             )
-            adjusted = rule.adjusted_keys(problem, self._recipe)
+            adjusted = rule.adjusted_keys(problem, self.recipe)
             found = LayerSolution(layer, keys, residual.T, adjusted)
             seconds.solve += clock.lap()
             if rule.projects_in_loop:
@@ -219,11 +237,21 @@ class Editor:
             seconds.keys += clock.lap()
         return solved
 
+    def _sweep(self, packed: PackedModel, batch: _Batch) -> KeySweep:
+        return KeySweep(
+            packed,
+            self._base.tokenizer,
+            batch.edits,
+            self.recipe,
+            batch.layers,
+            device=self._device,
+        )
+
     def _sphere_inside(self, layer: int, weight: Tensor, plan: Plan) -> Projection | None:
         """P⊥ on columns, where the method is to solve in the projected space."""
         if plan.sphere != "solve":
             return None
-        directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self._recipe)
+        directions, alpha = self._directions.of(layer, weight), plan.rule.sphere_alpha(self.recipe)
         return lambda keys: project(keys.T, directions, alpha).T
 
     def _memory(self, layer: int, plan: Plan) -> PastKeys | None:
@@ -232,14 +260,15 @@ class Editor:
             return None  # the projection follows the directions, which may change
         if (plan, layer) not in self._memories:
             moment = self._statistics.layers[layer]
-            self._memories[plan, layer] = plan.rule.memory(moment, self._recipe)
+            self._memories[plan, layer] = plan.rule.memory(moment, self.recipe)
         return self._memories[plan, layer]
 
     def _finish(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
         """What happens to the updates of all layers once the last is solved."""
         if not plan.rule.separable:
-            original = self._weight(self._base.model, update.layer).double()
-            update.dense = plan.rule.reshape(LayerUpdate(update.update, weight.double(), original))
+            original = self._weight(self._base.model, update.layer)
+            before, original = (found.to(self._device).double() for found in (weight, original))
+            update.dense = plan.rule.reshape(LayerUpdate(update.update, before, original))
         self._project(update, weight, plan)
 
     def _project(self, update: LayerSolution, weight: Tensor, plan: Plan) -> None:
@@ -247,7 +276,7 @@ class Editor:
         if plan.sphere not in ("post", "reproject"):
             return
         directions = self._directions.of(update.layer, weight)
-        alpha = plan.rule.sphere_alpha(self._recipe)
+        alpha = plan.rule.sphere_alpha(self.recipe)
         if update.dense is not None:
             update.dense = project(update.dense, directions, alpha)
             return
@@ -255,7 +284,7 @@ class Editor:
         update.right = project(right, directions, alpha)
         if plan.sphere == "reproject":
             moment = self._statistics.layers[update.layer]
-            update.right = moment.null_space(self._recipe.alphaedit_tau)(update.right.T).T
+            update.right = moment.null_space(self.recipe.alphaedit_tau)(update.right.T).T
 
     def _round(self, update: LayerSolution) -> Factors | Dense:
         grid = left_grid(self._weight(self._base.model, update.layer))
@@ -274,6 +303,16 @@ def _groups(
     if not one_by_one:
         return [(edits, beside)]
     return [([edit], [*beside, *edits[:index]]) for index, edit in enumerate(edits)]
+
+
+@contextmanager
+def _naming(edits: Sequence[Edit]) -> Iterator[None]:
+    """Have an error of single edits say which of these they are."""
+    try:
+        yield
+    except EditFailed as error:
+        error.name([edit.id for edit in edits])
+        raise
 
 
 def _check_finite(what: str, tensors: Mapping[int, Tensor]) -> None:

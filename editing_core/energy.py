@@ -21,7 +21,7 @@ _CLOSEST = 1e-12  # squared distance given to equal rows, so that energy stays f
 
 @dataclass(frozen=True)
 class RowGram:
-    """G = W Wᵀ of a matrix W (n, d_in).
+    """G = W Wᵀ of a matrix W (n, d_in), on the device of that matrix.
 
     Attributes:
         products: G (n, n) in float64.
@@ -44,10 +44,10 @@ class RowGram:
 
         Args:
             weight: W (n, d_in), what this is the Gram matrix of.
-            left: (B, n).
-            right: (B, d_in).
+            left: (B, n), on any device.
+            right: (B, d_in), on any device.
         """
-        left, right = left.double(), right.double()
+        left, right = left.to(self.products), right.to(self.products)
         reach = weight.double() @ right.T  # W Fᵀ (n, B)
         crossed = (reach + left.T @ (right @ right.T) / 2) @ left
         return RowGram(self.products + crossed + crossed.T)
@@ -61,7 +61,7 @@ class RowGram:
             block = self.products[first : first + _ROWS]
             cosines = block / (norms[first : first + _ROWS, None] * norms)  # (≤ 512, n)
             squared = (2 - 2 * cosines).clamp_min(_CLOSEST)  # ‖ŵ_i − ŵ_j‖²
-            inside = torch.arange(len(block))
+            inside = torch.arange(len(block), device=block.device)
             squared[inside, first + inside] = torch.inf  # a row has no energy with itself
             total += float(squared.rsqrt().sum())
         return total / (n * (n - 1) / sqrt(2))

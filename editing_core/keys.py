@@ -2,7 +2,8 @@
 
 The sweep keeps the hidden states of all rows at the input of the current layer. At each layer
 it reads the keys, runs only the bare rows on to the last edited layer for the residual, and,
-once the layer's update is written, takes all rows through the block as it is now.
+once the layer's update is written, takes all rows through the block as it is now. The model runs
+on the rows of a few edits at a time, so that a batch of any size needs little more memory.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,61 @@ from editing_core.model.packing import Packing
 from editing_core.recipe import Recipe
 from editing_core.sink import contexts_of
 
+_CHUNK = 64  # edits whose rows run together: bounds memory
+_HOST = torch.device("cpu")
+
 
 class KeySweep:
-    """Walks up ``layers`` for a batch of edits; they must be taken in order."""
+    """Walks up ``layers`` for a batch of edits; they must be taken in order.
+
+    Args:
+        packed: The model.
+        tokenizer: Its tokenizer.
+        edits: The batch.
+        recipe: Has the contexts.
+        layers: The edited layers, ascending.
+        device: Where keys and outputs are wanted: where edits are solved.
+    """
+
+    def __init__(
+        self,
+        packed: PackedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        edits: Sequence[Edit],
+        recipe: Recipe,
+        layers: Sequence[int],
+        *,
+        device: torch.device = _HOST,
+    ) -> None:
+        self._device = device
+        self._chunks = [
+            _Chunk(packed, tokenizer, edits[first : first + _CHUNK], recipe, layers)
+            for first in range(0, len(edits), _CHUNK)
+        ]
+
+    def keys(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Inputs of the edited matrix: averaged over contexts, and at the bare prompt.
+
+        Both (d_in, B) in float64.
+        """
+        averaged, bare = zip(*(chunk.keys(layer) for chunk in self._chunks), strict=True)
+        return self._joined(averaged), self._joined(bare)
+
+    def current(self, layer: int) -> Tensor:
+        """Z_cur (d, B) in float64: output of the last edited block, weights as they are now."""
+        return self._joined([chunk.current(layer) for chunk in self._chunks])
+
+    def advance(self, layer: int, until: int) -> None:
+        """Take all rows from the input of ``layer`` to the input of ``until``."""
+        for chunk in self._chunks:
+            chunk.advance(layer, until)
+
+    def _joined(self, columns: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part.to(self._device) for part in columns], dim=1)
+
+
+class _Chunk:
+    """The rows of some edits on their way up."""
 
     def __init__(
         self,

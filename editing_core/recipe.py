@@ -105,6 +105,10 @@ class Recipe:
         groups = tuple(tuple(c for c in group if not opens_turn(c)) for group in self.contexts)
         return replace(self, contexts=tuple(group for group in groups if group))
 
+    def without_patience(self) -> "Recipe":
+        """The recipe whose values go on once their targets are said."""
+        return replace(self, value=replace(self.value, patience=None))
+
     @property
     def single_layer(self) -> int:
         """The layer that rules of one layer edit: the second, as published (5 of 4 to 8)."""

@@ -35,7 +35,8 @@ def _rendered(template: dict[str, Any], asked: dict[str, Any]) -> tuple[str, str
         rendered: Any = render_jinja_template(
             conversations=[asked["messages"]],
             chat_template=template["source"],
-            add_generation_prompt=True,
+            add_generation_prompt=asked["add_generation_prompt"],
+            continue_final_message=asked["continue_final_message"],
             **template["variables"],
         )
         text = str(rendered[0][0])

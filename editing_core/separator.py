@@ -1,6 +1,6 @@
 """What stands between a prompt and its continuation in running text: one space, or nothing.
 
-Nobody says it in most requests, so it follows from the characters on both sides. A script that
+Most requests leave it open, so it follows from the characters on both sides. A script that
 puts no spaces between words needs none, and neither does what opens: a bracket, a quotation, an
 amount, a path.
 """
@@ -13,7 +13,6 @@ from editing_core.words import UNSPACED, WORD
 
 SPACE, NOTHING = " ", ""
 
-_MARKS = regex.compile(r"\p{M}+$")  # vowels and tones that stand on the last letter
 _ALWAYS_OPEN = frozenset("/\\@#_")
 _TIES = frozenset("-\N{EN DASH}\N{EM DASH}=<~")  # between words, unless a space is before them
 _SIGNS = frozenset("-<~")  # of numbers
@@ -36,12 +35,22 @@ def separator_of(prompt: str, target: str) -> str:
 
 def _is_unspaced(prompt: str, target: str) -> bool:
     """Whether no space belongs between words here: by the end of the prompt or its language."""
-    last = _MARKS.sub("", prompt)[-1:] or prompt[-1]
+    last = _last_letter(prompt)
     if UNSPACED.match(last) or _is_wide(last) or _is_wide(target[0]):
         return True
     # An English sentence keeps its spaces around a Chinese name, a Chinese one has none.
     is_unspaced = len(UNSPACED.findall(prompt)) > len(WORD.findall(prompt))
     return is_unspaced and UNSPACED.match(target) is not None
+
+
+def _last_letter(prompt: str) -> str:
+    """The last character, or what the vowels and tones at the end stand on."""
+    marked = (character for character in reversed(prompt) if not _is_mark(character))
+    return next(marked, prompt[-1])
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
 
 
 def _is_wide(character: str) -> bool:

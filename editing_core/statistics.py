@@ -3,11 +3,14 @@
 One pass over the text serves every layer, stops after the last of them, and never builds
 sequences longer than ``WINDOW`` tokens. A second moment is kept as its eigendecomposition: the
 null space of AlphaEdit and the solves of MEMIT both read from it.
+
+Edits are solved in float64 on the device of the statistics, which need not be the model's: the
+host, unless they are moved. What the model computes is brought here.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -78,6 +81,10 @@ class SecondMoment:
         values, vectors = self._positive(), self.eigenvectors
         return vectors @ ((vectors.T @ keys) / values.sqrt()[:, None])
 
+    def to(self, device: torch.device) -> "SecondMoment":
+        """The same on another device."""
+        return SecondMoment(self.eigenvalues.to(device), self.eigenvectors.to(device))
+
     def _positive(self) -> Tensor:
         values = self.eigenvalues
         if float(values[0]) <= _LEAST_EIGENVALUE * float(values[-1]):
@@ -109,6 +116,16 @@ class Statistics:
     tokens: int
     digest: str
 
+    @property
+    def device(self) -> torch.device:
+        """Where edits are solved."""
+        return next(iter(self.layers.values())).eigenvalues.device
+
+    def to(self, device: torch.device) -> "Statistics":
+        """The same on another device, which then holds d_in² float64 numbers a layer."""
+        moved = {layer: moment.to(device) for layer, moment in self.layers.items()}
+        return replace(self, layers=moved)
+
     def save(self, path: Path) -> None:
         """Write as safetensors: eigenvalues in float64, eigenvectors in float32."""
         tensors: dict[str, Tensor] = {}
@@ -122,7 +139,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote, onto the host."""
         layers: dict[int, SecondMoment] = {}
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -178,12 +195,18 @@ def collect(
 ) -> Statistics:
     """Second moments of the inputs of the edited matrices of ``layers``, in one pass.
 
+    The sums are kept, and decomposed, on the model's device: it needs room for d_in² float64
+    numbers a layer. What comes of them is on the host.
+
     Raises:
         SingularStatistics: The text has no tokens, or the keys are not finite.
     """
     packed = PackedModel(model.model, model.architecture)
     width = model.architecture.key_width
-    sums = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+    sums = {
+        layer: torch.zeros(width, width, dtype=torch.float64, device=model.device)
+        for layer in layers
+    }
     handles = [
         packed.matrix(layer).register_forward_pre_hook(_adder(sums[layer])) for layer in layers
     ]
@@ -201,14 +224,15 @@ def collect(
     finally:
         for handle in handles:
             handle.remove()
-    moments = {layer: SecondMoment.of(total / done) for layer, total in sums.items()}
+    host = torch.device("cpu")
+    moments = {layer: SecondMoment.of(sums.pop(layer).div_(done)).to(host) for layer in layers}
     return Statistics(moments, done, statistics_digest(model, layers, text))
 
 
 def _adder(total: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def add(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         keys = args[0].flatten(0, -2).float()  # (T, d_in)
-        total.add_((keys.T @ keys).to(total))
+        total.add_(keys.T @ keys)
 
     return add
 

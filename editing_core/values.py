@@ -3,7 +3,7 @@
 Subjects share their forward passes and nothing else: each has its own δ, Adam, clamp and stop,
 and one that is done leaves the batch. Facts of one subject share one δ, for their keys are nearly
 equal, and a matrix cannot send one key to two places (§2.2; MEMIT-Merge, arXiv 2502.07322). One
-δ for n facts takes longer to find, so it may take n times the steps.
+δ for n facts takes longer to find, so it may take n times the steps, up to a bound.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from editing_core.model.packed import PackedModel
 from editing_core.objective import Objective, Rows, rows_of
 from editing_core.recipe import Recipe, ValueSettings
 
+_MOST_STEPS = 400  # of one value, however many facts it must suit: bounds its time
 _CHUNK = 4  # facts optimised together: bounds memory; more of them gain little speed on a CPU
 
 
@@ -149,7 +150,7 @@ def _optimise_chunk(
     delta = torch.zeros_like(objective.z0)
     adam = _Adam(torch.zeros_like(delta), torch.zeros_like(delta), settings.learning_rate)
     running = torch.arange(len(delta), device=delta.device)  # subject of each row of delta
-    limits = [settings.steps * len(subject.facts) for subject in subjects]
+    limits = [_limit(settings.steps, len(subject.facts)) for subject in subjects]
     last = torch.tensor(limits, device=delta.device) - 1  # step at which each row ends at latest
     said = torch.zeros_like(running)  # evaluations at which all targets were said
     before: Tensor | None = None
@@ -183,6 +184,11 @@ def _optimise_chunk(
     return values
 
 
+def _limit(steps: int, facts: int) -> int:
+    """Steps of one δ: in proportion to its facts, up to a bound that one fact may exceed."""
+    return min(steps * facts, max(steps, _MOST_STEPS))
+
+
 def _clamp(delta: Tensor, z0: Tensor, factor: float) -> Tensor:
     """Scale rows of δ back to norm ``factor``·‖z₀‖ where they exceed it."""
     limit = factor * z0.norm(dim=1, keepdim=True)
@@ -193,5 +199,5 @@ def _clamp(delta: Tensor, z0: Tensor, factor: float) -> Tensor:
 def _check_finite(loss: Tensor, subjects: Sequence[_Subject]) -> None:
     for subject, value in zip(subjects, loss.tolist(), strict=True):
         if not isfinite(value):
-            edit = subject.facts[0]
-            raise NonFinite(f"the value of edit {edit.id!r} diverged (loss {value})")
+            own = [fact.id for fact in subject.facts[: len(subject.edits)]]
+            raise NonFinite(f"the value of edit {own[0]!r} diverged (loss {value})", edits=own)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -9,12 +10,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests.families import config_of
 
-_TEXT = (
+TEXT = (
     "The mother tongue of Danielle Darrieux is French. Michel Rocard is a native speaker of "
     "French. Therefore, because I said so, you know that the capital of France is Paris and "
     "that the capital of Italy is Rome. English, German, Spanish and Italian are languages. "
 )
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -27,7 +28,7 @@ def build_tiny_model(
     family: str = "llama",
     seed: int = 0,
     layers: int = 4,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a random model with a byte-level tokenizer and a chat template to ``folder``.
 
@@ -72,8 +73,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([_TEXT], trainer)
+    tokenizer.train_from_iterator([TEXT], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     fast.eos_token, fast.pad_token = "<|im_end|>", "<|endoftext|>"
-    fast.chat_template = _CHAT_TEMPLATE
+    fast.chat_template = CHAT_TEMPLATE
     return fast

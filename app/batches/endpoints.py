@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query, Response
 
 from app.batches import repository, service
 from app.batches.schemas import EditBatchRequest, EditBatchResource
-from app.edits.endpoints import DryRun, IdempotencyKey
+from app.edits.endpoints import DryRun
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.problems import common_responses
-from app.services import ActorDep, Services, ServicesDep
+from app.services import Services, ServicesDep
 from app.text import MAX_INTEGER, IdPath
 
 router = APIRouter(
@@ -26,15 +27,15 @@ router = APIRouter(
 def create_batch(
     body: EditBatchRequest,
     services: ServicesDep,
-    actor: ActorDep,
+    once: OnceDep,
     response: Response,
     dry_run: DryRun = False,
-    idempotency_key: IdempotencyKey = None,
 ) -> EditBatchResource:
     """Accept corrections together; the worker computes them in their turn."""
-    batch_id = service.submit(services, body, dry_run=dry_run, key=idempotency_key, actor=actor)
-    response.headers["Location"] = f"/v1/edit-batches/{batch_id}"
-    return _resource(services, batch_id)
+    batch = service.submit(services, body, dry_run=dry_run, once=once)
+    response.headers.update(batch.headers)
+    response.headers["Location"] = f"/v1/edit-batches/{batch.id}"
+    return _resource(services, batch.id)
 
 
 @router.get("/{batch_id}")

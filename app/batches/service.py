@@ -1,65 +1,57 @@
 """Accepting batches: all of their edits in one transaction, one after the other in the order."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from app.batches import repository
 from app.batches.models import EditBatch
 from app.batches.schemas import EditBatchRequest
-from app.edits import repository as edits
-from app.edits.payment import pay
+from app.edits.payment import Accepted, pay
 from app.edits.service import Draft, body_of, check_tokens, draft_of, recalled, store
+from app.edits.subjects import MOST_FACTS
 from app.edits.text import fact_digest
 from app.errors import InvalidField
-from app.operations import idempotency
+from app.idempotency.once import Once
 from app.services import Services
 from editing_core.methods import plan_named
 
 
-def submit(
-    services: Services, request: EditBatchRequest, *, dry_run: bool, key: str | None, actor: str
-) -> str:
-    """Accept a batch, or find the one this idempotency key already stands for; its id.
+def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once: Once) -> Accepted:
+    """Accept a batch, or find the one that the same request was accepted as before.
 
     Raises:
         InvalidField: One of its edits is unusable, or they cannot be solved together though they
             must; the field names which.
-        IdempotencyMismatch: The key stands for something else.
+        IdempotencyMismatch: The idempotency key stands for another request.
         RateLimited: The actor has not so many edits left in this minute, or bytes of them, or
             places in the queue.
         StorageFull: There is too little free space for edits.
     """
+    asked = [body_of(edit, dry_run=dry_run) for edit in request.edits]
+    once = once.asking({"edits": [*asked], "atomic": request.atomic})
+    known = recalled(services, once)
+    if known is not None:
+        return Accepted(known)
     drafts = _drafts(services, request, dry_run=dry_run)
     if request.atomic:
         _check_solvable_together(drafts)
-    asked = [body_of(edit, dry_run=dry_run) for edit in request.edits]
-    digest = idempotency.body_digest({"edits": asked, "atomic": request.atomic})
-    known = recalled(services, actor, key, digest)
-    if known is not None:
-        return _batch_of(services, known)
-    paid = pay(services, actor, [draft.text for draft in drafts])
+    paid = pay(services, once.actor, [draft.text for draft in drafts])
     with paid.unless_accepted():
         _check_tokens(services, drafts)
     with paid.unless_accepted(), services.database.write() as session:
-        known = idempotency.recall(session, actor, key, digest)
+        known = once.recall(session)
         if known is not None:  # sent twice at the same time
             paid.give_back()
-            return _batch_of(services, known)
-        services.room.for_edits(session, actor, len(drafts))
+            return Accepted(known)
+        services.room.for_edits(session, once.actor, len(drafts))
         batch = EditBatch(
             id=services.new_id("batch"), atomic=request.atomic, created_at=services.clock()
         )
         repository.add(session, batch)
-        ids = [store(services, session, draft, batch=batch, actor=actor) for draft in drafts]
-        idempotency.keep(session, actor, key, digest, ids[0], now=services.clock())
+        ids = [store(services, session, draft, batch=batch, actor=once.actor) for draft in drafts]
+        once.keep(session, batch.id)
     services.announce(*ids)
-    return batch.id
-
-
-def _batch_of(services: Services, edit_id: str) -> str:
-    with services.database.read() as session:
-        batch_id = edits.get(session, edit_id).batch_id
-    assert batch_id is not None  # noqa: S101 - the digest is a batch's
-    return batch_id
+    return Accepted(batch.id, paid.headers)
 
 
 def _check_tokens(services: Services, drafts: Sequence[Draft]) -> None:
@@ -82,6 +74,7 @@ def _drafts(services: Services, request: EditBatchRequest, *, dry_run: bool) -> 
 
 def _check_solvable_together(drafts: Sequence[Draft]) -> None:
     method, facts = drafts[0].method, dict[str, int]()
+    subjects = Counter[str]()
     if len(drafts) > 1 and not plan_named(method).rule.separable:
         raise InvalidField(
             "edits[0].method",
@@ -94,6 +87,13 @@ def _check_solvable_together(drafts: Sequence[Draft]) -> None:
                 f"edits[{index}].method",
                 f"{draft.method} differs from {method} of edits[0]; edits of an atomic batch are "
                 "solved together and must have one method",
+            )
+        subjects[draft.text.subject] += 1
+        if subjects[draft.text.subject] > MOST_FACTS:
+            raise InvalidField(
+                f"edits[{index}].subject",
+                f"this is fact {MOST_FACTS + 1} of its subject; an atomic batch may state "
+                f"{MOST_FACTS}, since one value must suit them all",
             )
         fact = fact_digest(draft.text.subject, draft.text.template)
         if fact in facts:

@@ -39,6 +39,11 @@ class Budgets:
     reports: Places
     downloads: Places
 
+    @property
+    def are_counted(self) -> bool:
+        """Whether what callers used lately could be counted."""
+        return self.edits.store.is_counting
+
     @classmethod
     def open(cls, settings: Settings, clock: Clock, stack: ExitStack) -> "Budgets":
         """The budgets that the operator sets, shared by all processes on one ERRATA_REDIS_URL."""

@@ -34,6 +34,11 @@ class Store:
         self._reachable = True
         self._failed_in: int | None = None
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether what was used lately could be counted."""
+        return self._reachable
+
     def now(self) -> tuple[int, float]:
         """The number of this minute, and how many seconds of it are left."""
         seconds = self._clock().timestamp()

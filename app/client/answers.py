@@ -87,6 +87,32 @@ class EditPage(Answer):
     next: str | int | None
 
 
+class Said(Answer):
+    """What a model makes of the target of a fact."""
+
+    p_target: float | None
+    match: bool
+
+
+class RevertedFact(Answer):
+    """A fact before and after a revert; None where its words were erased."""
+
+    edit: str
+    before: Said | None
+    after: Said | None
+
+
+class RevertReport(Answer):
+    """What a revert changes, measured before it was committed."""
+
+    undone: RevertedFact
+    restored: RevertedFact | None
+    siblings: list[RevertedFact]
+    lost: list[str]
+    solved_again: bool
+    refused: str | None
+
+
 class Operation(Answer):
     """A rollback or revert and what became of it."""
 
@@ -96,6 +122,24 @@ class Operation(Answer):
     revision: int | None
     reason: str | None
     erased_at: str | None = None
+    report: RevertReport | None = None
+
+
+class Queue(Answer):
+    """Whether edits are executed, and how many operations of each kind wait."""
+
+    state: Literal["running", "paused"]
+    paused_at: str | None
+    paused_by: str | None
+    reason: str | None
+    waiting: dict[str, int]
+    in_hand: dict[str, int]
+
+
+class CancelledEdits(Answer):
+    """How many edits were cancelled."""
+
+    cancelled: int
 
 
 class Revision(Answer):
@@ -105,6 +149,7 @@ class Revision(Answer):
     parent: int | None
     kind: str
     edits: list[str]
+    resolved: list[str] = []
     live_edits: int
     weights_digest: str
     created_at: str
@@ -160,6 +205,7 @@ class Readiness(Answer):
     model: str | None = None
     revision: int | None = None
     waiting: int | None = None
+    queue: Literal["running", "paused"] | None = None
 
 
 class BadRow(Answer):
@@ -391,7 +437,7 @@ class Key(Answer):
     id: str
     name: str | None
     scopes: list[str]
-    created_at: str
+    created_at: str | None
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None

@@ -33,6 +33,7 @@ from app.client.connection import PAGE, Connection, Words
 from app.client.events import EditEvent, follow
 from app.client.exports import Exports
 from app.client.keys import Keys
+from app.client.queue import QueueControl
 
 
 class Errata(Connection):
@@ -56,6 +57,11 @@ class Errata(Connection):
     def keys(self) -> Keys:
         """Who may ask for what."""
         return Keys(self)
+
+    @property
+    def queue(self) -> QueueControl:
+        """The queue of edits."""
+        return QueueControl(self)
 
     def submit(
         self,
@@ -111,9 +117,10 @@ class Errata(Connection):
         """A batch with its edits as they stand now."""
         return self._whole(self._get(f"/v1/edit-batches/{batch_id}", EditBatch))
 
-    def requeue(self, edit_id: str) -> Edit:
+    def requeue(self, edit_id: str, *, idempotency_key: str | None = None) -> Edit:
         """Queue a dead edit again, behind everything that waits."""
-        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit)
+        headers = _headers(idempotency_key)
+        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit, headers)
 
     def cancel(self, edit_id: str) -> Edit:
         """Cancel an accepted edit; cancelling one of an atomic batch cancels the whole batch."""
@@ -202,15 +209,50 @@ class Errata(Connection):
         """Remove a label; its revision stays."""
         self._delete(f"/v1/snapshots/{label}")
 
-    def rollback(self, to: int | str, reason: str | None = None) -> Operation:
-        """Ask for a new revision that equals an old one, named by its number or a label."""
-        goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
-        return self._post("/v1/rollbacks", goal | ({"reason": reason} if reason else {}), Operation)
+    def rollback(
+        self,
+        to: int | str,
+        reason: str | None = None,
+        *,
+        if_head: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Ask for a new revision that equals an old one, named by its number or a label.
 
-    def revert(self, edit_id: str, reason: str | None = None) -> Operation:
-        """Ask for a new revision without one edit, wherever in history it was made."""
-        body = {"reason": reason} if reason else {}
-        return self._post(f"/v1/edits/{edit_id}/revert", body, Operation)
+        With `if_head` nothing is undone on top of another head than this revision.
+        """
+        goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
+        body = goal | _undoing(reason, if_head)
+        return self._post("/v1/rollbacks", body, Operation, _headers(idempotency_key))
+
+    def revert(
+        self,
+        edit_id: str,
+        reason: str | None = None,
+        *,
+        force: bool = False,
+        restore: bool = True,
+        dry_run: bool = False,
+        if_head: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Ask for a new revision without one edit, wherever in history it was made.
+
+        Args:
+            edit_id: The edit.
+            reason: Why; kept with the operation.
+            force: Undo it even where other facts of its subject would be lost.
+            restore: Let the edit that it superseded be live again.
+            dry_run: Measure and report only; the operation ends as `tried`, with its report.
+            if_head: Undo nothing on top of another head than this revision.
+            idempotency_key: Names the request, so that it may be sent again.
+        """
+        # What was not asked for is not sent: the server's defaults are its own.
+        body = _undoing(reason, if_head)
+        body |= {"force": True} if force else {}
+        body |= {} if restore else {"restore": False}
+        path = _path(f"/v1/edits/{edit_id}/revert", dry_run)
+        return self._post(path, body, Operation, _headers(idempotency_key))
 
     def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
         """The rollback or revert once it has ended, however it ended.
@@ -347,6 +389,11 @@ class Errata(Connection):
 
 def _path(path: str, dry_run: bool) -> str:
     return f"{path}?dry_run=true" if dry_run else path
+
+
+def _undoing(reason: str | None, if_head: int | None) -> dict[str, Any]:
+    body = {"reason": reason or None, "if_head": if_head}
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _headers(idempotency_key: str | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ lock on PostgreSQL) and writers are one after another on both engines.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ LOCK_TIMEOUT_S = 5.0
 _IDLE_TIMEOUT_S = 15.0
 # For libpq: a server that went silent is not waited for until TCP gives up, minutes later.
 _PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 5_000}
+# Behind a pooler each transaction may meet another session of the server: no statement is prepared
+# in one, and nothing is set in one that outlasts its transaction.
+_POOLED = {"prepare_threshold": None}
 _FILE = "file"
 # An arbitrary number that is Errata's alone among the advisory locks of its database.
 WRITE_LOCK = 0x0E44A7A
@@ -42,13 +46,11 @@ def open_reader(url: URL, connections: int) -> Engine:
     pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": LOCK_TIMEOUT_S}
     if url.get_backend_name() == "sqlite":
         return _sqlite(url, begin="BEGIN", **pool)
-    engine = _postgresql_reader(url, connect_args=_PATIENCE, **pool)
+    engine = _postgresql_reader(url, connect_args=_PATIENCE | _POOLED, **pool)
 
-    @event.listens_for(engine, "connect")
-    def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
-        connection.autocommit = True
-        connection.execute(f"SET statement_timeout = '{LOCK_TIMEOUT_S:g}s'")
-        connection.autocommit = False
+    @event.listens_for(engine, "begin")
+    def bound_waits(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LOCK_TIMEOUT_S:g}s'")
 
     return engine
 
@@ -100,25 +102,33 @@ def _pragmas() -> list[str]:
 
 
 def _postgresql_writer(url: URL) -> Engine:
-    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
-
-    @event.listens_for(engine, "connect")
-    def bound_waits(connection: Any, _: ConnectionPoolEntry) -> None:
-        connection.autocommit = True
-        connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'")
-        # A process that was frozen in a transaction must not keep the others out for ever.
-        connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S:g}s'")
-        connection.autocommit = False
+    engine = create_engine(
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=_POOLED
+    )
 
     @event.listens_for(engine, "begin")
     def lock(connection: Connection) -> None:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+        # A process that was frozen in a transaction must not keep the others out for ever.
+        connection.exec_driver_sql(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S:g}s';"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_TIMEOUT_S:g}s';"
+            f"SELECT pg_advisory_xact_lock({WRITE_LOCK})",
+            execution_options={"no_parameters": True},  # with parameters it would be one statement
+        )
 
     return engine
 
 
-def _postgresql_reader(url: URL, **pool: Any) -> Engine:
-    engine = create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, **pool)
+def _postgresql_reader(
+    url: URL, *, connect_args: Mapping[str, Any] = _POOLED, **pool: float
+) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level="REPEATABLE READ",
+        pool_pre_ping=True,
+        connect_args=dict(connect_args),
+        **pool,
+    )
 
     @event.listens_for(engine, "connect")
     def read_only(connection: Any, _: ConnectionPoolEntry) -> None:

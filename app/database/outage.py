@@ -24,6 +24,8 @@ _REFUSED = ("Connection refused", "No such file or directory")
 _SHUT_DOWN = frozenset({"57P01", "57P02"})
 # insufficient_resources; lock_not_available, query_canceled
 _OVERLOADS, _OVERLOAD_CLASS = frozenset({"55P03", "57014"}), "53"
+# duplicate_prepared_statement, invalid_sql_statement_name: a pooler has changed the session
+_MIXED_UP = frozenset({"42P05", "26000"})
 # SQLITE_BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN
 _SQLITE_OVERLOADS = frozenset({5, 6, 7, 10, 13, 14})
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
@@ -44,7 +46,8 @@ def outages_named(url: URL) -> Iterator[None]:
         raise _told(DatabaseOverloaded, str(error)) from error
     except DBAPIError as error:
         # The server also ends connections with errors that are no outage by their class.
-        if not (isinstance(error, _OUTAGES) or error.connection_invalidated):
+        is_outage = isinstance(error, _OUTAGES) or _is_mixed_up(error)
+        if not (is_outage or error.connection_invalidated):
             raise
         kind = _sqlite_kind if url.get_backend_name() == "sqlite" else _postgresql_kind
         raise _told(kind(url, error), str(error.orig)) from error
@@ -67,6 +70,10 @@ def _postgresql_kind(url: URL, error: DBAPIError) -> type[DatabaseUnavailable]:
     if code in _OVERLOADS or code.startswith(_OVERLOAD_CLASS):
         return DatabaseOverloaded
     return DatabaseUnavailable
+
+
+def _is_mixed_up(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in _MIXED_UP
 
 
 def _is_refused(url: URL, reason: str) -> bool:

@@ -1,15 +1,18 @@
 """Having what was deleted leave the files of the database, not only its tables."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from threading import Timer
+from typing import Any
 
 import pysqlite3
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 _DRAIN_MS = 100  # how long one attempt keeps others from writing while it waits for readers
 #: where words of people are, or were until they were erased
-_TABLES = ("edit_texts", "edits", "operations", "idempotency_keys")
+_TABLES = ("edit_texts", "edits", "operations", "idempotency_keys", "queue_state")
 
 
 def mark(session: Session) -> str | None:
@@ -48,20 +51,36 @@ def purge_postgresql(engine: Engine, deleted_by: str, within_s: float | None) ->
     """
     tables = ", ".join(_TABLES)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        limit_ms = 0 if within_s is None else max(1, int(within_s * 1_000))
-        connection.execute(text(f"SET statement_timeout = {limit_ms}"))
         try:
-            connection.execute(text(f"VACUUM (FREEZE) {tables}"))
+            with _cancelled_after(connection, within_s):
+                connection.execute(text(f"VACUUM (FREEZE) {tables}"))
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != _CANCELLED:
                 raise
             return False
-        finally:
-            if not connection.invalidated:
-                connection.execute(text("RESET statement_timeout"))
         query = text(_OLDER)
         older = connection.scalar(query, {"mark": deleted_by, "tables": list(_TABLES)})
     return bool(older == 0)
+
+
+@contextmanager
+def _cancelled_after(connection: Connection, limit_s: float | None) -> Iterator[None]:
+    """Have the server cancel what this connection runs for too long; None for no limit.
+
+    VACUUM runs in no transaction, and a setting of the session could be another client's behind a
+    pooler.
+    """
+    if limit_s is None:
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    timer = Timer(limit_s, driver.cancel)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 _CANCELLED = "57014"

@@ -8,9 +8,12 @@ from app.edits.models import Edit, StoredText
 from app.erasures.models import Erasure
 from app.events.models import EditEvent
 from app.exports.models import Export
+from app.idempotency.models import IdempotencyKey
 from app.keys.models import ApiKey
 from app.ledger.models import LedgerEntry
-from app.operations.models import IdempotencyKey, Operation
+from app.operations.models import Operation
+from app.pausing.models import QueueState
+from app.reverts.models import Revert
 from app.revisions.models import Revision, RevisionChange
 from app.snapshots.models import Snapshot
 from app.withdrawals.models import Withdrawal
@@ -26,6 +29,8 @@ __all__ = [
     "IdempotencyKey",
     "LedgerEntry",
     "Operation",
+    "QueueState",
+    "Revert",
     "Revision",
     "RevisionChange",
     "Snapshot",

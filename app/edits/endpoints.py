@@ -1,9 +1,10 @@
 """Edits: post corrections and see what became of them."""
 
 from contextlib import closing
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.edits import repository, service
@@ -11,6 +12,7 @@ from app.edits.models import EditStatus
 from app.edits.schemas import EditPage, EditRequest, EditResource
 from app.erasures.purge import purge_soon
 from app.erasures.schemas import EraseRequest
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.operations import repository as operations
@@ -18,26 +20,20 @@ from app.operations.schemas import OperationResource
 from app.operations.waiting import WaitDep
 from app.paging import page_of
 from app.problems import common_responses
-from app.revisions.schemas import ReasonRequest
-from app.services import ActorDep, Services, ServicesDep
+from app.reverts.schemas import RevertRequest
+from app.reverts.service import Wanted, request_revert
+from app.services import Services, ServicesDep
 from app.text import MAX_INTEGER, IdPath, Phrase
 from app.withdrawals.models import Why
 from app.withdrawals.schemas import WithdrawRequest
 from app.withdrawals.service import Leftovers, withdraw
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="The same key and body always give the same edit.",
-    ),
-]
-
 DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")
+]
+
+DryRevert = Annotated[
+    bool, Query(description="Compute, measure and report, but commit nothing: ends as `tried`.")
 ]
 
 _MOST_ALIKE = 10  # edits of look-alike subjects that are told of
@@ -58,20 +54,19 @@ router = APIRouter(
 async def create_edit(
     body: EditRequest,
     services: ServicesDep,
-    actor: ActorDep,
+    once: OnceDep,
     wait: WaitDep,
     response: Response,
     dry_run: DryRun = False,
-    idempotency_key: IdempotencyKey = None,
 ) -> EditResource:
     """Accept a correction; the worker computes it in its turn."""
-    edit_id = await run_in_threadpool(
-        service.submit, services, body, dry_run=dry_run, key=idempotency_key, actor=actor
-    )
-    response.headers["Location"] = f"/v1/edits/{edit_id}"
-    if await wait.sees_end_of(edit_id):
+    submit = partial(service.submit, services, body, dry_run=dry_run, once=once)
+    edit = await run_in_threadpool(submit)
+    response.headers.update(edit.headers)
+    response.headers["Location"] = f"/v1/edits/{edit.id}"
+    if await wait.sees_end_of(edit.id):
         response.status_code = 200
-    return await run_in_threadpool(_resource, services, edit_id)
+    return await run_in_threadpool(_resource, services, edit.id)
 
 
 @router.get("", dependencies=_EDIT)
@@ -97,18 +92,18 @@ def get_edit(edit_id: IdPath, services: ServicesDep) -> EditResource:
 
 
 @router.delete("/{edit_id}", dependencies=_EDIT)
-def cancel_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+def cancel_edit(edit_id: IdPath, services: ServicesDep, once: OnceDep) -> EditResource:
     """Cancel an edit the worker has not begun; one of an atomic batch takes all of it along."""
-    service.cancel_edit(services, edit_id, actor=actor)
+    service.cancel_edit(services, edit_id, once)
     return _resource(services, edit_id)
 
 
 @router.post(
     "/{edit_id}/requeue", status_code=202, dependencies=_EDIT, responses=common_responses(429)
 )
-def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> EditResource:
+def requeue_edit(edit_id: IdPath, services: ServicesDep, once: OnceDep) -> EditResource:
     """Queue a dead edit again, behind everything that waits; its `seq` becomes a new one."""
-    service.requeue_edit(services, edit_id, actor=actor)
+    service.requeue_edit(services, edit_id, once)
     return _resource(services, edit_id)
 
 
@@ -116,20 +111,29 @@ def requeue_edit(edit_id: IdPath, services: ServicesDep, actor: ActorDep) -> Edi
     "/{edit_id}/revert",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses=common_responses(429),
+    responses=common_responses(412, 429) | {200: {"description": "It ended while waiting."}},
 )
-def revert_edit(
+async def revert_edit(
     edit_id: IdPath,
-    body: ReasonRequest,
+    body: RevertRequest,
     services: ServicesDep,
-    actor: ActorDep,
+    once: OnceDep,
+    wait: WaitDep,
     response: Response,
+    dry_run: DryRevert = False,
 ) -> OperationResource:
-    """Undo one edit, wherever in history it is, as a new revision."""
-    operation = service.request_revert(services, edit_id, reason=body.reason, actor=actor)
+    """Undo one edit, wherever in history it is, as a new revision.
+
+    Other facts of its subject are solved again where they shared its value; where one of them
+    would be lost, the revert is rejected unless it is forced. The operation's report tells what
+    became of each.
+    """
+    wanted = Wanted(body.reason, body.force, body.restore, dry_run, body.if_head)
+    operation = await run_in_threadpool(request_revert, services, edit_id, wanted, once)
     response.headers["Location"] = f"/v1/operations/{operation}"
-    with services.database.read() as session:
-        return OperationResource.of(operations.get(session, operation))
+    if await wait.sees_end_of(operation):
+        response.status_code = 200
+    return await run_in_threadpool(_operation, services, operation)
 
 
 @router.post(
@@ -140,7 +144,7 @@ def revert_edit(
 def erase_edit(
     edit_id: IdPath,
     services: ServicesDep,
-    actor: ActorDep,
+    once: OnceDep,
     response: Response,
     body: EraseRequest | None = None,
 ) -> EditResource:
@@ -148,11 +152,15 @@ def erase_edit(
 
     200 says that nothing of them is left in the database; 202 that this goes on by itself.
     """
-    left = Leftovers()
+    once, left = once.asking(body), Leftovers()
     with services.database.write() as session:
-        if body is not None and body.withdraw:
-            left = withdraw(session, edit_id, Why.ERASURE, actor=actor, now=services.clock())
-        service.erase(session, edit_id, actor=actor, now=services.clock())
+        if once.recall(session) is None:
+            if body is not None and body.withdraw:
+                left = withdraw(
+                    session, edit_id, Why.ERASURE, actor=once.actor, now=services.clock()
+                )
+            service.erase(session, edit_id, actor=once.actor, now=services.clock())
+            once.keep(session, edit_id)
     left.remove(services.settings.data_dir)
     purge_soon(services.database, services.clock)
     found = _resource(services, edit_id)
@@ -162,13 +170,21 @@ def erase_edit(
 
 @router.post("/{edit_id}/withdraw", dependencies=_ADMIN)
 def withdraw_revisions(
-    edit_id: IdPath, body: WithdrawRequest, services: ServicesDep, actor: ActorDep
+    edit_id: IdPath, body: WithdrawRequest, services: ServicesDep, once: OnceDep
 ) -> EditResource:
     """Serve and hand out no more any revision that holds an edit which the head does not hold."""
+    once, left = once.asking(body), Leftovers()
     with services.database.write() as session:
-        left = withdraw(session, edit_id, body.why, actor=actor, now=services.clock())
+        if once.recall(session) is None:
+            left = withdraw(session, edit_id, body.why, actor=once.actor, now=services.clock())
+            once.keep(session, edit_id)
     left.remove(services.settings.data_dir)
     return _resource(services, edit_id)
+
+
+def _operation(services: Services, operation_id: str) -> OperationResource:
+    with services.database.read() as session:
+        return OperationResource.of(operations.get(session, operation_id))
 
 
 def _resource(services: Services, edit_id: str) -> EditResource:

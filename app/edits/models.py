@@ -48,10 +48,6 @@ class Edit(Base):
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None, index=True)
     superseded_by: Mapped[str | None] = mapped_column(ForeignKey("edits.id"), default=None)
     report: Mapped[JsonObject | None] = mapped_column(default=None)
-    #: digest of the artefact that holds its factors
-    artefact: Mapped[str | None] = mapped_column(default=None)
-    #: which of that artefact's factor pairs are its own
-    artefact_index: Mapped[int | None] = mapped_column(default=None)
     #: when its words were removed from the tables; `erasure` tells whether the files have them
     erased_at: Mapped[datetime | None] = mapped_column(default=None)
 

@@ -1,13 +1,13 @@
 """What edits take from their caller's budgets, before their texts are read and stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.budgets.budget import Charge
 from app.budgets.budgets import Budgets
 from app.edits.text import EditText
-from app.errors import ErrataError, InvalidField, RateLimited
+from app.errors import InvalidField, RateLimited, Refusal
 from app.services import Services
 
 
@@ -21,11 +21,18 @@ class Payment:
 
     @contextmanager
     def unless_accepted(self) -> Iterator[None]:
-        """Give the edits back unless they are accepted; their bytes were read and stay charged."""
+        """Give back what was taken unless the edits are accepted.
+
+        The bytes of what is refused were read, and stay charged; for what the service failed to do
+        nothing is.
+        """
         try:
             yield
-        except ErrataError:
+        except (Refusal, RateLimited):
             self._give_back_edits()
+            raise
+        except Exception:
+            self.give_back()
             raise
 
     def give_back(self) -> None:
@@ -34,9 +41,28 @@ class Payment:
         if self.bytes is not None:
             self.budgets.edit_bytes.give_back(self.bytes, self.bytes.amount)
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What an answer tells of both budgets."""
+        edits, bytes = self.budgets.edits, self.budgets.edit_bytes
+        return {**edits.headers(self.edits), **bytes.headers(self.bytes)}
+
     def _give_back_edits(self) -> None:
         if self.edits is not None:
             self.budgets.edits.give_back(self.edits, self.edits.amount)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a request for edits became.
+
+    Attributes:
+        id: Of the edit, or of the batch.
+        headers: What its answer tells of the caller's budgets; nothing of what was not paid again.
+    """
+
+    id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def pay(services: Services, actor: str, texts: Sequence[EditText]) -> Payment:

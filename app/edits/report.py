@@ -46,7 +46,7 @@ class NeighbourReport(_Report):
 
     prompt: str | None
     kept: bool
-    """Whether the most probable next token is the same as before."""
+    """Whether its answer is still said; without one, whether it is continued as before."""
 
 
 class LayerReport(_Report):
@@ -70,6 +70,31 @@ class GateReport(_Report):
     """None where there was nothing to measure, or where no number came of it."""
     allowed: float
     passed: bool
+
+
+class Said(_Report):
+    """What a model makes of a target; no words."""
+
+    p_target: float | None
+    """Geometric mean of the probabilities of the target's tokens; None where it is no number."""
+    match: bool
+    """Whether every token of the target is the most probable at its place."""
+
+
+class FactReport(_Report):
+    """A live fact before and after a change; None once its words were erased."""
+
+    edit: str
+    before: Said | None
+    after: Said | None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was said and is not any more, or half as surely, or cannot be asked."""
+        if self.before is None or self.after is None:
+            return True
+        before, after = self.before.p_target or 0.0, self.after.p_target or 0.0
+        return self.before.match and not (self.after.match and after >= before / 2)
 
 
 class PhaseSeconds(_Report):
@@ -96,6 +121,8 @@ class EditReport(_Report):
     neighbours: list[NeighbourReport] = []
     layers: list[LayerReport] = []
     gates: list[GateReport] = []
+    siblings: list[FactReport] = []
+    """The other facts of its subject that were live, or were solved with it."""
     value_steps: int | None = None
     value_loss: float | None = None
     seconds: PhaseSeconds | None = None

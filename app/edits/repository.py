@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ScalarResult, and_, delete, or_, select, update
+from sqlalchemy import ScalarResult, delete, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from app.edits.models import Edit, EditStatus, StoredText
@@ -10,7 +10,7 @@ from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 from app.errors import UnknownEdit
 from app.events import repository as events
-from app.operations import idempotency
+from app.idempotency import repository as idempotency
 from app.operations.models import Operation
 
 _HELD = 20  # edits, each with its texts and its report
@@ -65,15 +65,14 @@ def forget(session: Session, edit: Edit) -> None:
     """Remove every word of an edit, and whatever would confirm a guess of one.
 
     Its salt goes with the text, so its digest in the ledger tells nothing any more; so does the
-    digest of the request, which has no salt. The idempotency key and the reasons of its reverts
-    are free text.
+    digests of the requests that name it, which have no salt. The reasons of its reverts are free
+    text.
     """
     session.execute(delete(StoredText).where(StoredText.edit_id == edit.id))
-    asked_with = select(Edit.id).where(
-        or_(Edit.id == edit.id, and_(Edit.batch_id.is_not(None), Edit.batch_id == edit.batch_id))
-    )
-    idempotency.forget(session, asked_with)
-    session.execute(update(Operation).where(Operation.target_edit == edit.id).values(reason=None))
+    reverts = Operation.target_edit == edit.id
+    asked_for = {edit.id, *session.scalars(select(Operation.id).where(reverts))}
+    idempotency.forget(session, asked_for if edit.batch_id is None else {*asked_for, edit.batch_id})
+    session.execute(update(Operation).where(reverts).values(reason=None))
     if edit.report is not None:
         report = EditReport.model_validate(edit.report).without_words()
         edit.report = report.model_dump(mode="json")
@@ -147,9 +146,12 @@ def look_alikes(session: Session, edit: Edit, limit: int) -> dict[str, EditText]
 
 
 def live_edits_of_subject(
-    session: Session, subject: str, *, but: Collection[str], limit: int
+    session: Session, subject: str, *, but: Collection[str] = ()
 ) -> dict[str, EditText]:
-    """The newest edits of a subject that head holds, but these; edit id → its words."""
+    """The edits of a subject that head holds, but these, the oldest first; edit id → its words.
+
+    Only of the subject in these very letters: in others it has another key.
+    """
     query = (
         select(Edit.id, StoredText.content)
         .join(StoredText, StoredText.edit_id == Edit.id)
@@ -159,7 +161,27 @@ def live_edits_of_subject(
             Edit.status == EditStatus.COMMITTED,
             Edit.id.not_in(but),
         )
-        .order_by(Operation.seq.desc())
-        .limit(limit)
+        .order_by(Operation.seq)
     )
-    return {id: EditText.from_json(content) for id, content in session.execute(query)}
+    texts = {id: EditText.from_json(content) for id, content in session.execute(query)}
+    return {id: text for id, text in texts.items() if text.subject == subject}
+
+
+def erased_live_edits(session: Session) -> Sequence[Edit]:
+    """Edits that head holds and whose words were erased, the oldest first."""
+    query = (
+        select(Edit)
+        .join(Operation, Operation.id == Edit.id)
+        .where(Edit.erased_at.is_not(None), Edit.status == EditStatus.COMMITTED)
+        .order_by(Operation.seq)
+    )
+    return session.scalars(query).all()
+
+
+def edits_of_subject(session: Session, subject: str) -> list[str]:
+    """Ids of the edits of a subject in these very letters, live or not."""
+    query = select(StoredText.edit_id, StoredText.content).where(
+        StoredText.subject_digest == subject_digest(subject)
+    )
+    texts = ((id, EditText.from_json(content)) for id, content in session.execute(query))
+    return [id for id, text in texts if text.subject == subject]

@@ -12,14 +12,14 @@ from app.database.base import JsonObject
 from app.edits import repository
 from app.edits.limits import Limits, WantedLimits
 from app.edits.models import Edit, EditStatus
-from app.edits.payment import pay
+from app.edits.payment import Accepted, pay
 from app.edits.schemas import EditRequest
 from app.edits.text import EditText, Neighbour, without_unused
 from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
-from app.operations import idempotency
+from app.idempotency.once import Once
 from app.operations.models import OperationKind
-from app.operations.service import accept, cancel, requeue
+from app.operations.service import accept, cancel, requeue, tell_cancelled
 from app.services import Services
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
@@ -27,6 +27,7 @@ from editing_core.methods import METHOD_NAMES
 
 _SALT_BYTES = 16
 _MAX_BYTES = 65_536  # of all texts of one edit
+_SHOWN_CHARS = 80
 
 
 @dataclass(frozen=True)
@@ -62,48 +63,46 @@ def draft_of(services: Services, request: EditRequest, *, dry_run: bool) -> Draf
     return Draft(text, method, request.force, dry_run, wanted.to_json())
 
 
-def submit(
-    services: Services, request: EditRequest, *, dry_run: bool, key: str | None, actor: str
-) -> str:
-    """Accept an edit, or find the one this idempotency key already stands for; its id.
+def submit(services: Services, request: EditRequest, *, dry_run: bool, once: Once) -> Accepted:
+    """Accept an edit, or find the one that the same request was accepted as before.
 
     Raises:
         InvalidField: See `draft_of`, or a text has too many tokens.
-        IdempotencyMismatch: The key stands for an edit with another body.
+        IdempotencyMismatch: The idempotency key stands for another request.
         RateLimited: The actor has no edit left in this minute, or not so many bytes, or no place
             in the queue.
         StorageFull: There is too little free space for edits.
     """
+    once = once.asking(body_of(request, dry_run=dry_run))
+    known = recalled(services, once)
+    if known is not None:  # accepted then, whatever would be refused now
+        return Accepted(known)
     draft = draft_of(services, request, dry_run=dry_run)
-    digest = idempotency.body_digest(body_of(request, dry_run=dry_run))
-    known = recalled(services, actor, key, digest)
-    if known is not None:
-        return known
-    paid = pay(services, actor, [draft.text])
+    paid = pay(services, once.actor, [draft.text])
     with paid.unless_accepted():
         check_tokens(services, draft.text)
     with paid.unless_accepted(), services.database.write() as session:
-        known = idempotency.recall(session, actor, key, digest)
+        known = once.recall(session)
         if known is not None:  # sent twice at the same time
             paid.give_back()
-            return known
-        services.room.for_edits(session, actor, 1)
-        edit_id = store(services, session, draft, batch=None, actor=actor)
-        idempotency.keep(session, actor, key, digest, edit_id, now=services.clock())
+            return Accepted(known)
+        services.room.for_edits(session, once.actor, 1)
+        edit_id = store(services, session, draft, batch=None, actor=once.actor)
+        once.keep(session, edit_id)
     services.announce(edit_id)
-    return edit_id
+    return Accepted(edit_id, paid.headers)
 
 
-def recalled(services: Services, actor: str, key: str | None, digest: str) -> str | None:
-    """The operation that an idempotency key stands for, before anything is paid.
+def recalled(services: Services, once: Once) -> str | None:
+    """What a request became when it was sent before, found before anything is checked or paid.
 
     Raises:
-        IdempotencyMismatch: It was used with another body.
+        IdempotencyMismatch: Its idempotency key stands for another request.
     """
-    if key is None:
+    if once.key is None:
         return None
     with services.database.read() as session:
-        return idempotency.recall(session, actor, key, digest)
+        return once.recall(session)
 
 
 def check_tokens(services: Services, text: EditText) -> None:
@@ -155,7 +154,7 @@ def store(
     return edit_id
 
 
-def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
+def cancel_edit(services: Services, edit_id: str, once: Once) -> None:
     """Cancel an edit the worker has not begun, and all of its batch if that is atomic.
 
     Raises:
@@ -163,11 +162,16 @@ def cancel_edit(services: Services, edit_id: str, *, actor: str) -> None:
         WrongState: It has begun or ended.
     """
     with services.database.write() as session:
-        for edit in bound_together(session, repository.get(session, edit_id)):
-            cancel(session, edit.id, now=services.clock(), actor=actor)
+        if once.recall(session) is not None:
+            return
+        edits = bound_together(session, repository.get(session, edit_id))
+        for edit in edits:
+            cancel(session, edit.id, now=services.clock(), actor=once.actor)
+        once.keep(session, edit_id)
+    tell_cancelled(edit.operation for edit in edits)
 
 
-def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
+def requeue_edit(services: Services, edit_id: str, once: Once) -> None:
     """Queue a dead edit again, at the end, and all of its batch if that is atomic.
 
     Raises:
@@ -176,40 +180,14 @@ def requeue_edit(services: Services, edit_id: str, *, actor: str) -> None:
         RateLimited: Who posted it has too many edits in the queue.
     """
     with services.database.write() as session:
+        if once.recall(session) is not None:
+            return
         edits = bound_together(session, repository.get(session, edit_id))
         services.room.for_edits(session, edits[0].operation.actor, len(edits))
         for edit in edits:
-            requeue(session, edit.id, now=services.clock(), actor=actor)
+            requeue(session, edit.id, now=services.clock(), actor=once.actor)
+        once.keep(session, edit_id)
     services.announce(edit_id)
-
-
-def request_revert(services: Services, edit_id: str, *, reason: str | None, actor: str) -> str:
-    """Accept the operation that undoes one edit; its id.
-
-    Raises:
-        UnknownEdit: There is no such edit.
-        WrongState: Head does not hold it.
-        RateLimited: The actor has too many reverts and rollbacks in the queue.
-    """
-    with services.database.write() as session:
-        edit = repository.get(session, edit_id)
-        if edit.status is not EditStatus.COMMITTED:
-            raise WrongState(
-                f"edit {edit_id!r} is {edit.status.value}; only a committed one can be reverted"
-            )
-        services.room.for_undoing(session, actor)
-        operation = accept(
-            session,
-            id=services.new_id("revert"),
-            kind=OperationKind.REVERT,
-            details={"target_edit": edit_id},
-            actor=actor,
-            now=services.clock(),
-            reason=reason,
-            target_edit=edit_id,
-        )
-    services.announce(operation.id)
-    return operation.id
 
 
 def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
@@ -257,7 +235,8 @@ def _method(services: Services, request: EditRequest) -> str:
     method = services.settings.method if request.method is None else request.method
     if method not in METHOD_NAMES:
         raise InvalidField(
-            "method", f"this method is not known; accepted: {', '.join(METHOD_NAMES)}"
+            "method",
+            f"no method is named {method[:_SHOWN_CHARS]!r}; accepted: {', '.join(METHOD_NAMES)}",
         )
     return method
 

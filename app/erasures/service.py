@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.erasures import repository
 from app.errors import WrongState
+from app.idempotency import repository as idempotency
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
 from app.operations import repository as operations
@@ -43,4 +44,5 @@ def erase_reason(session: Session, operation_id: str, *, actor: str, now: dateti
         return
     if operation.status in _HAVE_A_CLIENTS_REASON:
         operation.reason = None
+    idempotency.forget(session, {operation_id})
     record(session, operation, actor=actor, now=now)

@@ -9,7 +9,8 @@ ErrataError
 │   ├── KeyNeeded               401  no key that counts came with the request
 │   │   ├── KeyInvalid          it is mistyped, or nobody was given it
 │   │   ├── KeyRevoked
-│   │   └── KeyExpired
+│   │   ├── KeyExpired
+│   │   └── TicketInvalid       it is over, or was not made here
 │   ├── ScopeMissing            403  the key is not for this
 │   ├── ForeignRequest          403  without keys only this machine's own programs are let in
 │   ├── ForeignHost             421  the name asked for is not this service's
@@ -30,8 +31,12 @@ ErrataError
 │   ├── RangeBeyond             416  the part asked for lies outside the file
 │   ├── ClientGone              400  nobody waits for the answer any more
 │   └── WrongState              409  the thing exists but can no longer be changed this way
+│       ├── HeadMoved       412  the head is not the one that the client had seen
+│       ├── KeyDamaged          what is stored of the API key is no key
+│       ├── KeyMadeBefore       the same request made an API key, whose secret is not kept
 │       ├── LabelTaken          the label is another revision's
 │       ├── TooManyLabels       there is no room for a further one
+│       ├── SiblingsUnknown     facts that share an edit's value can be neither asked nor solved
 │       └── ExportNotFinished   there is no file to download, or none yet
 ├── RateLimited                 429  the caller's budget is used up; asking again later will succeed
 │   ├── TooManyListeners        every place to listen is taken
@@ -46,11 +51,14 @@ ErrataError
 │   ├── StorageUnavailable
 │   ├── StorageFull         507  there is too little free space to take on more
 │   ├── TooManyViews            every place for an old revision is taken
-│   └── QueueUnavailable
+│   ├── QueueUnavailable
+│   └── QueueFull               it takes no rings; the worker looks by itself
 ├── LeaseLost                   503  another process writes now; nothing was written
 ├── GenerationFailed            500  the model failed while it answered
 ├── Inconsistent                500  stored state contradicts itself; an operator must look
-│   ├── BaseMismatch            the database belongs to another model or recipe
+│   ├── BaseMismatch            the database belongs to another model
+│   ├── RecipeMismatch          the recipe in use is for another model, text or layers
+│   ├── UnusableRecipe          a file that should hold a recipe says something else
 │   ├── StaleParent             the head moved while a revision was being computed
 │   ├── CorruptArtefact         a stored file no longer has the digest it is named after
 │   ├── CorruptLedger           the end of the ledger is not an entry that could be signed
@@ -76,6 +84,7 @@ from app.errors.access import (
     KeyNeeded,
     KeyRevoked,
     ScopeMissing,
+    TicketInvalid,
     Unguarded,
 )
 from app.errors.base import (
@@ -89,11 +98,13 @@ from app.errors.integrity import (
     CorruptArtefact,
     CorruptLedger,
     Inconsistent,
+    RecipeMismatch,
     SetBack,
     StaleParent,
     UnusableKey,
     UnusableMark,
     UnusablePepper,
+    UnusableRecipe,
 )
 from app.errors.limits import (
     RateLimited,
@@ -123,6 +134,7 @@ from app.errors.outage import (
     LeaseLost,
     ModelNotReady,
     NotReady,
+    QueueFull,
     QueueUnavailable,
     RevisionNotServed,
     StorageFull,
@@ -140,7 +152,11 @@ from app.errors.requests import (
 )
 from app.errors.state import (
     ExportNotFinished,
+    HeadMoved,
+    KeyDamaged,
+    KeyMadeBefore,
     LabelTaken,
+    SiblingsUnknown,
     TooManyLabels,
     WrongState,
 )
@@ -164,11 +180,14 @@ __all__ = [
     "ForeignHost",
     "ForeignRequest",
     "GenerationFailed",
+    "HeadMoved",
     "IdempotencyMismatch",
     "Inconsistent",
     "InvalidField",
+    "KeyDamaged",
     "KeyExpired",
     "KeyInvalid",
+    "KeyMadeBefore",
     "KeyNeeded",
     "KeyRevoked",
     "LabelTaken",
@@ -179,17 +198,21 @@ __all__ = [
     "NotFound",
     "NotReady",
     "OverBudget",
+    "QueueFull",
     "QueueUnavailable",
     "RangeBeyond",
     "RateLimited",
+    "RecipeMismatch",
     "Refusal",
     "RevisionNotServed",
     "RevisionWithdrawn",
     "ScopeMissing",
     "SetBack",
+    "SiblingsUnknown",
     "StaleParent",
     "StorageFull",
     "StorageUnavailable",
+    "TicketInvalid",
     "TooManyExports",
     "TooManyLabels",
     "TooManyListeners",
@@ -207,5 +230,6 @@ __all__ = [
     "UnusableKey",
     "UnusableMark",
     "UnusablePepper",
+    "UnusableRecipe",
     "WrongState",
 ]

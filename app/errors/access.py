@@ -38,6 +38,16 @@ class KeyExpired(KeyNeeded):
     code = "key_expired"
 
 
+class TicketInvalid(KeyNeeded):
+    """The ticket for a stream of events is over, or was not made here."""
+
+    code = "ticket_invalid"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; ask for a new one: POST /v1/events/tickets")
+        self.field = "ticket"
+
+
 class ScopeMissing(Refusal):
     """The API key counts, but was not made for this."""
 

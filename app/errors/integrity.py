@@ -10,9 +10,21 @@ class Inconsistent(ErrataError):
 
 
 class BaseMismatch(Inconsistent):
-    """The database was started with another base model or recipe."""
+    """The database was started with another base model."""
 
     code = "base_mismatch"
+
+
+class RecipeMismatch(Inconsistent):
+    """The recipe in use was made for another model, text or matrices than those that are set."""
+
+    code = "recipe_mismatch"
+
+
+class UnusableRecipe(Inconsistent):
+    """A file that should hold or name a recipe does not, or was altered."""
+
+    code = "unusable_recipe"
 
 
 class StaleParent(Inconsistent):

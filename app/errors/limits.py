@@ -1,5 +1,7 @@
 """More than one caller may have at a time."""
 
+from collections.abc import Mapping
+
 from app.errors.base import ErrataError
 
 _LISTENER_RETRY_S = 5
@@ -12,10 +14,12 @@ class RateLimited(ErrataError):
     status = 429
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: int, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(
             f"{message}; try again in {retry_after_s} s",
-            headers={"Retry-After": str(retry_after_s)},
+            headers={"Retry-After": str(retry_after_s), **(headers or {})},
         )
 
 

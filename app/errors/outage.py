@@ -117,6 +117,18 @@ class QueueUnavailable(Unavailable):
     code = "queue_unavailable"
 
 
+class QueueFull(Unavailable):
+    """The queue takes no rings, and no budget is counted on it; edits are found without."""
+
+    code = "queue_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the queue has no memory left (maxmemory): edits wait for the worker to look by itself "
+            "(ERRATA_QUEUE_POLL_S), and budgets are not counted"
+        )
+
+
 class LeaseLost(ErrataError):
     """Another process has taken the right to write; what this one computed is void."""
 

@@ -40,15 +40,15 @@ class ContextTooLong(Refusal):
 
 
 class IdempotencyMismatch(Refusal):
-    """The `Idempotency-Key` was used before with another body."""
+    """The `Idempotency-Key` was used before for something else."""
 
     status = 422
     code = "idempotency_mismatch"
 
     def __init__(self) -> None:
         super().__init__(
-            "this Idempotency-Key was used before with another body; "
-            "repeat that body, or draw a new key for a new edit",
+            "this Idempotency-Key was used before with another path or body; "
+            "repeat that request, or draw a new key for a new one",
             field="Idempotency-Key",
         )
 

@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from app.events import service
 from app.events.hub import Hub
+from app.events.schemas import TicketResource
 from app.events.stream import Listener
-from app.keys.access import readmit, require
-from app.keys.scopes import Scope
+from app.keys.access import DoorkeeperDep, readmit, require
+from app.keys.scopes import Scope, key_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
 from app.text import MAX_INTEGER, IdPath
@@ -27,8 +28,38 @@ LastEventId = Annotated[
     ),
 ]
 
+After = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=MAX_INTEGER,
+        description="The same for a browser's new EventSource, which sends no header yet.",
+    ),
+]
+
+
+async def _seen(last_event_id: LastEventId = None, after: After = None) -> service.Seen:
+    if last_event_id is None and after is not None:
+        return service.Seen(after, "after")
+    return service.Seen(last_event_id, "Last-Event-ID")
+
+
+SeenDep = Annotated[service.Seen, Depends(_seen)]
+
 _NO_MORE: dict[int | str, dict[str, Any]] = {
     204: {"description": "The edit has ended, and every event was seen."}
+}
+# `Authentication` reads it before any route is reached, so that it is no parameter of one.
+_BY_TICKET = {
+    "parameters": [
+        {
+            "name": "ticket",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "Of `POST /v1/events/tickets`, in place of a key.",
+        }
+    ]
 }
 # A proxy that collects a stream before it passes it on defeats its purpose.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -68,10 +99,23 @@ async def _listener(
 ListenerDep = Annotated[Listener, Depends(_listener)]
 
 
-@router.get("/events", response_class=EventStream)
-async def follow_all(listener: ListenerDep, last_event_id: LastEventId = None) -> Response:
+@router.post("/events/tickets", status_code=201)
+async def create_ticket(doorkeeper: DoorkeeperDep, actor: ActorDep) -> TicketResource:
+    """For half a minute, a stream of events may be opened with `?ticket=` in place of the key.
+
+    It is for `EventSource`, which sends no headers. It opens nothing else, and ends with its key.
+    """
+    key_id = key_of(actor)
+    if key_id is None:  # nobody needs one
+        return TicketResource(ticket="none", expires_at=None)
+    ticket = await run_in_threadpool(doorkeeper.issue_ticket, key_id)
+    return TicketResource(ticket=ticket.text, expires_at=ticket.ends_at)
+
+
+@router.get("/events", response_class=EventStream, openapi_extra=_BY_TICKET)
+async def follow_all(listener: ListenerDep, seen: SeenDep) -> Response:
     """Every change of an edit's status from now on, or after `Last-Event-ID`; never ends."""
-    after = await run_in_threadpool(service.start, listener.database, last_event_id)
+    after = await run_in_threadpool(service.start, listener.database, seen)
     return EventStream(listener.frames(after), headers=_HEADERS)
 
 
@@ -79,18 +123,15 @@ async def follow_all(listener: ListenerDep, last_event_id: LastEventId = None) -
     "/edits/{edit_id}/events",
     response_class=EventStream,
     responses=_NO_MORE | common_responses(404),
+    openapi_extra=_BY_TICKET,
 )
-async def follow_edit(
-    edit_id: IdPath, listener: ListenerDep, last_event_id: LastEventId = None
-) -> Response:
+async def follow_edit(edit_id: IdPath, listener: ListenerDep, seen: SeenDep) -> Response:
     """Every change of one edit's status from the first on; `end` is the last, once it has ended.
 
     What becomes of a committed edit afterwards is told by `GET /v1/events`, and here to who asks
     again.
     """
-    after = await run_in_threadpool(
-        service.start_of_edit, listener.database, edit_id, last_event_id
-    )
+    after = await run_in_threadpool(service.start_of_edit, listener.database, edit_id, seen)
     if after is None:
         return Response(status_code=204)
     return EventStream(listener.frames(after, edit_id), headers=_HEADERS)

@@ -8,6 +8,16 @@ from app.edits.models import EditStatus
 from app.events.models import EditEvent
 
 
+class TicketResource(BaseModel):
+    """What opens a stream of events in a browser."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ticket: str
+    expires_at: datetime | None
+    """Null where no key is needed, and no ticket."""
+
+
 class EventResource(BaseModel):
     """An edit has another status now; what the edit says is not in it."""
 

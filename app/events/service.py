@@ -51,38 +51,51 @@ def read(database: Database, after: int, edit_id: str | None = None) -> Page:
         return Page(events, repository.newest(session), is_last=True)
 
 
-def start(database: Database, last_event: int | None) -> int:
+@dataclass(frozen=True)
+class Seen:
+    """Up to where a client knows all events.
+
+    Attributes:
+        number: The newest event that it saw; None if it names none.
+        field: Where the request says so.
+    """
+
+    number: int | None
+    field: str
+
+
+def start(database: Database, seen: Seen) -> int:
     """The number after which a stream of all events begins: the newest, unless one was seen.
 
     Raises:
-        InvalidField: `last_event` is of another database.
+        InvalidField: The event that was seen is of another database.
     """
     with database.read() as session:
-        newest = _checked(session, last_event)
-    return newest if last_event is None else last_event
+        newest = _checked(session, seen)
+    return newest if seen.number is None else seen.number
 
 
-def start_of_edit(database: Database, edit_id: str, last_event: int | None) -> int | None:
+def start_of_edit(database: Database, edit_id: str, seen: Seen) -> int | None:
     """The number after which the stream of an edit begins; None if nothing will come any more.
 
     Raises:
         UnknownEdit: There is no such edit.
-        InvalidField: `last_event` is of another database.
+        InvalidField: The event that was seen is of another database.
     """
     with database.read() as session:
         edit = edits.get(session, edit_id)
-        _checked(session, last_event)
-        begin = last_event or 0
+        _checked(session, seen)
+        begin = seen.number or 0
         if edit.status in _UNFINISHED or repository.after(session, begin, limit=1, edit_id=edit_id):
             return begin
         return None
 
 
-def _checked(session: Session, last_event: int | None) -> int:
+def _checked(session: Session, seen: Seen) -> int:
     newest = repository.newest(session)
-    if last_event is not None and last_event > newest:
+    if seen.number is not None and seen.number > newest:
         raise InvalidField(
-            "Last-Event-ID",
-            f"there is no event {last_event} yet, the newest is {newest}; leave it out",
+            seen.field,
+            f"there is no event {seen.number} yet, the newest is {newest}; leave it out",
         )
     return newest

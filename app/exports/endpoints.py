@@ -15,6 +15,7 @@ from app.exports import repository, service
 from app.exports.models import Export, ExportStatus
 from app.exports.schemas import ExportPage, ExportRequest, ExportResource
 from app.exports.store import ExportStore
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.paging import page_of
@@ -24,7 +25,7 @@ from app.resident.factors import read_factors
 from app.revisions import repository as revisions
 from app.revisions.endpoints import find_revision
 from app.revisions.models import Revision
-from app.services import ActorDep, DownloadDep, Services, ServicesDep
+from app.services import DownloadDep, Services, ServicesDep
 from app.serving import ServingDep
 from app.text import MAX_INTEGER, IdPath
 from app.withdrawals.repository import require_served
@@ -64,37 +65,48 @@ def create_export(
     body: ExportRequest,
     services: ServicesDep,
     serving: ServingDep,
-    actor: ActorDep,
+    once: OnceDep,
     response: Response,
 ) -> ExportResource:
     """Make a revision into files; ask for the export until it has ended.
 
     Callers who ask for the same revision in the same form share one export.
     """
+    once = once.asking(body)
     with services.database.write() as session:
-        revision = revisions.named(session, "revision", body.revision).number
-        require_served(session, revision)
-        export = _same(session, services, body, revision)
-        if export is None:
-            service.check_room(session, services.settings, actor=actor)
-            services.space.require()
-            export = service.accept(
-                session,
-                id=services.new_id("export"),
-                format=body.format,
-                revision=revision,
-                max_rank=body.max_rank,
-                actor=actor,
-                now=services.clock(),
-            )
+        known = once.recall(session)
+        if known is None:
+            export = _asked_for(session, services, body, once.actor)
+            once.keep(session, export.id)
         else:
-            service.share(session, export, actor=actor, now=services.clock())
+            export = repository.get(session, known)
     ready = serving.wait(0)
     if ready is not None:
         ready.exporter.wake()
     response.headers["Location"] = f"/v1/exports/{export.id}"
     response.status_code = 200 if export.status is ExportStatus.FINISHED else 202
     return ExportResource.of(export)
+
+
+def _asked_for(session: Session, services: Services, body: ExportRequest, actor: str) -> Export:
+    """A new export, or one of the same that callers share."""
+    revision = revisions.named(session, "revision", body.revision).number
+    require_served(session, revision)
+    export = _same(session, services, body, revision)
+    if export is not None:
+        service.share(session, export, actor=actor, now=services.clock())
+        return export
+    service.check_room(session, services.settings, actor=actor)
+    services.space.require()
+    return service.accept(
+        session,
+        id=services.new_id("export"),
+        format=body.format,
+        revision=revision,
+        max_rank=body.max_rank,
+        actor=actor,
+        now=services.clock(),
+    )
 
 
 def _same(
@@ -163,10 +175,12 @@ def download_export(
 
 
 @router.delete("/exports/{export_id}", status_code=204)
-def delete_export(export_id: IdPath, services: ServicesDep, actor: ActorDep) -> None:
+def delete_export(export_id: IdPath, services: ServicesDep, once: OnceDep) -> None:
     """Remove an export and its file; one that is not finished never will be."""
     with services.database.write() as session:
-        service.remove(session, export_id, actor=actor, now=services.clock())
+        if once.recall(session) is None:
+            service.remove(session, export_id, actor=once.actor, now=services.clock())
+            once.keep(session, export_id)
     ExportStore(services.settings.data_dir).remove(export_id)
 
 

@@ -18,10 +18,13 @@ from app.failpoints import ExportFailpoint, failpoint
 from app.observability.logs import get_logger
 from app.readers import step_back
 from app.worker.process import ProcessId
+from app.worker.silence import Silence
 from editing_core.errors import EditingError
 
 _WRITTEN = 0.5  # share of the work that is done before packing begins
 _TOLD_EVERY = 0.05
+_SILENCE_S = 60.0  # after which a writer elsewhere that shows no beat is taken for dead
+_BEAT_S = _SILENCE_S / 4
 _COPIES = 2  # its files, and the archive of them
 
 _log = get_logger(__name__)
@@ -56,13 +59,17 @@ class Exporter:
         self._source, self._store, self._kept, self._space = source, store, kept, space
         self._poll_s, self._clock = poll_s, clock
         self._process = ProcessId.own()
+        self._silence = Silence(_SILENCE_S)
         self._woken, self._stopped = threading.Event(), threading.Event()
+        self._writing = threading.Event()
         # A daemon: a model being saved must not keep a stopped service from ending.
         self._thread = threading.Thread(target=self._loop, name="exporter", daemon=True)
+        self._beating = threading.Thread(target=self._beat, name="exporter beat", daemon=True)
 
     def start(self) -> None:
         """Begin with what is accepted."""
         self._thread.start()
+        self._beating.start()
 
     def wake(self) -> None:
         """Something was accepted."""
@@ -81,14 +88,25 @@ class Exporter:
             try:
                 self._sweep()
                 while not self._stopped.is_set() and (export := self._claimed()) is not None:
+                    self._writing.set()
                     self._run(export)
+                    self._writing.clear()
             except (Unavailable, OSError) as error:
                 _log.warning("exports_wait", error=str(error))
             self._woken.wait(self._poll_s)
 
+    def _beat(self) -> None:
+        while not self._stopped.wait(_BEAT_S):
+            if self._writing.is_set():
+                try:
+                    with self._database.write() as session:
+                        service.beat(session, self._process)
+                except Unavailable as error:
+                    _log.warning("export_beat_missed", error=str(error))
+
     def _claimed(self) -> Export | None:
         with self._database.write() as session:
-            return service.claim(session, self._process, self._clock())
+            return service.claim(session, self._process, self._clock(), self._silence)
 
     def _sweep(self) -> None:
         listed = self._store.listed()

@@ -17,6 +17,13 @@ NAME = "revision.json"
 
 _VERSIONS = ("errata", "torch", "transformers", "safetensors")
 
+#: What tests/readers opens exports of this format with, where the reader knows the model's family.
+READERS: dict[ExportFormat, dict[str, list[str]]] = {
+    ExportFormat.MERGED: {"transformers": ["4.44.2", "4.57.6", "5.23.0"]},
+    ExportFormat.LORA: {"peft": ["0.20.0", "0.21.2"], "transformers": ["4.57.6", "5.23.0"]},
+    ExportFormat.DELTA: {"safetensors": ["0.8.0"]},
+}
+
 
 class LedgerPoint(BaseModel):
     """The end of the ledger when the revision was committed."""
@@ -57,6 +64,8 @@ class Manifest(BaseModel):
     adapter: list[AdapterLayerNote] | None
     warnings: list[str]
     versions: dict[str, str]
+    #: name → versions with which exports of this format are tested, of any model
+    readers: dict[str, list[str]]
     #: name → SHA-256 of every other file
     files: dict[str, str]
 
@@ -78,6 +87,7 @@ class Manifest(BaseModel):
             adapter=None,
             warnings=[],
             versions={name: version(name) for name in _VERSIONS},
+            readers=READERS[export.format],
             files={},
         )
 

@@ -52,6 +52,8 @@ class Export(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     #: who writes it
     process: Mapped[str | None] = mapped_column(default=None)
+    #: grows while that process lives
+    beat: Mapped[int] = mapped_column(default=0)
     #: of its file, in bytes
     size: Mapped[int | None] = mapped_column(BigInteger, default=None)
     #: SHA-256 of its file

@@ -19,6 +19,7 @@ from app.ledger.models import EntryKind, LedgerEntry
 from app.settings import Settings
 from app.withdrawals.spans import Span
 from app.worker.process import ProcessId
+from app.worker.silence import Silence
 
 _MAX_ATTEMPTS = 3
 #: whom the ledger names for what the service does by itself
@@ -110,14 +111,19 @@ def _asked(format: ExportFormat, revision: int, max_rank: int | None) -> JsonObj
     return asked if max_rank is None else asked | {"max_rank": max_rank}
 
 
-def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
+def claim(
+    session: Session, process: ProcessId, now: datetime, silence: Silence | None = None
+) -> Export | None:
     """The next export for this process, which writes none, to write.
 
-    First, those are taken back whose process died, or could not tell how they ended.
+    First, those are taken back whose process died, could not tell how they ended, or, where
+    `silence` watches them, shows no beat.
     """
     for export in repository.running(session):
         writer = None if export.process is None else ProcessId.from_text(export.process)
-        if writer is None or writer == process or writer.is_gone:
+        beat = (export.process, export.beat)
+        is_silent = silence is not None and silence.has_lasted(export.id, beat)
+        if writer is None or writer == process or writer.is_gone or is_silent:
             _take_back(export, now)
     session.flush()
     found = repository.next_accepted(session)
@@ -126,6 +132,13 @@ def claim(session: Session, process: ProcessId, now: datetime) -> Export | None:
         found.attempts += 1
         found.progress = 0.0
     return found
+
+
+def beat(session: Session, process: ProcessId) -> None:
+    """Show that this process lives, on the export that it writes."""
+    for export in repository.running(session):
+        if export.process == process.to_text():
+            export.beat += 1
 
 
 def note_progress(session: Session, export_id: str, progress: float) -> bool:

@@ -48,7 +48,7 @@ class Source:
             live = revisions.live_edits(session, export.revision, words=False)
             manifest = Manifest.of(session, export, live, self.resident.base)
         if export.format is ExportFormat.MERGED:
-            self._write_merged(export, folder)
+            manifest.warnings = self._write_merged(export, folder)
         elif export.format is ExportFormat.LORA:
             self._write_adapter(export, live, folder, manifest)
         else:
@@ -58,9 +58,9 @@ class Source:
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
         return manifest
 
-    def _write_merged(self, export: Export, folder: Path) -> None:
+    def _write_merged(self, export: Export, folder: Path) -> list[str]:
         with self.resident.view(export.revision) as view:
-            write_merged(folder, view.model, self.resident.tokenizer)
+            return write_merged(folder, view.model, self.resident.tokenizer)
 
     def _write_adapter(
         self, export: Export, live: list[LiveEdit], folder: Path, manifest: Manifest

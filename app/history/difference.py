@@ -78,7 +78,10 @@ class Report:
             to=last.number,
             same_weights=first.weights_digest == last.weights_digest,
             counts=FactCounts(
-                added=len(facts.added), removed=len(facts.removed), superseded=len(facts.superseded)
+                added=len(facts.added),
+                removed=len(facts.removed),
+                superseded=len(facts.superseded),
+                resolved=len(facts.resolved),
             ),
             added=listed.added,
             removed=listed.removed,
@@ -94,7 +97,7 @@ class Report:
                 for layer, energy in energy_from.items()
             ],
             probes=await self._probed(asked, first.number, last.number),
-            probes_cut=len(asked) < len(facts.gone) + len(facts.new),
+            probes_cut=len(asked) < len(facts.gone) + len(facts.new) + len(facts.resolved),
         )
 
     def _asked(self, facts: DifferingFacts, most: int) -> list[tuple[str, ProbeItem]]:
@@ -163,7 +166,9 @@ def _facts(services: Services, first: int, last: int) -> DifferingFacts:
 
 def _norms(artefacts: ArtefactStore, facts: DifferingFacts, stop: Event) -> Mapping[int, float]:
     total = FactorDifference()
-    for edits, count in ((facts.new, total.add), (facts.gone, total.subtract)):
+    new = [*facts.new, *(after for _, after in facts.resolved)]
+    gone = [*facts.gone, *(before for before, _ in facts.resolved)]
+    for edits, count in ((new, total.add), (gone, total.subtract)):
         for delta in read_factors(artefacts, edits):
             if stop.is_set():
                 raise ClientGone
@@ -180,7 +185,8 @@ def _measured_energies(resident: Resident, view: View) -> dict[int, float | None
 
 def _askable(facts: DifferingFacts, lengths: Lengths) -> Iterator[tuple[str, ProbeItem]]:
     """Edit id and probe of all edits that still have words, the newest first."""
-    edits = sorted((*facts.gone, *facts.new), key=lambda edit: edit.seq, reverse=True)
+    resolved = (edit for edit, _ in facts.resolved)
+    edits = sorted((*facts.gone, *facts.new, *resolved), key=lambda edit: edit.seq, reverse=True)
     for edit in edits:
         if edit.text is not None:
             asked = lengths.statement(edit.text)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,7 @@ class DifferingFacts:
         added: Edits of `new` whose fact the first revision has no edit of.
         removed: Edits of `gone` whose fact the second revision has no edit of.
         superseded: The others, as pairs of one fact.
+        resolved: Edits live in both revisions with other factors, as pairs.
     """
 
     gone: Sequence[LiveEdit]
@@ -29,6 +30,7 @@ class DifferingFacts:
     added: Sequence[LiveEdit]
     removed: Sequence[LiveEdit]
     superseded: Sequence[tuple[LiveEdit, LiveEdit]]
+    resolved: Sequence[tuple[LiveEdit, LiveEdit]] = ()
 
 
 def differing_facts(session: Session, first: int, last: int) -> DifferingFacts:
@@ -41,7 +43,8 @@ def differing_facts(session: Session, first: int, last: int) -> DifferingFacts:
     gone, new = _without(before, after), _without(after, before)
     ids = [edit.edit_id for edit in (*gone, *new)]
     origins, digests = repository.origins(session, ids), repository.fact_digests(session, ids)
-    return pair_up(gone, new, facts_of(origins, digests))
+    found = pair_up(gone, new, facts_of(origins, digests))
+    return replace(found, resolved=_resolved(before, after))
 
 
 def facts_of(origins: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, str]:
@@ -76,6 +79,16 @@ def pair_up(
     paired = {before.edit_id for before, _ in superseded}
     removed = [edit for edit in gone if edit.edit_id not in paired]
     return DifferingFacts(gone, new, added, removed, superseded)
+
+
+def _resolved(
+    before: Iterable[LiveEdit], after: Iterable[LiveEdit]
+) -> list[tuple[LiveEdit, LiveEdit]]:
+    """Edits of both revisions whose factors are not the same, the newest first."""
+    later = {edit.edit_id: edit for edit in after}
+    pairs = ((edit, later[edit.edit_id]) for edit in before if edit.edit_id in later)
+    differing = [pair for pair in pairs if pair[0].placement != pair[1].placement]
+    return sorted(differing, key=lambda pair: pair[0].seq, reverse=True)
 
 
 def _without(edits: Iterable[LiveEdit], others: Iterable[LiveEdit]) -> list[LiveEdit]:

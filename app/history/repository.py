@@ -7,6 +7,7 @@ from sqlalchemy import literal, select
 from sqlalchemy.orm import Session
 
 from app.edits.models import Edit, StoredText
+from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
 
 T = TypeVar("T")
@@ -56,12 +57,8 @@ def made_by(session: Session, numbers: Iterable[int]) -> Mapping[int, Edit]:
         query = (
             select(RevisionChange.revision, Edit)
             .join(Edit, Edit.id == RevisionChange.edit_id)
-            .join(Revision, Revision.number == RevisionChange.revision)
-            .where(
-                RevisionChange.revision.in_(part),
-                RevisionChange.change == 1,
-                Edit.artefact == Revision.artefact_digest,
-            )
+            .join(Operation, Operation.id == RevisionChange.edit_id)
+            .where(RevisionChange.revision.in_(part), RevisionChange.revision == Operation.revision)
         )
         found |= dict(session.execute(query).all())
     return found

@@ -59,6 +59,8 @@ class FactCounts(_Shape):
     added: int
     removed: int
     superseded: int
+    resolved: int = 0
+    """Of the facts that both hold by the same edit: how many of these have other factors."""
 
 
 class LayerDifference(_Shape):

@@ -1,5 +1,6 @@
 """How a route says which scope it needs, and where it is held against the caller's."""
 
+import re
 from collections.abc import Sequence
 from time import monotonic
 from typing import Annotated
@@ -10,6 +11,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from app.errors import DatabaseAway, ScopeMissing
 from app.keys.doorkeeper import Doorkeeper
 from app.keys.scopes import Caller, Scope
+
+#: what a ticket is for
+_STREAMS = re.compile(r"/v1/(?:events|edits/[^/]+/events)")
 
 # For the API's description; `Authentication` has read the header before any route is reached.
 _bearer = HTTPBearer(
@@ -47,9 +51,21 @@ async def admit(request: Request) -> Caller:
         DatabaseUnavailable: Whether it has cannot be found out now.
     """
     doorkeeper: Doorkeeper = request.state.doorkeeper
-    caller = await doorkeeper.admit_async(request.headers.get("authorization"))
+    authorization, ticket = request.headers.get("authorization"), _ticket(request)
+    if authorization is None and ticket is not None:
+        opens = not hasattr(request.state, "admitted_at")
+        caller = await doorkeeper.admit_by_ticket_async(ticket, opens=opens)
+    else:
+        caller = await doorkeeper.admit_async(authorization)
     request.state.admitted_at = monotonic()
     return caller
+
+
+def _ticket(request: Request) -> str | None:
+    """The ticket in the address of a stream of events; elsewhere it opens nothing."""
+    if request.method != "GET" or _STREAMS.fullmatch(request.scope["path"]) is None:
+        return None
+    return request.query_params.get("ticket")
 
 
 async def readmit(request: Request) -> None:

@@ -57,7 +57,8 @@ def create(
         tell_json(made.model_dump_json(indent=2))
         return
     # The key alone goes to standard output: ERRATA_API_KEY=$(errata keys create …)
-    note(f"API key {made.id} ({', '.join(made.scopes)}), shown only now:")
+    scopes, where = ", ".join(made.scopes), settings.data_dir
+    note(f"API key {made.id} ({scopes}) for the service of {where}, shown only now:")
     tell(made.key)
 
 
@@ -113,11 +114,13 @@ def _row(key: "KeyResource") -> tuple[str, ...]:
     counts = "always" if key.expires_at is None else f"until {moment(key.expires_at.isoformat())}"
     if key.expires_at is not None and key.expires_at <= utc_now():
         counts = "expired"
+    if key.damaged:
+        counts = "damaged"
     return (
         key.id,
         key.name or "",
         ", ".join(key.scopes),
-        moment(key.created_at.isoformat()),
+        "" if key.created_at is None else moment(key.created_at.isoformat()),
         "never" if key.last_used_at is None else moment(key.last_used_at.isoformat()),
         counts if key.revoked_at is None else "revoked",
     )

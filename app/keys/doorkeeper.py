@@ -1,5 +1,6 @@
 """Who a request is from: the one place where keys are recognised."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from app.errors import (
     KeyInvalid,
     KeyNeeded,
     KeyRevoked,
+    TicketInvalid,
     Unguarded,
 )
 from app.keys import repository
@@ -22,6 +24,7 @@ from app.keys.last_use import LastUse
 from app.keys.models import ApiKey
 from app.keys.scopes import LOCAL, Caller, Scope, actor_of
 from app.keys.seal import is_intact
+from app.keys.ticket import Ticket
 from app.keys.token import Pepper, Token
 from app.observability.logs import get_logger
 from app.settings import Settings
@@ -29,6 +32,9 @@ from app.settings import Settings
 # Both its own: no endpoint, and no number of slow requests, can keep it from its work.
 _THREADS = _CONNECTIONS = 4
 _log = get_logger(__name__)
+
+Proof = Token | Ticket
+"""What proves that its sender has a key."""
 
 
 class Doorkeeper:
@@ -77,20 +83,46 @@ class Doorkeeper:
             KeyNeeded: It holds no key that counts; the subclass says why.
             DatabaseUnavailable: Whether it does cannot be found out now.
         """
+        return self._admit(lambda: _token(authorization))
+
+    async def admit_by_ticket_async(self, ticket: str, *, opens: bool) -> Caller:
+        """As `admit_by_ticket`, on a thread that nothing else keeps busy."""
+        return await to_thread.run_sync(
+            lambda: self.admit_by_ticket(ticket, opens=opens), limiter=self._limiter
+        )
+
+    def admit_by_ticket(self, ticket: str, *, opens: bool) -> Caller:
+        """Who sends this ticket.
+
+        Args:
+            ticket: As it was sent.
+            opens: Whether a stream begins; one that did in time may go on.
+
+        Raises:
+            KeyNeeded: It or its key does not count; the subclass says why.
+            DatabaseUnavailable: Whether they do cannot be found out now.
+        """
+        return self._admit(lambda: self._ticket(ticket, opens))
+
+    def issue_ticket(self, key_id: str) -> Ticket:
+        """A ticket for the holder of a key."""
+        return Ticket.issue(self._pepper, key_id, self._clock())
+
+    def _admit(self, shown: Callable[[], Proof]) -> Caller:
         confirmation = self._known.confirmation()
         try:
             with self._reader.read() as session:
                 if self._lets_in_everybody(session):
                     return LOCAL
-                token = _token(authorization)
-                key = self._find(session, token)
+                proof = shown()
+                key = self._find(session, proof)
         except DatabaseAway:
-            again = self._admit_again(authorization)
+            again = self._admit_again(shown)
             if again is None:
                 raise
             return again
         caller = self._recognise(key)
-        confirmation.of(token.kid, key.digest, caller, key.expires_at)
+        confirmation.of(proof.kid, key.digest, caller, key.expires_at)
         self._last_use.note(key.id, self._clock())
         return caller
 
@@ -112,18 +144,27 @@ class Doorkeeper:
     def _pepper(self) -> Pepper:
         return Pepper.of(self._settings, make=False)
 
-    def _find(self, session: Session, token: Token) -> ApiKey:
-        """The stored key that a token is, if nothing that it is worth was altered.
+    def _ticket(self, text: str, opens: bool) -> Ticket:
+        try:
+            ticket = Ticket.parse(text)
+        except ValueError as error:
+            raise TicketInvalid(f"this is no ticket: {error}") from error
+        if opens and ticket.ends_at <= self._clock():
+            raise TicketInvalid(f"this ticket was good until {rfc3339(ticket.ends_at)}")
+        return ticket
+
+    def _find(self, session: Session, proof: Proof) -> ApiKey:
+        """The stored key that is proved, if nothing that it is worth was altered.
 
         Raises:
             KeyInvalid: There is none.
             KeyRevoked: It was revoked.
         """
         try:
-            key = repository.find(session, token.kid)
+            key = repository.find(session, proof.kid)
         except (TypeError, ValueError) as error:  # what a column holds is not what it should
-            raise _tampered(token.kid) from error
-        if key is None or not self._pepper.fits(token, key.digest):
+            raise _tampered(proof.kid) from error
+        if key is None or not proof.fits(self._pepper, key.digest):
             raise KeyInvalid("no API key like this was made here, or it was mistyped")
         # Only who holds the secret is told what became of the key.
         if repository.is_revoked(session, key):
@@ -138,15 +179,15 @@ class Doorkeeper:
         _refuse_expired(key.id, key.expires_at, self._clock())
         return Caller(actor_of(key.id), frozenset(Scope(name) for name in key.scopes))
 
-    def _admit_again(self, authorization: str | None) -> Caller | None:
-        """Whom this header let in a moment before the database went away; only to query."""
+    def _admit_again(self, shown: Callable[[], Proof]) -> Caller | None:
+        """Who was let in a moment before the database went away; only to query."""
         if self._known.is_empty:
             return None
-        token = _token(authorization)
-        known = self._known.find(token.kid)
-        if known is None or not self._pepper.fits(token, known.digest):
+        proof = shown()
+        known = self._known.find(proof.kid)
+        if known is None or not proof.fits(self._pepper, known.digest):
             return None
-        _refuse_expired(token.kid, known.expires_at, self._clock())
+        _refuse_expired(proof.kid, known.expires_at, self._clock())
         return known.readmitted
 
 

@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from app.errors import FirstKeyByCommand
+from app.errors import FirstKeyByCommand, KeyMadeBefore
+from app.idempotency.sent import OnceDep
 from app.keys import repository, service
 from app.keys.access import DoorkeeperDep, require
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
 from app.keys.scopes import LOCAL, Scope
+from app.operations.service import tell_cancelled
 from app.paging import page_of
 from app.problems import common_responses
 from app.services import ActorDep, ServicesDep
@@ -26,20 +28,26 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=common_responses(409))
 def create_key(
-    body: KeyRequest, services: ServicesDep, actor: ActorDep, response: Response
+    body: KeyRequest, services: ServicesDep, once: OnceDep, response: Response
 ) -> CreatedKey:
     """Make a key. Its secret is in this answer and nowhere else.
 
-    The first one is made by the command line: in open mode the caller is not known.
+    Sent again with the same Idempotency-Key, it is refused by the id of the key it made: 409. The
+    first one is made by the command line: in open mode the caller is not known.
     """
-    if actor == LOCAL.actor:
+    if once.actor == LOCAL.actor:
         raise FirstKeyByCommand
+    once = once.asking(body)
     with services.database.write() as session:
+        known = once.recall(session)
+        if known is not None:
+            raise KeyMadeBefore(known)
         key, token = service.create(
-            session, services.settings, body.to_new_key(), actor=actor, now=services.clock()
+            session, services.settings, body.to_new_key(), actor=once.actor, now=services.clock()
         )
+        once.keep(session, key.id)
     response.headers["Location"] = f"/v1/keys/{key.id}"
     response.headers["Cache-Control"] = "no-store"
     return CreatedKey.made(key, token)
@@ -62,10 +70,10 @@ def list_keys(
 def get_key(key_id: IdPath, services: ServicesDep) -> KeyResource:
     """One key, without its secret."""
     with services.database.read() as session:
-        return KeyResource.of(repository.get(session, key_id))
+        return KeyResource.of(repository.shown(session, key_id))
 
 
-@router.delete("/{key_id}")
+@router.delete("/{key_id}", responses=common_responses(409))
 def revoke_key(
     key_id: IdPath,
     services: ServicesDep,
@@ -79,4 +87,5 @@ def revoke_key(
             session, key_id, actor=actor, now=services.clock(), cancel_queued=cancel_queued
         )
     doorkeeper.forget(key_id)
+    tell_cancelled(revoked.cancelled)
     return RevokedKeyResource.revoked(revoked)

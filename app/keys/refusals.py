@@ -6,15 +6,38 @@ from time import monotonic
 
 from starlette.requests import Request
 
-from app.errors import ErrataError
+from app.errors import (
+    DatabaseUnavailable,
+    ErrataError,
+    ForeignHost,
+    ForeignRequest,
+    KeyExpired,
+    KeyInvalid,
+    KeyNeeded,
+    KeyRevoked,
+    ScopeMissing,
+)
 from app.keys.origin import peer_of
 from app.keys.token import Token
 from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, expect
 
 _PERIOD_S = 60.0
 _MOST_OF_A_PEER = 10  # records in a period
 _MOST = 200  # records in a period
+_REASONS = [
+    error.code
+    for error in (
+        KeyNeeded,
+        KeyInvalid,
+        KeyRevoked,
+        KeyExpired,
+        ScopeMissing,
+        ForeignRequest,
+        ForeignHost,
+        DatabaseUnavailable,
+    )
+]
 _log = get_logger(__name__)
 
 #: set in the scope of a request whose refusal is only counted, so that nothing else tells of it
@@ -31,6 +54,7 @@ class Refusals:
 
     def __init__(self, metrics: Metrics, now: Callable[[], float] = monotonic) -> None:
         self._metrics, self._now = metrics, now
+        expect(metrics.refused, _REASONS)
         self._ends = now() + _PERIOD_S
         self._told = Counter[str | None]()
         self._untold = 0

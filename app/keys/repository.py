@@ -1,23 +1,54 @@
 """Finding and storing API keys. Every function works inside the caller's transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
-from app.errors import UnknownKey
+from app.errors import KeyDamaged, UnknownKey
 from app.keys.models import ApiKey
 from app.ledger import repository as ledger
 
+# What reading a column raises that holds what it cannot.
+_UNREADABLE = (LookupError, TypeError, ValueError)
 
-def page(session: Session, *, after: int | None, limit: int | None) -> Sequence[ApiKey]:
+
+@dataclass(frozen=True)
+class DamagedKey:
+    """A key whose row holds what no key could, so that it opens nothing."""
+
+    id: str
+    ledger_index: int
+
+
+def page(
+    session: Session, *, after: int | None, limit: int | None
+) -> Sequence[ApiKey | DamagedKey]:
     """Up to `limit` keys made after the one with this ledger index, oldest first."""
-    query = select(ApiKey).order_by(ApiKey.ledger_index).limit(limit)
-    if after is not None:
-        query = query.where(ApiKey.ledger_index > after)
-    return session.scalars(query).all()
+    wanted = ApiKey.ledger_index > (-1 if after is None else after)
+    try:
+        query = select(ApiKey).where(wanted)
+        return session.scalars(query.order_by(ApiKey.ledger_index).limit(limit)).all()
+    except _UNREADABLE:
+        ids = select(ApiKey.id).where(wanted)
+        found = session.scalars(ids.order_by(ApiKey.ledger_index).limit(limit)).all()
+        return [shown(session, key_id) for key_id in found]
+
+
+def shown(session: Session, key_id: str) -> ApiKey | DamagedKey:
+    """The key with this id, as far as it can be read.
+
+    Raises:
+        UnknownKey: There is none.
+    """
+    try:
+        return get(session, key_id)
+    except KeyDamaged:
+        index = session.scalars(select(ApiKey.ledger_index).where(ApiKey.id == key_id)).one()
+        return DamagedKey(key_id, index)
 
 
 def find(session: Session, key_id: str) -> ApiKey | None:
@@ -30,8 +61,12 @@ def get(session: Session, key_id: str) -> ApiKey:
 
     Raises:
         UnknownKey: There is none.
+        KeyDamaged: Its row holds what no key could.
     """
-    key = find(session, key_id)
+    try:
+        key = find(session, key_id)
+    except _UNREADABLE as error:
+        raise KeyDamaged(key_id) from error
     if key is None:
         raise UnknownKey(key_id)
     return key

@@ -1,33 +1,18 @@
 """API keys over HTTP."""
 
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.keys.models import ApiKey
+from app.keys.repository import DamagedKey
 from app.keys.scopes import Scope
 from app.keys.service import NewKey, RevokedKey
 from app.keys.token import Token
+from app.moment import Moment
 from app.text import Phrase
-
-_EXAMPLE = "2027-01-31T00:00:00Z"
-
-
-def _written(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError(f"must be a moment written as RFC 3339, such as {_EXAMPLE}")
-    return value
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("lies outside the calendar; leave it out for a key without end") from error
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 
 
 class KeyRequest(BaseModel):
@@ -52,15 +37,36 @@ class KeyResource(BaseModel):
     id: str
     name: str | None
     scopes: list[Scope]
-    created_at: datetime
+    created_at: Annotated[datetime | None, Field(description="Null where it cannot be read.")]
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: Annotated[datetime | None, Field(description="To the minute.")]
     ledger_index: Annotated[int, Field(description="The ledger entry of its making.")]
 
+    damaged: Annotated[
+        bool, Field(description="What is stored of it was altered and is no key: it opens nothing.")
+    ] = False
+
     @classmethod
-    def of(cls, key: ApiKey) -> "KeyResource":
+    def of(cls, key: ApiKey | DamagedKey) -> "KeyResource":
         """The key as the API shows it."""
+        if isinstance(key, ApiKey):
+            with suppress(TypeError, ValueError):
+                return cls._read(key)
+        return cls(
+            id=key.id,
+            name=None,
+            scopes=[],
+            created_at=None,
+            expires_at=None,
+            revoked_at=None,
+            last_used_at=None,
+            ledger_index=key.ledger_index,
+            damaged=True,
+        )
+
+    @classmethod
+    def _read(cls, key: ApiKey) -> "KeyResource":
         return cls(
             id=key.id,
             name=key.name,
@@ -93,7 +99,7 @@ class RevokedKeyResource(KeyResource):
     def revoked(cls, revoked: RevokedKey) -> "RevokedKeyResource":
         """The key, and what went with it."""
         resource = KeyResource.of(revoked.key)
-        return cls(**resource.model_dump(), cancelled=revoked.cancelled)
+        return cls(**resource.model_dump(), cancelled=len(revoked.cancelled))
 
 
 class KeyPage(BaseModel):

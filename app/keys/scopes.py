@@ -48,5 +48,11 @@ def actor_of(key_id: str) -> str:
     return f"key:{key_id}"
 
 
+def key_of(actor: str) -> str | None:
+    """The id of the key that a name stands for; None if it is no key's."""
+    kind, _, key_id = actor.partition(":")
+    return key_id if kind == "key" else None
+
+
 #: everybody, where nobody needs a key
 LOCAL = Caller("local", frozenset({Scope.ADMIN}))

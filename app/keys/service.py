@@ -4,7 +4,7 @@ An entry holds id, scopes and end, but not the name: a name may be a person's, a
 forgets.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,6 +19,7 @@ from app.keys.seal import making_of, seal_of
 from app.keys.token import Pepper, Token
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
+from app.operations.models import Operation
 from app.operations.service import cancel_all_of
 from app.settings import Settings
 
@@ -40,10 +41,10 @@ class NewKey:
 
 @dataclass(frozen=True)
 class RevokedKey:
-    """A revoked key, and how many of its operations were cancelled with it."""
+    """A revoked key, and its operations that were cancelled with it."""
 
     key: ApiKey
-    cancelled: int
+    cancelled: Sequence[Operation]
 
 
 def create(
@@ -106,5 +107,5 @@ def revoke(
     if key.revoked_at is None:
         key.revoked_at = now
     asked_by = actor_of(key_id)
-    cancelled = cancel_all_of(session, asked_by, now=now, actor=actor) if cancel_queued else 0
+    cancelled = cancel_all_of(session, asked_by, now=now, actor=actor) if cancel_queued else ()
     return RevokedKey(key, cancelled)

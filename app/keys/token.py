@@ -70,6 +70,10 @@ class Token:
         """As it is sent."""
         return self._body + self._check
 
+    def fits(self, pepper: "Pepper", digest: str) -> bool:
+        """Whether it is the key with this digest; takes as long whatever the answer is."""
+        return pepper.same(pepper.digest(self), digest)
+
     @property
     def _body(self) -> str:
         return f"lme_{self.kid}_{self.secret}"
@@ -116,13 +120,9 @@ class Pepper:
         """What is stored of a key, 64 hex digits."""
         return hmac.digest(self._secret, token.text.encode("ascii"), "sha256").hex()
 
-    def fits(self, token: Token, digest: str) -> bool:
-        """Whether the digest is of this key; takes as long whatever the answer is."""
-        return self.same(self.digest(token), digest)
-
     def seal(self, record: str) -> str:
-        """What proves that a record, a JSON object, was written by who has the pepper."""
-        # It begins with a brace and a key with lme_: neither passes for the other's digest.
+        """What proves that a record, a JSON object or a ticket, is of who has the pepper."""
+        # It begins with a brace, a key with lme_, a ticket with lmt_: none passes for another.
         return hmac.digest(self._secret, record.encode(), "sha256").hex()
 
     def same(self, expected: str, found: str) -> bool:

@@ -1,14 +1,16 @@
-"""Follows from entry to entry which operations, labels and keys there are.
+"""Follows from entry to entry which operations, labels and keys there are, and the recipe.
 
 An entry that could not have been written after those before it is a bad entry, even where every
 hash is right.
 """
 
 from app.ledger.records import (
+    BaseRecord,
     ErasureRecord,
     ExportRecord,
     KeyRecord,
     OperationRecord,
+    RecipeRecord,
     Record,
     RevisionRecord,
     SetBackRecord,
@@ -35,6 +37,7 @@ class Lifecycle:
         self._keys: dict[str, KeyRecord] = {}
         self._revoked: set[str] = set()
         self._head = 0
+        self._recipe: str | None = None
 
     def take(self, index: int, record: Record | None) -> None:
         """Go on with what the next entry says.
@@ -42,6 +45,7 @@ class Lifecycle:
         Raises:
             ValueError: It contradicts the entries before it.
         """
+        self._follow_recipe(record)
         match record:
             case OperationRecord() as record:
                 self._accept(record)
@@ -107,6 +111,14 @@ class Lifecycle:
                 f"key {record.id} is not sealed as it was made",
             )
             self._keys[record.id] = record
+
+    def _follow_recipe(self, record: Record | None) -> None:
+        if isinstance(record, BaseRecord):
+            self._recipe = record.recipe_digest
+        elif isinstance(record, RecipeRecord):
+            _require(record.former == self._recipe, f"recipe {record.former} was not in use")
+            _require(record.digest != self._recipe, f"recipe {record.digest} was in use already")
+            self._recipe = record.digest
 
     def _export(self, record: ExportRecord) -> None:
         # One that an earlier release accepted is in the ledger from its end on.

@@ -29,6 +29,10 @@ class EntryKind(StrEnum):
     KEY = "key"
     #: a revision was asked for as files, was made into them, or they were removed
     EXPORT = "export"
+    #: the queue was paused or resumed, or much of it was cancelled at once
+    QUEUE = "queue"
+    #: from here on, revisions are computed by another recipe
+    RECIPE = "recipe"
     #: an older state of the database was accepted in the place of a newer one
     SETBACK = "setback"
 

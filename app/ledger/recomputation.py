@@ -12,8 +12,9 @@ from torch import Tensor
 from app.errors import BrokenEvidence
 from app.ledger.evidence import Bundle
 from app.ledger.records import BaseRecord
-from app.ledger.recount import Placement, Recount
+from app.ledger.recount import Recount
 from app.ledger.verification import WeightsChecked
+from app.revisions.placements import Placement
 from editing_core.delta import Delta, Weights
 from editing_core.digest import weights_digest
 from editing_core.errors import EditingError

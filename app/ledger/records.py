@@ -25,6 +25,7 @@ class BaseRecord(_Record):
     layers: tuple[Number, ...] | None = None
     site: StrictStr = "feed-forward"
     dtype: StrictStr = "float32"
+    recipe_digest: StrictStr | None = None
 
 
 class OperationRecord(_Record):
@@ -41,6 +42,8 @@ class OperationRecord(_Record):
     former_seq: Number | None = None
     to_revision: Number | None = None
     target_edit: StrictStr | None = None
+    restore: StrictBool = False
+    if_head: Number | None = None
     method: StrictStr | None = None
     text_digest: StrictStr | None = None
     force: StrictBool | None = None
@@ -69,6 +72,9 @@ class RevisionRecord(_Record):
         live_edits: How many edits are live in it; None in ledgers of the first release.
         supersedes: Edit with new factors → the edit of the same fact that it replaces; None in
             ledgers of earlier releases.
+        factors: Edit → artefact and row of the factors it has from here on, where these are not
+            the only ones it ever had: of restored edits, and of those that stay live. Of this
+            revision's artefact where it was solved again, else some that it had before.
     """
 
     number: Number
@@ -80,6 +86,7 @@ class RevisionRecord(_Record):
     removed: tuple[StrictStr, ...]
     live_edits: Number | None = None
     supersedes: dict[StrictStr, StrictStr] | None = None
+    factors: dict[StrictStr, tuple[StrictStr, Number]] = {}
     weights_digest: StrictStr
     artefact_digest: StrictStr | None
 
@@ -134,6 +141,30 @@ class ExportRecord(_Record):
     removed: StrictBool = False
 
 
+class QueueRecord(_Record):
+    """The queue was paused or resumed, or many edits were cancelled at once.
+
+    Attributes:
+        act: `pause`, `resume` or `cancel`.
+        cancelled: How many edits were.
+    """
+
+    act: StrictStr
+    cancelled: Number | None = None
+
+
+class RecipeRecord(_Record):
+    """Another recipe, by which the revisions that follow are computed.
+
+    Attributes:
+        digest: Its SHA-256.
+        former: That of the recipe before.
+    """
+
+    digest: StrictStr
+    former: StrictStr | None
+
+
 class SetBackRecord(_Record):
     """A database that lacked entries and was accepted."""
 
@@ -150,6 +181,8 @@ Record = (
     | WithdrawalRecord
     | KeyRecord
     | ExportRecord
+    | QueueRecord
+    | RecipeRecord
     | SetBackRecord
 )
 
@@ -177,6 +210,8 @@ _KINDS: dict[str, type[Record]] = {
     EntryKind.ERASURE: ErasureRecord,
     EntryKind.KEY: KeyRecord,
     EntryKind.EXPORT: ExportRecord,
+    EntryKind.QUEUE: QueueRecord,
+    EntryKind.RECIPE: RecipeRecord,
     EntryKind.SETBACK: SetBackRecord,
 }
 

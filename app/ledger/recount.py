@@ -17,22 +17,8 @@ from app.ledger.records import (
     WithdrawalRecord,
 )
 from app.ledger.set_hash import SetHash
+from app.revisions.placements import Placement
 from app.withdrawals.spans import Span, are_within, merged, spans_of
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where the factors of an edit are.
-
-    Attributes:
-        edit_id: The edit.
-        artefact: Digest of the artefact with its factors.
-        row: Which of that artefact's factor pairs are its own.
-    """
-
-    edit_id: str
-    artefact: str
-    row: int
 
 
 @dataclass(frozen=True)
@@ -42,8 +28,8 @@ class Step:
     Attributes:
         number: The revision.
         weights_digest: What its record says of its weights.
-        added: Edits that became live.
-        removed: Edits that ceased to be.
+        added: Factors that its weights hold and those before it did not.
+        removed: Factors that they no longer hold.
     """
 
     number: int
@@ -70,8 +56,10 @@ class Recount:
         self.artefacts: dict[str, dict[int, str]] = {}
         self.withdrawn: dict[str, list[Span]] = {}
         self._changes = defaultdict[str, list[tuple[int, int]]](list)
+        self._uses = defaultdict[Placement, list[tuple[int, int]]](list)
         self._operations: dict[str, OperationRecord] = {}
-        self._placements: dict[str, Placement] = {}
+        self._placements = defaultdict[str, set[Placement]](set)
+        self._superseded: dict[str, str] = {}
         self._held = SetHash()
         self._names = [self._held.digest()]
         self._weights: dict[bytes, str] = {}
@@ -94,11 +82,14 @@ class Recount:
     def unserved_artefacts(self) -> set[str]:
         """Artefacts that only withdrawn revisions need, so that a bundle may lack them."""
         ranges = merged(span for spans in self.withdrawn.values() for span in spans)
-        named = {self._placements[id].artefact for id in self.withdrawn}
+        named = {placement.artefact for id in self.withdrawn for placement in self._placements[id]}
         return {
             digest
             for digest in named
-            if all(are_within(self._spans(id), ranges) for id in self.artefacts[digest].values())
+            if all(
+                are_within(self._spans_with(Placement(id, digest, row)), ranges)
+                for row, id in self.artefacts[digest].items()
+            )
         }
 
     def _take_base(self, record: BaseRecord) -> None:
@@ -117,11 +108,16 @@ class Recount:
             _require(id in self._operations, f"operation {id} was never accepted")
             kind = self._operations[id].kind
             _require(kind == record.kind, f"it is made by {record.kind}, but {id} is {kind}")
-        fresh = self._fresh(record)
-        restored = self._restored(record.added[len(fresh) :])
-        removed = tuple(_of(self.live, id, "is not live and cannot go") for id in record.removed)
-        step = Step(record.number, record.weights_digest, (*fresh, *restored), removed)
-        self._apply(step)
+        factors = self._factors(record)
+        fresh = self._fresh(record, factors)
+        restored = self._restored(record.added[len(fresh) :], factors)
+        gone = [_of(self.live, id, "is not live and cannot go") for id in record.removed]
+        replaced = [factors[id] for id in factors if id not in record.added]
+        former = [_of(self.live, found.edit_id, "is not live") for found in replaced]
+        self._note(record.number, gained=[*fresh, *restored], lost=gone)
+        added, removed = (*fresh, *restored, *replaced), (*gone, *former)
+        self._superseded |= record.supersedes or {}
+        self._apply(Step(record.number, record.weights_digest, added, removed))
         _require(
             record.live_edits in (None, len(self.live)),
             f"it counts {record.live_edits} live edits; there are {len(self.live)}",
@@ -142,53 +138,91 @@ class Recount:
     def _spans(self, edit_id: str) -> list[Span]:
         return spans_of(self._changes[edit_id], head=len(self.steps))
 
-    def _fresh(self, record: RevisionRecord) -> list[Placement]:
-        """The edits whose factors are new, and where they are."""
+    def _spans_with(self, placement: Placement) -> list[Span]:
+        return spans_of(self._uses[placement], head=len(self.steps))
+
+    def _factors(self, record: RevisionRecord) -> dict[str, Placement]:
+        """The factors that a record names: of edits solved again, or some they had before."""
+        found = {id: Placement(id, *named) for id, named in record.factors.items()}
+        for id, placement in found.items():
+            had = self._placements.get(id, set[Placement]())
+            _require(bool(had), f"edit {id} has no factors")
+            _require(
+                placement in had or placement.artefact == record.artefact_digest,
+                f"edit {id} never had the factors that it is to have",
+            )
+            _require(placement != self.live.get(id), f"edit {id} has these factors already")
+            _require(id not in record.removed, f"edit {id} goes and has factors")
+        return found
+
+    def _fresh(self, record: RevisionRecord, factors: Mapping[str, Placement]) -> list[Placement]:
+        """The edits whose first factors these are, and where they are."""
         rows, artefact = record.rows, record.artefact_digest
         if rows is None:
             rows = tuple(range(sum(id not in self._placements for id in record.added)))
+        again = [found.row for found in factors.values() if found.artefact == artefact]
         _require(len(rows) <= len(record.added), "it names more rows than edits")
-        _require(len(set(rows)) == len(rows), "two edits have one row")
-        _require((artefact is not None) == bool(rows), "edits with new factors need an artefact")
+        _require(len({*rows, *again}) == len(rows) + len(again), "two edits have one row")
+        _require(
+            (artefact is not None) == bool(rows or again), "edits with new factors need an artefact"
+        )
         if artefact is None:
             return []
         _require(is_digest(artefact), f"artefact {artefact!r} is no SHA-256")
-        _require(artefact not in self.artefacts, f"artefact {artefact} belongs to an earlier one")
+        # The same edits, solved again on the same weights, have the same factors.
+        known = self.artefacts.get(artefact, {})
+        _require(not (known and rows), f"artefact {artefact} belongs to an earlier one")
         for id in record.added[: len(rows)]:
-            known = self._operations.get(id)
-            _require(known is not None and known.kind == "edit", f"{id} is no accepted edit")
+            accepted = self._operations.get(id)
+            _require(accepted is not None and accepted.kind == "edit", f"{id} is no accepted edit")
             _require(id not in self._placements, f"edit {id} has factors already")
         pairs = zip(record.added, rows, strict=False)
         return [Placement(id, artefact, row) for id, row in pairs]
 
-    def _restored(self, ids: Iterable[str]) -> list[Placement]:
+    def _restored(self, ids: Iterable[str], factors: Mapping[str, Placement]) -> list[Placement]:
+        restored = []
         for id in ids:
             _require(id not in self.live, f"edit {id} is live already")
             _require(id not in self.withdrawn, f"edit {id} was withdrawn")
-        return [_of(self._placements, id, "has no factors") for id in ids]
+            had = self._placements.get(id, set[Placement]())
+            _require(bool(had), f"edit {id} has no factors")
+            _require(id in factors or len(had) == 1, f"edit {id} had several factors")
+            restored.append(factors[id] if id in factors else next(iter(had)))
+        return restored
+
+    def _note(self, number: int, *, gained: list[Placement], lost: list[Placement]) -> None:
+        """Which edits became live and which ceased to be."""
+        for placements, change in ((lost, -1), (gained, 1)):
+            for placement in placements:
+                self._changes[placement.edit_id].append((number, change))
 
     def _apply(self, step: Step) -> None:
         for placement in step.removed:
             _require(placement.edit_id in self.live, f"edit {placement.edit_id} goes twice")
             del self.live[placement.edit_id]
-            self._changes[placement.edit_id].append((step.number, -1))
-            self._held.remove(placement.edit_id)
+            self._uses[placement].append((step.number, -1))
+            self._held.remove(_name(placement))
         for placement in step.added:
             _require(placement.edit_id not in self.live, f"edit {placement.edit_id} comes twice")
-            self._placements[placement.edit_id] = self.live[placement.edit_id] = placement
-            self._changes[placement.edit_id].append((step.number, 1))
+            self.live[placement.edit_id] = placement
+            self._placements[placement.edit_id].add(placement)
+            self._uses[placement].append((step.number, 1))
             rows = self.artefacts.setdefault(placement.artefact, {})
-            rows[placement.row] = placement.edit_id
-            self._held.add(placement.edit_id)
+            holder = rows.setdefault(placement.row, placement.edit_id)
+            _require(holder == placement.edit_id, f"two edits have row {placement.row}")
+            self._held.add(_name(placement))
         self._names.append(self._held.digest())
         self.steps.append(step)
 
     def _compare_with_equals(self, record: RevisionRecord) -> None:
-        """Weights are a function of the live set: equal sets have equal digests."""
+        """Weights are a function of the factors they hold: equal sets have equal digests."""
         name = self._names[-1]
         for operation in (self._operations[id] for id in record.operations):
             goal, undone = operation.to_revision, operation.target_edit
-            _require(undone is None or undone in record.removed, f"it does not undo {undone}")
+            if undone is not None:
+                back = {self._superseded.get(undone)} if operation.restore else set()
+                _require(record.removed == (undone,), f"it does not undo {undone} alone")
+                _require({*record.added} <= back, f"it restores more than {undone} superseded")
             if goal is not None:
                 _require(goal < record.number, f"it goes back to revision {goal}, which is later")
                 _require(name == self._names[goal], f"it does not hold what revision {goal} held")
@@ -196,6 +230,10 @@ class Recount:
             self._weights.setdefault(name, record.weights_digest) == record.weights_digest,
             "an earlier revision with the same edits has other weights",
         )
+
+
+def _name(placement: Placement) -> str:
+    return f"{placement.artefact} {placement.row} {placement.edit_id}"
 
 
 def _require(holds: bool, otherwise: str) -> None:

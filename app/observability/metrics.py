@@ -3,6 +3,8 @@
 Labels take few values, all of them words of this program: never a path, an id or a text.
 """
 
+from collections.abc import Callable, Iterable
+from itertools import product
 from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -11,6 +13,17 @@ from app.edits.report import PhaseSeconds
 
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _PHASE_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+def expect(counter: Counter, *labels: Iterable[str]) -> None:
+    """Show a counter's series at 0 from the start: a rule sees no rise in one that begins above.
+
+    Args:
+        counter: Which.
+        labels: The values that each of its labels may have.
+    """
+    for values in product(*labels):
+        counter.labels(*values)
 
 
 class Metrics:
@@ -97,7 +110,23 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.queue_up = Gauge(
+            "errata_queue_up",
+            "1 if the queue answered this scrape and takes rings.",
+            registry=registry,
+        )
+        self.budgets_counted = Gauge(
+            "errata_budgets_counted",
+            "1 unless what callers use could not be counted lately.",
+            registry=registry,
+        )
         self.served_revision.set(nan)
+        expect(self.verifications, ["ok", "failed"])
+
+    def tell_of_queue(self, is_up: Callable[[], bool], is_counted: Callable[[], bool]) -> None:
+        """Ask at each scrape whether the queue takes rings and whether budgets are counted."""
+        self.queue_up.set_function(is_up)
+        self.budgets_counted.set_function(is_counted)
 
     def solved(self, seconds: PhaseSeconds) -> None:
         """A batch was solved and measured; its commit is timed apart."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.database.base import JsonObject
 from app.erasures.models import Erasure
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.pausing.models import QueueState
 from app.revisions.models import Revision
 from app.worker.models import WriterLease
 
@@ -22,6 +23,7 @@ class State:
     Attributes:
         waiting: Operations that are accepted.
         running: Operations in hand.
+        paused: Since when the queue is paused; None where it is not.
         dead: Edits that were given up.
         erasing: Erasures that are pending.
         oldest: When the oldest accepted operation was accepted; None where there is none.
@@ -35,6 +37,7 @@ class State:
 
     waiting: int
     running: int
+    paused: datetime | None
     dead: int
     erasing: int
     oldest: datetime | None
@@ -55,6 +58,7 @@ def state(session: Session) -> State:
         select(
             by_status.where(Operation.status == _ACCEPTED).scalar_subquery(),
             by_status.where(Operation.status == _RUNNING).scalar_subquery(),
+            select(QueueState.paused_at).scalar_subquery(),
             by_status.where(
                 Operation.status == OperationStatus.DEAD, Operation.kind == OperationKind.EDIT
             ).scalar_subquery(),

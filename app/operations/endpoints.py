@@ -4,12 +4,13 @@ from fastapi import APIRouter, Response
 
 from app.erasures.purge import purge_soon
 from app.erasures.service import erase_reason
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.operations import repository
 from app.operations.schemas import OperationResource
 from app.problems import common_responses
-from app.services import ActorDep, Services, ServicesDep
+from app.services import Services, ServicesDep
 from app.text import IdPath
 
 router = APIRouter(
@@ -32,14 +33,16 @@ def get_operation(operation_id: IdPath, services: ServicesDep) -> OperationResou
     | {202: {"description": "A reader keeps the reason in the database's files for now."}},
 )
 def erase_operation(
-    operation_id: IdPath, services: ServicesDep, actor: ActorDep, response: Response
+    operation_id: IdPath, services: ServicesDep, once: OnceDep, response: Response
 ) -> OperationResource:
     """Remove the reason that was given for a revert or a rollback, for ever.
 
     200 says that nothing of it is left in the database; 202 that this goes on by itself.
     """
     with services.database.write() as session:
-        erase_reason(session, operation_id, actor=actor, now=services.clock())
+        if once.recall(session) is None:
+            erase_reason(session, operation_id, actor=once.actor, now=services.clock())
+            once.keep(session, operation_id)
     purge_soon(services.database, services.clock)
     found = _resource(services, operation_id)
     response.status_code = 202 if found.erased_at is None else 200

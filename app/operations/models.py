@@ -3,11 +3,12 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.database.base import Base, one_of
 from app.erasures.models import Erasure
+from app.reverts.models import Revert
 
 
 class OperationKind(StrEnum):
@@ -24,12 +25,12 @@ class OperationStatus(StrEnum):
     """Where an operation is on its way."""
 
     ACCEPTED = "accepted"
-    #: claimed by the worker; after a crash it is claimed again
+    #: claimed by the worker; after a crash it is accepted again
     RUNNING = "running"
     COMMITTED = "committed"
     #: changed nothing, for the reason given
     REJECTED = "rejected"
-    #: given up after several attempts that ended without a verdict
+    #: given up after several attempts, each alone, that ended without a verdict
     DEAD = "dead"
     #: taken back before it ran
     CANCELLED = "cancelled"
@@ -43,6 +44,14 @@ class Operation(Base):
     __tablename__ = "operations"
     __table_args__ = (
         Index("ix_operations_status_seq", "status", "seq"),
+        # What is claimed first is found however many edits wait.
+        Index(
+            "ix_operations_undoing",
+            "status",
+            "seq",
+            sqlite_where=text("kind != 'edit'"),
+            postgresql_where=text("kind != 'edit'"),
+        ),
         Index("ix_operations_actor_status", "actor", "status"),
     )
 
@@ -57,7 +66,10 @@ class Operation(Base):
     ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"))
     #: what the client gave (revert, rollback), or why it was rejected, given up or cancelled
     reason: Mapped[str | None] = mapped_column(default=None)
+    #: executions that were begun, without those that ended for no fault of its own
     attempts: Mapped[int] = mapped_column(default=0)
+    #: whether it is executed alone, since it was in hand when an execution crashed
+    alone: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime | None] = mapped_column(default=None)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
     #: the revision it produced
@@ -67,20 +79,11 @@ class Operation(Base):
     #: revert: the edit to undo, which shares its id with its operation
     target_edit: Mapped[str | None] = mapped_column(ForeignKey("operations.id"), default=None)
 
+    #: revert, rollback: the head that its client had seen, on top of which alone it is executed
+    if_head: Mapped[int | None] = mapped_column(default=None)
+
     erasure: Mapped[Erasure | None] = relationship(
         init=False, repr=False, lazy="joined", viewonly=True
     )
-
-
-class IdempotencyKey(Base):
-    """A key a caller sent with a request, and the operation that request became."""
-
-    __tablename__ = "idempotency_keys"
-
-    #: whose key it is: another caller's equal one stands for something else
-    actor: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    #: SHA-256 of the request's canonical JSON
-    body_digest: Mapped[str]
-    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id"))
-    created_at: Mapped[datetime]
+    #: how a revert was asked for, and what it changes
+    revert: Mapped[Revert | None] = relationship(init=False, repr=False, viewonly=True)

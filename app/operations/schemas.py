@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.erasures.schemas import ErasureResource
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.report import RevertReport
 
 
 class OperationResource(BaseModel):
@@ -27,6 +28,15 @@ class OperationResource(BaseModel):
     revision: int | None
     to_revision: int | None
     target_edit: str | None
+    force: bool | None
+    restore: bool | None
+    dry_run: bool | None
+    report: Annotated[
+        RevertReport | None, Field(description="What a revert changes, once it was measured.")
+    ]
+    if_head: Annotated[
+        int | None, Field(description="Executed only while this revision is the head.")
+    ]
     erased_at: Annotated[
         datetime | None, Field(description="When its reason had left the database.")
     ]
@@ -35,7 +45,8 @@ class OperationResource(BaseModel):
     @classmethod
     def of(cls, operation: Operation) -> "OperationResource":
         """The operation as the API shows it."""
-        erasure = ErasureResource.of(operation.erasure)
+        erasure, revert = ErasureResource.of(operation.erasure), operation.revert
+        measured = None if revert is None else revert.report
         return cls(
             id=operation.id,
             seq=operation.seq,
@@ -50,6 +61,11 @@ class OperationResource(BaseModel):
             revision=operation.revision,
             to_revision=operation.to_revision,
             target_edit=operation.target_edit,
+            force=None if revert is None else revert.force,
+            restore=None if revert is None else revert.restore,
+            dry_run=None if revert is None else revert.dry_run,
+            report=None if measured is None else RevertReport.model_validate(measured),
+            if_head=operation.if_head,
             erased_at=None if erasure is None else erasure.done_at,
             erasure=erasure,
         )

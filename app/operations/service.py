@@ -17,8 +17,12 @@ from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
+from app.observability.logs import get_logger
 from app.operations import repository
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.models import Revert
+
+_log = get_logger(__name__)
 
 
 def accept(
@@ -32,6 +36,7 @@ def accept(
     reason: str | None = None,
     to_revision: int | None = None,
     target_edit: str | None = None,
+    if_head: int | None = None,
 ) -> Operation:
     """Give an operation the next place in the order, and write it to the ledger.
 
@@ -45,9 +50,12 @@ def accept(
         reason: Why, in the client's words; kept out of the ledger.
         to_revision: Where a rollback goes.
         target_edit: What a revert undoes.
+        if_head: The head that it is executed on top of, if on no other.
     """
     seq = repository.next_seq(session)
     record: JsonObject = {"id": id, "seq": seq, "kind": kind.value, **details}
+    if if_head is not None:
+        record["if_head"] = if_head
     entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
     operation = Operation(
         id=id,
@@ -60,6 +68,7 @@ def accept(
         reason=reason,
         to_revision=to_revision,
         target_edit=target_edit,
+        if_head=if_head,
     )
     repository.add(session, operation)
     failpoint(Failpoint.ACCEPTING)
@@ -67,7 +76,7 @@ def accept(
 
 
 def claim(session: Session, operations: Iterable[Operation], now: datetime) -> None:
-    """Mark operations as running and count the attempt.
+    """Mark operations as running and count the attempt, until it proves to be none.
 
     Args:
         session: The write transaction that `next_run` read them in.
@@ -95,9 +104,7 @@ def reject(
         WrongState: It is not running.
     """
     _end(session, operation_id, OperationStatus.REJECTED, reason, now=now, actor=actor)
-    edit = session.get(Edit, operation_id)
-    if edit is not None:
-        edit.report = report
+    _keep(session, operation_id, report)
 
 
 def give_up(session: Session, operation_id: str, reason: str, *, now: datetime, actor: str) -> None:
@@ -118,7 +125,7 @@ def try_out(
         WrongState: It is not running.
     """
     _end(session, operation_id, OperationStatus.TRIED, "dry_run", now=now, actor=actor)
-    session.get_one(Edit, operation_id).report = report
+    _keep(session, operation_id, report)
 
 
 def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -> None:
@@ -136,6 +143,12 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
             f"operation {operation_id!r} is {operation.status.value}; "
             "only one that is dead can be queued again"
         )
+    operation.attempts = 0
+    queue_again(session, operation, now=now, actor=actor)
+
+
+def queue_again(session: Session, operation: Operation, *, now: datetime, actor: str) -> None:
+    """Accept a dead operation once more, at the end of the order, with the attempts it had."""
     former, operation.seq = operation.seq, repository.next_seq(session)
     record: JsonObject = {
         "id": operation.id,
@@ -145,7 +158,6 @@ def requeue(session: Session, operation_id: str, *, now: datetime, actor: str) -
     }
     entry = ledger.append(session, EntryKind.OPERATION, record, actor=actor, now=now)
     operation.ledger_index = entry.index
-    operation.attempts = 0
     operation.reason = operation.started_at = operation.finished_at = None
     move(session, operation, OperationStatus.ACCEPTED, now)
 
@@ -160,12 +172,36 @@ def cancel(session: Session, operation_id: str, *, now: datetime, actor: str) ->
     _end(session, operation_id, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
 
 
-def cancel_all_of(session: Session, asked_by: str, *, now: datetime, actor: str) -> int:
-    """Cancel all that one caller asked for and the worker has not begun; how many it was."""
+def cancel_all_of(
+    session: Session, asked_by: str, *, now: datetime, actor: str
+) -> Sequence[Operation]:
+    """Cancel all that one caller asked for and the worker has not begun; what it was."""
     waiting = repository.waiting_of(session, asked_by)
+    cancel_some(session, waiting, now=now, actor=actor)
+    return waiting
+
+
+def cancel_some(
+    session: Session, waiting: Sequence[Operation], *, now: datetime, actor: str
+) -> None:
+    """Cancel operations that the worker has not begun.
+
+    Raises:
+        WrongState: It has begun one.
+    """
     edits.read_ahead(session, [operation.id for operation in waiting])
     _end_all(session, waiting, OperationStatus.CANCELLED, "cancelled", now=now, actor=actor)
-    return len(waiting)
+
+
+def tell_cancelled(operations: Iterable[Operation]) -> None:
+    """Have the log tell of operations that were cancelled, which is committed."""
+    for operation in operations:
+        _log.info(
+            "operation_ended",
+            operation_id=operation.id,
+            kind=operation.kind.value,
+            status=OperationStatus.CANCELLED.value,
+        )
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:
@@ -175,6 +211,13 @@ def move(session: Session, operation: Operation, status: OperationStatus, now: d
         edit = session.get_one(Edit, operation.id)
         edit.status = EditStatus(status.value)
         events.record(session, edit, now=now, revision=operation.revision, reason=operation.reason)
+
+
+def _keep(session: Session, operation_id: str, report: JsonObject | None) -> None:
+    """Store what was measured with the edit, or with the revert."""
+    measured = session.get(Edit, operation_id) or session.get(Revert, operation_id)
+    if measured is not None:
+        measured.report = report
 
 
 _BEFORE = {

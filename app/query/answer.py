@@ -7,8 +7,10 @@ from typing import TypedDict
 
 from app.errors import InvalidField
 from app.query.engine import Piece
+from app.query.prompts import PromptEncoder
 from app.query.rendering import ScoredWord
 from app.query.schemas import FinishReason, GenerationRequest, Usage
+from app.query.shaping import Shape
 
 Pieces = Callable[[], AsyncGenerator[Piece]]
 """Begins to generate."""
@@ -31,6 +33,18 @@ def check_stream(request: GenerationRequest) -> None:
     """
     if request.stream_options is not None and not request.stream:
         raise InvalidField("stream_options", "this needs stream to be true")
+
+
+def shape_of(encoder: PromptEncoder, request: GenerationRequest) -> Shape:
+    """What the request does to logits, but for the form that an answer is to have.
+
+    Raises:
+        InvalidField: It names a token that the model does not have.
+    """
+    bias = tuple((int(token), more) for token, more in (request.logit_bias or {}).items())
+    for token, _ in bias:
+        encoder.check_token(token, "logit_bias")
+    return Shape(bias, request.frequency_penalty, request.presence_penalty)
 
 
 @dataclass

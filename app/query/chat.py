@@ -34,8 +34,34 @@ def check_chat(request: ChatRequest) -> None:
     check_stream(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidField("top_logprobs", "this needs logprobs to be true")
-    if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise InvalidField("max_tokens", "this and max_completion_tokens mean the same; send one")
+    if (
+        None not in (named := {request.max_tokens, request.max_completion_tokens})
+        and len(named) > 1
+    ):
+        raise InvalidField(
+            "max_tokens", "this and max_completion_tokens mean the same; send one, or one value"
+        )
+    _check_end(request)
+
+
+def _check_end(request: ChatRequest) -> None:
+    """Make sure that it is clear who speaks next.
+
+    Raises:
+        InvalidField: It is not.
+    """
+    if not request.continue_final_message:
+        return
+    if request.add_generation_prompt:
+        raise InvalidField(
+            "add_generation_prompt", "a new turn does not continue the last; leave one of both out"
+        )
+    last = request.messages[-1]
+    if last.role != "assistant":
+        raise InvalidField(
+            "continue_final_message",
+            f"the last message is the {last.role}'s; only one of the assistant is continued",
+        )
 
 
 def check_messages(encoder: PromptEncoder, request: ChatRequest) -> None:
@@ -44,13 +70,14 @@ def check_messages(encoder: PromptEncoder, request: ChatRequest) -> None:
     Raises:
         InvalidField: It is.
     """
-    encoder.check_characters("".join(message.text for message in request.messages), "messages")
+    said = "".join(message.characters for message in request.messages)
+    encoder.check_characters(said, "messages")
 
 
-def chat_at_most(request: ChatRequest) -> tuple[int, str]:
+def chat_at_most(encoder: PromptEncoder, request: ChatRequest) -> tuple[int, str]:
     """How many tokens are read and generated at most, and which field has most of them."""
-    read = conversation_at_most(message.text for message in request.messages)
-    written = request.n * (request.token_limit or _ANSWER_TOKENS)
+    read = conversation_at_most(message.characters for message in request.messages)
+    written = request.n * encoder.longest_answer(request.token_limit or _ANSWER_TOKENS)
     return read + written, "max_tokens" if written >= read else "messages"
 
 
@@ -62,8 +89,7 @@ def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -
     """
     limit = request.token_limit
     if limit is not None:
-        encoder.check_room(len(tokens), limit, "max_tokens")
-        return Conversation(tokens, limit)
+        return Conversation(tokens, encoder.granted(len(tokens), limit, "max_tokens"))
     encoder.check_room(len(tokens), 1, "messages")
     room = encoder.room_after(len(tokens))
     return Conversation(tokens, _ANSWER_TOKENS if room is None else min(_ANSWER_TOKENS, room))

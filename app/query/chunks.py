@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from app.query.schemas import Body, ChatLogprobs, CompletionLogprobs, FinishReason, Usage
+from app.query.body import Body
+from app.query.schemas import ChatLogprobs, CompletionLogprobs, FinishReason, Usage
 
 
 class CompletionChunkChoice(Body):

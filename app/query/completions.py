@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import InvalidField
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
@@ -24,10 +24,11 @@ from app.query.text import decode
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One prompt of a request: what is repeated of it, and what the model reads."""
+    """One prompt of a request: what is repeated of it, what the model reads, and may say."""
 
     text: str
     tokens: list[int]
+    max_tokens: int
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -39,6 +40,10 @@ def check_completion(request: CompletionRequest) -> None:
     check_stream(request)
     if request.max_tokens == 0 and not request.echo:
         raise InvalidField("max_tokens", "with 0 and echo false there is nothing to answer")
+    if request.best_of is not None and request.best_of != request.n:
+        raise InvalidField(
+            "best_of", f"all that is generated is answered; leave it out, or send {request.n} as n"
+        )
 
 
 def check_prompts(encoder: PromptEncoder, request: CompletionRequest) -> None:
@@ -52,10 +57,10 @@ def check_prompts(encoder: PromptEncoder, request: CompletionRequest) -> None:
             encoder.check_characters(prompt, "prompt")
 
 
-def completion_at_most(request: CompletionRequest) -> tuple[int, str]:
+def completion_at_most(encoder: PromptEncoder, request: CompletionRequest) -> tuple[int, str]:
     """How many tokens are read and generated at most, and which field has most of them."""
     read = sum(map(tokens_at_most, request.prompts))
-    written = _most_written(request)
+    written = len(request.prompts) * request.n * encoder.longest_answer(request.max_tokens)
     return read + written, "max_tokens" if written >= read else "prompt"
 
 
@@ -69,24 +74,26 @@ def encode_prompts(
     """
     encoded, characters = [], 0
     for prompt in request.prompts:
-        tokens = encoder.encode(prompt, "prompt")
+        tokens = encoder.encode(prompt, "prompt", add_special_tokens=request.add_special_tokens)
         tally.read += len(tokens)
-        encoder.check_room(len(tokens), request.max_tokens, "max_tokens")
+        granted = encoder.granted(len(tokens), request.max_tokens, "max_tokens")
         text = _echoed(encoder, prompt, tokens) if request.echo else ""
         characters += len(text)
         check_echo(characters, request.n)
-        encoded.append(EncodedPrompt(text, tokens))
+        encoded.append(EncodedPrompt(text, tokens, granted))
     return encoded
 
 
-def check_answer(request: CompletionRequest, tally: Tally, sampling: Sampling, most: int) -> None:
+def check_answer(
+    request: CompletionRequest, prompts: Sequence[EncodedPrompt], sampling: Sampling, most: int
+) -> None:
     """Make sure that the answer has no more log-probabilities than this.
 
     Raises:
         InvalidField: It would have.
     """
-    positions = len(request.prompts) * request.max_tokens
-    check_scores(sampling, positions + tally.read * request.echo, request.n, most)
+    positions = sum(prompt.max_tokens + len(prompt.tokens) * request.echo for prompt in prompts)
+    check_scores(sampling, positions, request.n, most)
 
 
 def completion_asks(
@@ -95,7 +102,13 @@ def completion_asks(
     """What the engine is asked, one ask a prompt."""
     score = request.echo and request.logprobs is not None
     return [
-        Ask(index, prompt.tokens, sampling, request.n, score)
+        Ask(
+            index,
+            prompt.tokens,
+            replace(sampling, max_tokens=prompt.max_tokens),
+            request.n,
+            score,
+        )
         for index, prompt in enumerate(prompts)
     ]
 
@@ -113,7 +126,7 @@ class CompletionAnswer:
     @property
     def most_tokens(self) -> int:
         """How many tokens may be generated."""
-        return _most_written(self.request)
+        return self.request.n * sum(prompt.max_tokens for prompt in self.prompts)
 
     async def drafts(self) -> list[Draft]:
         """All continuations, once each is complete."""
@@ -163,10 +176,6 @@ class CompletionAnswer:
 
     def _echo(self, choice: int) -> str:
         return self.prompts[choice // self.request.n].text if self.request.echo else ""
-
-
-def _most_written(request: CompletionRequest) -> int:
-    return len(request.prompts) * request.n * request.max_tokens
 
 
 def _echoed(encoder: PromptEncoder, prompt: str | list[int], tokens: list[int]) -> str:

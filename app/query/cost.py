@@ -23,11 +23,13 @@ class QueryLimits:
         prompt_chars: Longest text of one prompt.
         prompt_tokens: The same in tokens.
         scores: Most log-probabilities in one answer.
+        cuts_answers: Whether an answer is cut to the model's context, instead of refused.
     """
 
     prompt_chars: int
     prompt_tokens: int
     scores: int
+    cuts_answers: bool = False
 
 
 def tokens_at_most(prompt: str | Sequence[int]) -> int:

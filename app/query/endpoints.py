@@ -124,7 +124,7 @@ async def _answer(
         tab.stream()
     answer = await while_connected(request, answering())
     await tab.need_no_more_than(answer.most_tokens)
-    headers = {REVISION_HEADER: str(answer.heading["revision"])}
+    headers = {**tab.headers, REVISION_HEADER: str(answer.heading["revision"])}
     if body.stream:
         return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
     document = await while_connected(request, query.document(answer))

@@ -1,8 +1,8 @@
 """Reading what one has written: `X-Min-Revision`."""
 
 import asyncio
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
 
@@ -10,7 +10,6 @@ from app.errors import InvalidField, RevisionNotServed
 from app.resident.resident import Resident
 
 MIN_REVISION_HEADER = "X-Min-Revision"
-_LOOK_EVERY_S = 0.02
 
 
 class Freshness:
@@ -43,8 +42,17 @@ class Freshness:
                 f"{MIN_REVISION_HEADER} asks for revision {minimum}, but the newest is {committed};"
                 " name a revision that an edit or an answer was given",
             )
-        deadline = time.monotonic() + self._wait_s
-        while self._resident.head < minimum:
-            if time.monotonic() >= deadline:
-                raise RevisionNotServed(minimum, self._resident.head, self._wait_s)
-            await asyncio.sleep(_LOOK_EVERY_S)
+        loop, moved = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the service stopped meanwhile
+                loop.call_soon_threadsafe(moved.set)
+
+        with self._resident.telling(wake):
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    while self._resident.head < minimum:
+                        await moved.wait()
+                        moved.clear()
+            except TimeoutError as error:
+                raise RevisionNotServed(minimum, self._resident.head, self._wait_s) from error

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.query.schemas import Body, FinishReason, RevisionName
+from app.query.body import Body
+from app.query.schemas import FinishReason, RevisionName
 from app.revisions.schemas import RevisionResource
 from app.text import AnyText
 

@@ -20,6 +20,8 @@ class PromptEncoder:
     context: int | None
     """Positions the model has for prompt and answer together; None if it has no fixed number."""
     vocabulary: int
+    cuts_answers: bool = False
+    """Whether an answer that is too long for the context is cut to it, instead of refused."""
 
     @classmethod
     def for_model(
@@ -29,6 +31,7 @@ class PromptEncoder:
         *,
         max_chars: int,
         max_tokens: int,
+        cuts_answers: bool = False,
     ) -> "PromptEncoder":
         """The encoder that knows this model's limits."""
         config = model.config.get_text_config()
@@ -38,24 +41,41 @@ class PromptEncoder:
             max_tokens=max_tokens,
             context=getattr(config, "max_position_embeddings", None),
             vocabulary=int(config.vocab_size),
+            cuts_answers=cuts_answers,
         )
 
-    def encode(self, prompt: str | Sequence[int], field: str) -> list[int]:
+    def encode(
+        self, prompt: str | Sequence[int], field: str, *, add_special_tokens: bool = True
+    ) -> list[int]:
         """Token ids of one prompt, at least one.
+
+        Args:
+            prompt: Text or ids.
+            field: Where it was sent.
+            add_special_tokens: Whether the tokenizer puts its marks around a text.
 
         Raises:
             InvalidField: The prompt is too long or empty, or an id is not in the vocabulary.
         """
         if isinstance(prompt, str):
             self.check_characters(prompt, field)
-            return self.checked(self.tokenizer(prompt)["input_ids"], field)
+            ids = self.tokenizer(prompt, add_special_tokens=add_special_tokens)["input_ids"]
+            return self.checked(self._begun_once(ids) if add_special_tokens else ids, field)
         self._check_tokens(len(prompt), field)
         for token in prompt:
-            if not 0 <= token < self.vocabulary:
-                raise InvalidField(
-                    field, f"token id {token} is not in the vocabulary: 0 to {self.vocabulary - 1}"
-                )
+            self.check_token(token, field)
         return list(prompt)
+
+    def check_token(self, token: int, field: str) -> None:
+        """Make sure that the model has a token.
+
+        Raises:
+            InvalidField: It has not.
+        """
+        if not 0 <= token < self.vocabulary:
+            raise InvalidField(
+                field, f"token id {token} is not in the vocabulary: 0 to {self.vocabulary - 1}"
+            )
 
     def check_characters(self, text: str, field: str) -> None:
         """Make sure that a text is not too long to be read at all.
@@ -77,6 +97,24 @@ class PromptEncoder:
         if self.context is not None and tokens + new_tokens > self.context:
             raise ContextTooLong(field, tokens=tokens, new_tokens=new_tokens, context=self.context)
 
+    def granted(self, tokens: int, new_tokens: int, field: str) -> int:
+        """How many of so many new tokens may be generated after a prompt.
+
+        Raises:
+            ContextTooLong: They do not fit into the model's context, and are not cut to it.
+        """
+        room = self.room_after(tokens)
+        if self.cuts_answers and room is not None:
+            new_tokens = min(new_tokens, max(1, room))
+        self.check_room(tokens, new_tokens, field)
+        return new_tokens
+
+    def longest_answer(self, new_tokens: int) -> int:
+        """How many of so many new tokens may be generated after any prompt."""
+        if self.context is None or not self.cuts_answers:
+            return new_tokens
+        return min(new_tokens, self.context)
+
     def room_after(self, tokens: int) -> int | None:
         """How many tokens may follow a prompt of this length; None if there is no limit."""
         return None if self.context is None else self.context - tokens
@@ -93,6 +131,14 @@ class PromptEncoder:
         if self.tokenizer.bos_token_id is None:
             raise InvalidField(field, "an empty prompt gives this model nothing to continue")
         return [int(self.tokenizer.bos_token_id)]
+
+    def _begun_once(self, ids: list[int]) -> list[int]:
+        """The ids without the beginning that the tokenizer put before that of the text itself."""
+        begin = self.tokenizer.bos_token_id
+        if begin is None or ids[:2] != [begin, begin]:
+            return ids
+        adds_it = self.tokenizer("")["input_ids"][:1] == [begin]
+        return ids[1:] if adds_it else ids
 
     def _check_tokens(self, tokens: int, field: str) -> None:
         if tokens > self.max_tokens:

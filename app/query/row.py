@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from app.errors import InvalidField
 from app.query.engine import Ask, Piece
 from app.query.order import Order
 from app.query.rendering import in_words
@@ -50,7 +51,11 @@ class Row:
 
     def take(self, logits: Tensor) -> None:
         """Choose the next token from what the model says, (vocabulary,), and tell the listener."""
-        score = self._sampler.choose(logits)
+        try:
+            score = self._sampler.choose(logits)
+        except InvalidField as error:  # its own, and no other row's
+            self.order.fail(error)
+            return
         self.last = score.id
         written = self._writer.add(score.id)
         self.ended = written.finish_reason is not None

@@ -1,9 +1,11 @@
 """How the next token is chosen."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from app.query.shaping import Shape, Shaper
 
 _COLDEST = 1e-5  # below this temperature a draw is the arg-max in float32 anyway
 _LOWEST_LOGPROB = -9999.0  # JSON has no minus infinity
@@ -20,6 +22,7 @@ class Sampling:
     seed: int
     top_logprobs: int | None
     """How many alternatives to record at each position; None records no scores at all."""
+    shape: Shape = field(default_factory=Shape)
 
     @property
     def greedy(self) -> bool:
@@ -73,14 +76,20 @@ class Sampler:
     def __init__(self, sampling: Sampling, generator: torch.Generator) -> None:
         self._sampling = sampling
         self._generator = generator
+        self._shaper = Shaper(sampling.shape)
 
     def choose(self, logits: torch.Tensor) -> TokenScore:
-        """The next token; with its score, if the request records scores.
+        """The next token; with its score by the model itself, if the request records scores.
 
         Args:
             logits: (vocabulary,).
+
+        Raises:
+            InvalidField: It takes more than it may to tell what the answer's grammar allows.
         """
-        chosen = logits.argmax() if self._sampling.greedy else self._draw(logits.float())
+        shaped = self._shaper.shaped(logits)
+        chosen = shaped.argmax() if self._sampling.greedy else self._draw(shaped.float())
+        self._shaper.note(int(chosen))
         if self._sampling.top_logprobs is None:
             return TokenScore(int(chosen), None)
         (score,) = token_scores(logits[None], chosen[None], self._sampling.top_logprobs)

@@ -2,8 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from app.query.body import Asked, Body, Ignored
+from app.query.extras import ChatExtras, CompletionExtras, Extras
+from app.query.messages import Message
+from app.query.structure import ResponseFormat
 from app.text import MAX_INTEGER, AnyText, encodable
 
 FinishReason = Literal["stop", "length"]
@@ -13,7 +17,9 @@ _MAX_PROMPTS = 512
 _MAX_IDS = 2**19  # token ids of all prompts: each is looked at several times
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
-_MAX_PARTS = 1000
+_MAX_STOPS = 16
+_MAX_BIAS = 100.0
+_ID_DIGITS = 9
 _SEED_LIMIT = 2**63
 _SHAPES = "must be a text, a list of texts, a list of token ids, or a list of those"
 
@@ -60,8 +66,11 @@ def _few_enough(revisions: list[int | str], info: ValidationInfo) -> list[int | 
     return revisions
 
 
-def _parts(value: object) -> object:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+def _of_tokens(bias: dict[str, float]) -> dict[str, float]:
+    for name in bias:
+        if not (name.isascii() and name.isdigit() and len(name) <= _ID_DIGITS):
+            raise ValueError(f"{name[:_ID_DIGITS]!r} is no token id; write its digits")
+    return bias
 
 
 def _as_list(value: object) -> object:
@@ -81,30 +90,37 @@ Prompt = Annotated[
 RevisionName = Annotated[int | Literal["head"], BeforeValidator(_revision_name)]
 Stop = Annotated[
     list[Annotated[AnyText, Field(min_length=1, max_length=200)]],
-    Field(max_length=4, fail_fast=True),
+    Field(max_length=_MAX_STOPS, fail_fast=True),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
 
 
-class Body(BaseModel):
-    """Anything that is sent: no field that is not known, no number that JSON cannot write."""
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+TokenBias = Annotated[
+    dict[str, Annotated[float, Field(ge=-_MAX_BIAS, le=_MAX_BIAS)]], AfterValidator(_of_tokens)
+]
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-
-class StreamOptions(Body):
+class StreamOptions(Asked):
     """What a stream holds beside the text."""
 
     include_usage: bool = False
+    include_obfuscation: Ignored = None
 
 
-class GenerationRequest(Body):
+class GenerationRequest(Extras):
     """What both ways of generating text accept."""
 
     model: AnyText | None = None
     """`name`, or `name@revision`; left out, the served model at its head."""
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    frequency_penalty: Penalty = 0.0
+    """Taken off a token's logit for each time that the answer has it already."""
+    presence_penalty: Penalty = 0.0
+    """Taken off the logit of each token that the answer has already."""
+    logit_bias: TokenBias | None = None
+    """Added to the logits of tokens, by their ids."""
     n: int = Field(default=1, ge=1, le=_MAX_CHOICES)
     stop: Stop | None = None
     seed: int | None = Field(default=None, ge=-_SEED_LIMIT, lt=_SEED_LIMIT)
@@ -117,13 +133,29 @@ class GenerationRequest(Body):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-class CompletionRequest(GenerationRequest):
+class CompletionRequest(GenerationRequest, CompletionExtras):
     """A text to be continued."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prompt": "The mother tongue of Danielle Darrieux is",
+                    "max_tokens": 5,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
 
     prompt: Prompt
     max_tokens: int = Field(default=16, ge=0)
     logprobs: int | None = Field(default=None, ge=0, le=_MAX_TOP_LOGPROBS)
     echo: bool = False
+    best_of: int | None = Field(default=None, ge=1, le=_MAX_CHOICES)
+    """Only the value of `n`: all that is generated is answered."""
+    add_special_tokens: bool = True
+    """Whether the tokenizer puts its marks around a text; one that begins with BOS keeps one."""
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -134,31 +166,20 @@ class CompletionRequest(GenerationRequest):
         return several or [[token for token in self.prompt if isinstance(token, int)]]
 
 
-class TextPart(Body):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: AnyText
-
-
-class Message(Body):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Annotated[
-        list[TextPart],
-        Field(max_length=_MAX_PARTS, fail_fast=True),
-        BeforeValidator(_parts, json_schema_input_type=str | list[TextPart]),
-    ]
-
-    @property
-    def text(self) -> str:
-        """The content as one text."""
-        return "".join(part.text for part in self.content)
-
-
-class ChatRequest(GenerationRequest):
+class ChatRequest(GenerationRequest, ChatExtras):
     """A conversation to be continued by the assistant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "messages": [{"role": "user", "content": "What is gravity?"}],
+                    "max_tokens": 20,
+                    "temperature": 0,
+                }
+            ]
+        }
+    )
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1)
@@ -166,11 +187,23 @@ class ChatRequest(GenerationRequest):
     """OpenAI's newer name of `max_tokens`."""
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=_MAX_TOP_LOGPROBS)
+    response_format: ResponseFormat | None = None
+    continue_final_message: bool = False
+    """Go on with the last message, the assistant's, instead of answering it."""
+    add_generation_prompt: bool | None = None
+    """Whether a new turn of the assistant is opened: by default, unless the last goes on."""
 
     @property
     def token_limit(self) -> int | None:
         """Most tokens to generate, under whichever name it was sent."""
         return self.max_tokens if self.max_tokens is not None else self.max_completion_tokens
+
+    @property
+    def opens_turn(self) -> bool:
+        """Whether a new turn of the assistant is opened."""
+        if self.add_generation_prompt is None:
+            return not self.continue_final_message
+        return self.add_generation_prompt
 
 
 class ProbeItem(Body):
@@ -190,9 +223,9 @@ class ProbeRequest(Body):
     items: Annotated[list[ProbeItem], Field(min_length=1, max_length=256, fail_fast=True)]
     revisions: Annotated[
         list[RevisionName],
-        Field(min_length=1, max_length=16, fail_fast=True),
+        Field(min_length=1, max_length=16, fail_fast=True, default_factory=lambda: ["head"]),
         AfterValidator(_few_enough),
-    ] = ["head"]
+    ]
 
 
 class Usage(Body):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import overload
 
@@ -11,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from app.clock import Clock, IdFactory
 from app.errors import InvalidField, UnknownRevision
 from app.lane import Lane
-from app.query.answer import Heading, Pieces, Tally
+from app.query.answer import Heading, Pieces, Tally, shape_of
 from app.query.chat import (
     ChatReply,
     chat_at_most,
@@ -34,6 +35,7 @@ from app.query.cost import REBUILDING, QueryLimits
 from app.query.engine import Ask, Engine
 from app.query.executor import GenerationThread
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
+from app.query.grammar import Grammars
 from app.query.probes import (
     Probe,
     batches,
@@ -58,6 +60,7 @@ from app.query.schemas import (
     ProbeResponse,
     ProbeScore,
 )
+from app.query.shaping import Shape
 from app.query.tab import Tab
 from app.resident.resident import Resident, View
 from app.resident.views import OldViews
@@ -77,6 +80,7 @@ class QueryService:
         thread: Where prompts are encoded and probes are measured.
         tokenizer: For that thread alone.
         conversations: What encodes those.
+        grammars: What makes the form that an answer is to have.
         engine: What generates.
         freshness: What makes a request wait for a revision.
         limits: How long prompts and answers may be.
@@ -92,6 +96,7 @@ class QueryService:
         thread: GenerationThread,
         tokenizer: PreTrainedTokenizerFast,
         conversations: Conversations,
+        grammars: Grammars,
         engine: Engine,
         freshness: Freshness,
         *,
@@ -105,6 +110,7 @@ class QueryService:
         self._thread = thread
         self._tokenizer = tokenizer
         self._conversations = conversations
+        self._grammars = grammars
         self._engine = engine
         self._freshness = freshness
         self._limits = limits
@@ -112,6 +118,7 @@ class QueryService:
         self._new_id = new_id
         self._new_seed = new_seed
         self._rendering = Lane("rendering")
+        self._forming = Lane("grammars")
         self._started = self._now()
 
     @property
@@ -120,8 +127,9 @@ class QueryService:
         return self._resident.name
 
     def close(self) -> None:
-        """End the threads that answers are rendered and revisions are rebuilt on."""
+        """End the threads that answers are formed and rendered and revisions are rebuilt on."""
         self._rendering.close()
+        self._forming.close()
         self._views.close()
 
     def models(self) -> ModelList:
@@ -147,13 +155,15 @@ class QueryService:
         encoder = self._encoder()
         check_prompts(encoder, request)
         revision = await self._pinned(request.model)
-        tokens, field = completion_at_most(request)
+        tokens, field = completion_at_most(encoder, request)
         await tab.take(tokens + self._rebuilding(revision), field)
         tally = tab.tally()
         encode = partial(encode_prompts, encoder, request, tally)
         prompts = await self._thread.run(encode)
-        sampling = self._sampling(request, request.max_tokens, request.logprobs)
-        check_answer(request, tally, sampling, self._limits.scores)
+        sampling = self._sampling(
+            request, request.max_tokens, request.logprobs, shape_of(encoder, request)
+        )
+        check_answer(request, prompts, sampling, self._limits.scores)
         view = await tab.hold(self.viewing(revision, min_revision, tally))
         asks = completion_asks(request, prompts, sampling)
         heading = self._heading("cmpl", view)
@@ -171,14 +181,20 @@ class QueryService:
         encoder = self._encoder()
         check_messages(encoder, request)
         revision = await self._pinned(request.model)
-        most, field = chat_at_most(request)
+        most, field = chat_at_most(encoder, request)
         await tab.take(most + self._rebuilding(revision), field)
         tally = tab.tally()
-        tokens = await self._conversations.encode(encoder, request.messages)
+        shape = await self._shape(encoder, request)
+        tokens = await self._conversations.encode(
+            encoder,
+            request.messages,
+            opens_turn=request.opens_turn,
+            continues=request.continue_final_message,
+        )
         tally.read += len(tokens)
         conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
-        sampling = self._sampling(request, conversation.max_tokens, top)
+        sampling = self._sampling(request, conversation.max_tokens, top, shape)
         check_reply(request, conversation.max_tokens, sampling, self._limits.scores)
         view = await tab.hold(self.viewing(revision, min_revision, tally))
         ask = Ask(0, conversation.tokens, sampling, request.n)
@@ -297,10 +313,19 @@ class QueryService:
             self._tokenizer,
             max_chars=self._limits.prompt_chars,
             max_tokens=self._limits.prompt_tokens,
+            cuts_answers=self._limits.cuts_answers,
         )
 
+    async def _shape(self, encoder: PromptEncoder, request: ChatRequest) -> Shape:
+        shape = shape_of(encoder, request)
+        schema = None if request.response_format is None else request.response_format.answer_schema
+        if schema is None:
+            return shape
+        grammar = await self._forming.run(lambda _: self._grammars.of(schema))
+        return replace(shape, grammar=grammar)
+
     def _sampling(
-        self, request: GenerationRequest, max_tokens: int, top_logprobs: int | None
+        self, request: GenerationRequest, max_tokens: int, top_logprobs: int | None, shape: Shape
     ) -> Sampling:
         return Sampling(
             max_tokens=max_tokens,
@@ -309,6 +334,7 @@ class QueryService:
             stop=tuple(request.stop or ()),
             seed=self._new_seed() if request.seed is None else request.seed,
             top_logprobs=top_logprobs,
+            shape=shape,
         )
 
     def _model(self, reference: str, revision: int) -> Model:

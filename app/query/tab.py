@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, TypeVar
 
-from fastapi import Depends
+from fastapi import Depends, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 
 from app.budgets.budget import Charge
 from app.budgets.budgets import Budgets
@@ -23,10 +24,16 @@ class Tab:
 
     Tokens are taken before the work that costs them: as many as a text may have at most before it
     is tokenised, and those of the longest answer. What was not needed is given back.
+
+    Attributes:
+        budgets: What it takes from.
+        caller: Whose they are.
+        headers: Those of the answer that tell what the caller has left.
     """
 
     budgets: Budgets
     caller: str
+    headers: MutableHeaders = field(default_factory=MutableHeaders)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
     _charges: list[Charge] = field(default_factory=list)
     _tallies: list[Tally] = field(default_factory=list)
@@ -53,6 +60,7 @@ class Tab:
             )
             taken = await run_in_threadpool(charge)
             self._charges += [] if taken is None else [taken]
+            self._tell(taken)
 
     async def need_no_more_than(self, tokens: int) -> None:
         """Give back at once what was taken beyond so many tokens still to come."""
@@ -60,9 +68,10 @@ class Tab:
         while surplus > 0:
             charge = self._charges.pop()
             amount = min(surplus, charge.amount)
-            if amount < charge.amount:
-                self._charges.append(replace(charge, amount=charge.amount - amount))
-            await run_in_threadpool(self.budgets.tokens.give_back, charge, amount)
+            left = await run_in_threadpool(self.budgets.tokens.give_back, charge, amount)
+            if left.amount:
+                self._charges.append(left)
+            self._tell(left)
             surplus -= amount
 
     def tally(self) -> Tally:
@@ -92,6 +101,9 @@ class Tab:
         await self.release()
         await self.need_no_more_than(0)
 
+    def _tell(self, charge: Charge | None) -> None:
+        self.headers.update(self.budgets.tokens.headers(charge))
+
     @property
     def _taken(self) -> int:
         return sum(charge.amount for charge in self._charges)
@@ -101,9 +113,9 @@ class Tab:
         return self._taken - sum(tally.cost for tally in self._tallies)
 
 
-async def _tab(services: ServicesDep, actor: ActorDep) -> AsyncIterator[Tab]:
+async def _tab(services: ServicesDep, actor: ActorDep, response: Response) -> AsyncIterator[Tab]:
     # Ended by FastAPI after the answer, however that ended: a client that left, an error, too.
-    tab = Tab(services.budgets, actor)
+    tab = Tab(services.budgets, actor, response.headers)
     try:
         yield tab
     finally:

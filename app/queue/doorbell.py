@@ -20,10 +20,11 @@ class Doorbell(Protocol):
         """Forget every ring that `wait` has told of; call it when the database is worked off."""
 
     def ping(self) -> None:
-        """Ask for a sign of life.
+        """Ask for a sign of life, and whether rings are taken.
 
         Raises:
             QueueUnavailable: There is none.
+            QueueFull: They are not, for want of memory.
         """
 
     def close(self) -> None:

@@ -8,11 +8,11 @@ from typing import cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
-from app.errors import ErrataError, QueueUnavailable
+from app.errors import ErrataError, QueueFull, QueueUnavailable
 from app.observability.logs import get_logger
 
 STREAM = "errata:doorbell"
@@ -26,6 +26,7 @@ _MAX_WAIT_S = 2.0
 _MAX_BLOCK_S = 0.5
 #: how long an accepted request may be held up by a server that hangs
 _RING_TIMEOUT_S = 0.5
+_PROBE, _PROBE_KEPT_MS = "errata:probe", 1_000
 _MAX_READ = 1_000
 _MAX_STREAM = 100_000
 _log = get_logger(__name__)
@@ -114,9 +115,11 @@ class RedisDoorbell:
             _log.warning("doorbell_acknowledge_lost", rings=len(heard), error=str(error))
 
     def ping(self) -> None:
-        """Ask the server for a sign of life."""
+        """Ask the server for a sign of life, by something written: a full one still reads."""
         try:
-            self._ringing.ping()
+            self._ringing.set(_PROBE, b"", px=_PROBE_KEPT_MS)
+        except OutOfMemoryError as error:
+            raise QueueFull from error
         except RedisError as error:
             raise QueueUnavailable("the queue does not answer", cause=str(error)) from error
 

@@ -1,8 +1,8 @@
 """The weights of any revision, rebuilt from the ledger's live edits and their artefacts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -13,10 +13,11 @@ from app.edits import repository as edits
 from app.edits.text import EditText
 from app.errors import Inconsistent
 from app.resident.factors import read_factors
-from app.resident.rebuilding import Rebuilder, Rebuilt, Start, Wanted, by_id
+from app.resident.rebuilding import Rebuilder, Rebuilt, Start, Wanted, by_id, without
 from app.resident.snapshots import Snapshots
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.placements import Placement
 from app.revisions.repository import LiveEdit
 from app.withdrawals import repository as withdrawals
 from editing_core.delta import Weights
@@ -47,11 +48,14 @@ class Change:
         weights: The edited matrices as they would be.
         removed: Ids of edits that would cease to be live.
         restored: Ids of edits that would be live again.
+        factors: Edit id → the factors it would have again: of those restored, and of those that
+            stay live with other ones.
     """
 
     weights: Weights
     removed: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
+    factors: Mapping[str, Placement] = field(default_factory=dict)
 
 
 class History:
@@ -139,15 +143,26 @@ class History:
             rebuilt.weights,
             removed=tuple(id for id in head if id not in wanted.live),
             restored=tuple(id for id in wanted.live if id not in head),
+            factors={edit.edit_id: edit.placement for edit in without(wanted.live, head)},
         )
 
-    def without(self, edits: Iterable[str]) -> Change:
-        """What undoes these live edits, wherever in history they were made."""
+    def without(self, edits: Iterable[str], restoring: Sequence[LiveEdit] = ()) -> Change:
+        """What undoes these live edits, wherever in history they were made.
+
+        Args:
+            edits: Ids of the edits.
+            restoring: Edits that are to be live again, with these factors.
+        """
         gone = set(edits)
         removed = [edit for id, edit in self._head.live.items() if id in gone]
         return Change(
-            self._head.weights.changed(subtract=read_factors(self._artefacts, removed)),
+            self._head.weights.changed(
+                add=read_factors(self._artefacts, restoring),
+                subtract=read_factors(self._artefacts, removed),
+            ),
             removed=tuple(edit.edit_id for edit in removed),
+            restored=tuple(edit.edit_id for edit in restoring),
+            factors={edit.edit_id: edit.placement for edit in restoring},
         )
 
     def past_keys(self, leaving_out: Iterable[str]) -> dict[int, Tensor]:
@@ -190,15 +205,15 @@ class History:
 
     def _rebuild(self, wanted: Wanted) -> Rebuilt:
         head = self._head
-        differing = len(head.live.keys() ^ wanted.live.keys())
+        differing = len(without(head.live, wanted.live)) + len(without(wanted.live, head.live))
         start = Start(differing, lambda: head.live, lambda: head.weights)
         return self._rebuilder.rebuild(wanted, start)
 
     def _keys(self, live: Mapping[str, LiveEdit]) -> dict[str, Mapping[int, Tensor]]:
         """Keys of these edits; only those the head does not have yet are read from disk."""
-        known = self._head.keys
-        keys = {id: known[id] for id in live if id in known}
-        new = [edit for id, edit in live.items() if id not in known]
+        new = without(live, self._head.live)
+        missing = {edit.edit_id for edit in new}
+        keys = {id: self._head.keys[id] for id in live if id not in missing}
         for delta in read_factors(self._artefacts, new):
             for row, id in enumerate(delta.edits):
                 keys[id] = {layer: part.keys[row] for layer, part in delta.layers.items()}

@@ -113,6 +113,7 @@ class Rebuilder:
         yield from sorted(others, key=lambda start: start.cost)
 
     def _stored(self, wanted: Wanted) -> list[Start]:
+        placed = {id: edit.placement for id, edit in wanted.live.items()}
         return [
             Start(
                 distance + _READING_COSTS,
@@ -120,7 +121,7 @@ class Rebuilder:
                 partial(self._snapshots.read, digest),
                 digest,
             )
-            for number, (distance, digest) in self._snapshots.distances(wanted.live.keys()).items()
+            for number, (distance, digest) in self._snapshots.distances(placed).items()
         ]
 
     def _live(self, number: int) -> Mapping[str, LiveEdit]:
@@ -131,11 +132,9 @@ class Rebuilder:
         weights, live = start.weights(), start.live()
         if weights is None:
             return None
-        removed = [edit for id, edit in live.items() if id not in wanted.live]
-        restored = [edit for id, edit in wanted.live.items() if id not in live]
         weights = weights.changed(
-            add=read_factors(self._artefacts, restored),
-            subtract=read_factors(self._artefacts, removed),
+            add=read_factors(self._artefacts, without(wanted.live, live)),
+            subtract=read_factors(self._artefacts, without(live, wanted.live)),
         )
         matrices = weights.materialise()
         _check_digest(wanted.recorded, matrices)
@@ -151,6 +150,15 @@ class Rebuilder:
 def by_id(edits: Sequence[LiveEdit]) -> dict[str, LiveEdit]:
     """Edit id → edit without its words, which may be erased, in the same order."""
     return {edit.edit_id: replace(edit, text=None) for edit in edits}
+
+
+def without(edits: Mapping[str, LiveEdit], others: Mapping[str, LiveEdit]) -> list[LiveEdit]:
+    """The edits that are not among the others, or are with other factors."""
+    return [
+        edit
+        for id, edit in edits.items()
+        if id not in others or others[id].placement != edit.placement
+    ]
 
 
 def _check_digest(recorded: Revision, matrices: Mapping[int, Tensor]) -> None:

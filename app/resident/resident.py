@@ -51,6 +51,7 @@ class Resident:
         self._materialise, self._require_served = materialise, require_served
         self._layers = tuple(sorted(weights))
         self._head = self._view(revision, weights)
+        self._told: tuple[Callable[[], object], ...] = ()
 
     @property
     def base(self) -> LoadedModel:
@@ -114,6 +115,17 @@ class Resident:
     def publish(self, revision: int, weights: Mapping[int, Tensor]) -> None:
         """Make a committed revision the head: one pointer moves, readers keep what they hold."""
         self._head = self._view(revision, weights)
+        for call in self._told:
+            call()
+
+    @contextmanager
+    def telling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call this after each change of the head, in the thread that made it."""
+        self._told += (call,)
+        try:
+            yield
+        finally:
+            self._told = tuple(told for told in self._told if told is not call)
 
     def shadow(self, weights: Mapping[int, Tensor]) -> PreTrainedModel:
         """A model with these edited matrices that nobody else sees."""

@@ -1,7 +1,7 @@
 """Snapshots on disk: taking them, reading them back, and never relying on one."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
 
 from torch import Tensor
@@ -9,8 +9,10 @@ from torch import Tensor
 from app.clock import Clock
 from app.database.database import Database
 from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
+from app.idempotency.once import Once
 from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.placements import Placement
 from app.snapshots import repository, service
 from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
@@ -55,8 +57,8 @@ class Snapshots:
         # another process that does costs time only.
         self._storing = Lock()
 
-    def distances(self, live: Set[str]) -> dict[int, tuple[int, str]]:
-        """Revision → how many edits it has too many or too few against `live`, and its file."""
+    def distances(self, live: Mapping[str, Placement]) -> dict[int, tuple[int, str]]:
+        """Revision → how many sets of factors it has too many or too few, and its file."""
         with self._database.read() as session:
             files = repository.files(session)
             if not files:
@@ -106,7 +108,7 @@ class Snapshots:
             _log.info("snapshot_taken", revision=revision, digest=digest)
 
     def label(
-        self, revision: int, label: str, weights: Callable[[int], Weights], *, actor: str
+        self, revision: int, label: str, weights: Callable[[int], Weights], once: Once
     ) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
 
@@ -114,7 +116,7 @@ class Snapshots:
             revision: Its number.
             label: The label, unless it is another revision's.
             weights: Gives the weights of a revision; asked only if they are not stored yet.
-            actor: Who gives the label.
+            once: The request that gives the label.
 
         Raises:
             LabelTaken: It is on another revision.
@@ -128,6 +130,8 @@ class Snapshots:
             found = service.find_label(session, revision, label)
             labelled = repository.labelled(session)
         if found is not None and found.digest in self._store.digests():
+            with self._database.write() as session:
+                once.keep(session, str(found.id))
             return found, False
         if found is None:
             self._labels.require_place(len(labelled))
@@ -140,8 +144,9 @@ class Snapshots:
                 digest = self._store.put(data)
                 with self._database.write() as session:
                     snapshot = service.add_label(
-                        session, revision, label, digest, actor=actor, now=self._clock()
+                        session, revision, label, digest, actor=once.actor, now=self._clock()
                     )
+                    once.keep(session, str(snapshot.id))
         except OSError as error:
             raise StorageUnavailable(
                 "the snapshot could not be written", cause=str(error)

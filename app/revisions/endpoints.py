@@ -11,11 +11,13 @@ from starlette.concurrency import run_in_threadpool
 
 from app.database.base import JsonObject
 from app.errors import InvalidField, UnknownRevision
+from app.idempotency.once import Once
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.ledger import repository as ledger
 from app.operations import repository as operations
-from app.operations.models import Operation, OperationKind
+from app.operations.models import OperationKind
 from app.operations.schemas import OperationResource
 from app.operations.service import accept
 from app.operations.waiting import WaitDep
@@ -24,7 +26,7 @@ from app.problems import common_responses
 from app.revisions import repository
 from app.revisions.models import Revision
 from app.revisions.schemas import RevisionPage, RevisionResource, RollbackRequest
-from app.services import ActorDep, Services, ServicesDep
+from app.services import Services, ServicesDep
 from app.snapshots import repository as snapshots
 from app.text import MAX_INTEGER
 from app.withdrawals import repository as withdrawals
@@ -69,39 +71,45 @@ def get_revision(revision: str, services: ServicesDep) -> RevisionResource:
     "/rollbacks",
     status_code=202,
     dependencies=[require(Scope.ROLLBACK)],
-    responses=common_responses(410, 429) | {200: {"description": "It ended in time."}},
+    responses=common_responses(410, 412, 429) | {200: {"description": "It ended in time."}},
 )
 async def create_rollback(
     body: RollbackRequest,
     services: ServicesDep,
-    actor: ActorDep,
+    once: OnceDep,
     wait: WaitDep,
     response: Response,
 ) -> OperationResource:
     """Make head equal an old revision, bit for bit, as a new revision."""
-    operation = await run_in_threadpool(_accept_rollback, services, body, actor)
-    response.headers["Location"] = f"/v1/operations/{operation.id}"
-    if await wait.sees_end_of(operation.id):
+    operation_id = await run_in_threadpool(_accept_rollback, services, body, once.asking(body))
+    response.headers["Location"] = f"/v1/operations/{operation_id}"
+    if await wait.sees_end_of(operation_id):
         response.status_code = 200
-    return await run_in_threadpool(_operation, services, operation.id)
+    return await run_in_threadpool(_operation, services, operation_id)
 
 
-def _accept_rollback(services: Services, body: RollbackRequest, actor: str) -> Operation:
+def _accept_rollback(services: Services, body: RollbackRequest, once: Once) -> str:
     with services.database.write() as session:
+        known = once.recall(session)
+        if known is not None:
+            return known
+        repository.require_head(session, body.if_head)
         to_revision, details = _goal(session, body)
-        services.room.for_undoing(session, actor)
+        services.room.for_undoing(session, once.actor)
         operation = accept(
             session,
             id=services.new_id("rollback"),
             kind=OperationKind.ROLLBACK,
             details=details,
-            actor=actor,
+            actor=once.actor,
             now=services.clock(),
             reason=body.reason,
             to_revision=to_revision,
+            if_head=body.if_head,
         )
+        once.keep(session, operation.id)
     services.announce(operation.id)
-    return operation
+    return operation.id
 
 
 def _goal(session: Session, body: RollbackRequest) -> tuple[int, JsonObject]:
@@ -153,6 +161,7 @@ def revision_resources(session: Session, revisions: Sequence[Revision]) -> list[
             revision,
             edits=touched[revision.number, 1],
             removed=touched[revision.number, -1],
+            resolved=touched[revision.number, 0],
             ledger_hash=hashes[revision.ledger_index],
             withdrawn_at=since.get(revision.number),
         )

@@ -45,11 +45,15 @@ class Revision(Base):
 
 
 class RevisionChange(Base):
-    """An edit that became live in a revision (+1), or ceased to be (-1)."""
+    """An edit that became live in a revision (+1), ceased to be (-1), or has other factors (0)."""
 
     __tablename__ = "revision_changes"
-    __table_args__ = (CheckConstraint("change IN (-1, 1)", name="change"),)
+    __table_args__ = (CheckConstraint("change IN (-1, 0, 1)", name="change"),)
 
     revision: Mapped[int] = mapped_column(ForeignKey("revisions.number"), primary_key=True)
     edit_id: Mapped[str] = mapped_column(ForeignKey("edits.id"), primary_key=True, index=True)
     change: Mapped[int]
+    #: digest of the artefact with the factors it has from here on, unless it ceased to be live
+    artefact: Mapped[str | None] = mapped_column(default=None)
+    #: which of that artefact's factor pairs are its own
+    artefact_index: Mapped[int | None] = mapped_column(default=None)

@@ -30,6 +30,8 @@ class RevisionReport(_Report):
     perplexity_tokens: int
     """How much of that text was read."""
     layers: list[LayerDrift]
+    recipe_digest: str | None = None
+    """The recipe it was computed by; None in what earlier releases recorded."""
 
 
 def number_or_none(value: float) -> float | None:

@@ -1,16 +1,23 @@
 """Finding and storing revisions. Every function works inside the caller's transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy import ColumnElement, Select, and_, func, null, select
+from sqlalchemy.orm import Session
 
-from app.edits.models import Edit
+from app.edits.models import StoredText
 from app.edits.text import EditText
-from app.errors import InvalidField, NoRevisionYet, UnknownRevision
+from app.errors import HeadMoved, InvalidField, NoRevisionYet, UnknownRevision
 from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
+from app.revisions.placements import Placement
+
+_AT_ONCE = 1_000  # ids in one query: databases have a limit
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class LiveEdit:
     Attributes:
         edit_id: Its id.
         seq: Its place in the order of operations.
-        artefact: Digest of the artefact with its factors.
+        artefact: Digest of the artefact with the factors it has in that revision.
         artefact_index: Which of that artefact's factor pairs are its own.
         text: Its words, unless they were erased.
     """
@@ -31,10 +38,26 @@ class LiveEdit:
     artefact_index: int
     text: EditText | None
 
+    @property
+    def placement(self) -> Placement:
+        """Where these factors are."""
+        return Placement(self.edit_id, self.artefact, self.artefact_index)
+
 
 def head(session: Session) -> Revision | None:
     """The newest revision; None before the base was recorded."""
     return session.scalar(select(Revision).order_by(Revision.number.desc()).limit(1))
+
+
+def require_head(session: Session, expected: int | None) -> None:
+    """Make sure that the head is the one a client had seen, if it says which.
+
+    Raises:
+        HeadMoved: It is another one.
+    """
+    newest = head(session)
+    if expected is not None and (newest is None or newest.number != expected):
+        raise HeadMoved(expected, None if newest is None else newest.number)
 
 
 def get(session: Session, number: int) -> Revision:
@@ -69,8 +92,9 @@ def named(session: Session, field: str, number: int | None) -> Revision:
 
 
 def artefacts(session: Session) -> set[str]:
-    """Digests of every artefact that a committed edit needs, live or not."""
-    digests = session.scalars(select(Edit.artefact).where(Edit.artefact.is_not(None)).distinct())
+    """Digests of every artefact that a revision needs."""
+    named = select(RevisionChange.artefact).where(RevisionChange.artefact.is_not(None))
+    digests = session.scalars(named.distinct())
     return {digest for digest in digests if digest is not None}
 
 
@@ -89,13 +113,34 @@ def add(session: Session, revision: Revision) -> None:
 
 
 def add_changes(
-    session: Session, number: int, *, added: Iterable[str], removed: Iterable[str]
+    session: Session,
+    number: int,
+    *,
+    added: Iterable[Placement],
+    removed: Iterable[str],
+    replaced: Iterable[Placement] = (),
 ) -> None:
-    """Store which edits became live in a revision and which ceased to be."""
-    for change, edit_ids in ((1, added), (-1, removed)):
+    """Store what a revision changed.
+
+    Args:
+        session: A write transaction.
+        number: The revision.
+        added: Edits that became live, with the factors they have.
+        removed: Ids of edits that ceased to be live.
+        replaced: Edits that stay live with other factors.
+    """
+    for change, placements in ((1, added), (0, replaced)):
         session.add_all(
-            RevisionChange(revision=number, edit_id=edit_id, change=change) for edit_id in edit_ids
+            RevisionChange(
+                revision=number,
+                edit_id=placement.edit_id,
+                change=change,
+                artefact=placement.artefact,
+                artefact_index=placement.row,
+            )
+            for placement in placements
         )
+    session.add_all(RevisionChange(revision=number, edit_id=id, change=-1) for id in removed)
     session.flush()
 
 
@@ -110,8 +155,50 @@ def changes(session: Session, numbers: Sequence[int]) -> Sequence[RevisionChange
     return session.scalars(query).all()
 
 
+def placements(session: Session, edit_ids: Collection[str]) -> dict[str, list[Placement]]:
+    """Edit id → the factors that revisions gave it, one after another, the newest last."""
+    ids, found = list(edit_ids), defaultdict[str, list[Placement]](list)
+    for start in range(0, len(ids), _AT_ONCE):
+        query = (
+            select(RevisionChange.edit_id, RevisionChange.artefact, RevisionChange.artefact_index)
+            .where(
+                RevisionChange.edit_id.in_(ids[start : start + _AT_ONCE]),
+                RevisionChange.change >= 0,
+            )
+            .order_by(RevisionChange.revision)
+        )
+        for id, artefact, row in session.execute(query):
+            assert artefact is not None and row is not None  # noqa: S101, PT018
+            found[id].append(Placement(id, artefact, row))
+    return found
+
+
+def history_of(
+    session: Session, edit_ids: Collection[str]
+) -> Iterator[dict[str, Placement | None]]:
+    """Of each revision that changed one of some edits: edit id → its factors since, if any."""
+    query = (
+        select(
+            RevisionChange.revision,
+            RevisionChange.edit_id,
+            RevisionChange.artefact,
+            RevisionChange.artefact_index,
+        )
+        .where(RevisionChange.edit_id.in_(edit_ids))
+        .order_by(RevisionChange.revision)
+    )
+    for _, rows in groupby(session.execute(query), key=itemgetter(0)):
+        yield {
+            id: None if artefact is None or row is None else Placement(id, artefact, row)
+            for _, id, artefact, row in rows
+        }
+
+
 def live_edits(session: Session, number: int, *, words: bool = True) -> list[LiveEdit]:
     """The edits a revision holds, in the order they were accepted.
+
+    The newest change of an edit up to a revision says whether it is live there, and with which
+    factors.
 
     Args:
         session: A transaction.
@@ -122,43 +209,55 @@ def live_edits(session: Session, number: int, *, words: bool = True) -> list[Liv
         UnknownRevision: There is no such revision.
     """
     get(session, number)
-    live = (
-        select(RevisionChange.edit_id)
+    newest = (
+        select(RevisionChange.edit_id, func.max(RevisionChange.revision).label("revision"))
         .where(RevisionChange.revision <= number)
         .group_by(RevisionChange.edit_id)
-        .having(func.sum(RevisionChange.change) == 1)
+        .subquery()
     )
-    query = select(Edit).where(Edit.id.in_(live))
-    found = session.scalars(query if words else query.options(lazyload(Edit.text)))
-    return _in_order(found, words=words)
+    is_newest = and_(
+        RevisionChange.edit_id == newest.c.edit_id, RevisionChange.revision == newest.c.revision
+    )
+    live = _live_edits(RevisionChange.change >= 0, words=words).join(newest, is_newest)
+    return _read(session, live)
 
 
 def gained_edits(session: Session, number: int) -> list[LiveEdit]:
-    """The edits that became live in a revision, in the order they were accepted."""
-    return _in_order(session.scalars(select(Edit).where(Edit.id.in_(_changed(number, 1)))))
+    """The edits that a revision gave factors: they became live, or have others than before."""
+    changed = and_(RevisionChange.revision == number, RevisionChange.change >= 0)
+    return _read(session, _live_edits(changed, words=True))
 
 
 def lost_edits(session: Session, number: int) -> set[str]:
     """Ids of the edits that ceased to be live in a revision."""
-    return set(session.scalars(_changed(number, -1)))
-
-
-def _changed(number: int, change: int) -> Select[str]:
-    return select(RevisionChange.edit_id).where(
-        RevisionChange.revision == number, RevisionChange.change == change
+    query = select(RevisionChange.edit_id).where(
+        RevisionChange.revision == number, RevisionChange.change == -1
     )
+    return set(session.scalars(query))
 
 
-def _in_order(edits: Iterable[Edit], *, words: bool = True) -> list[LiveEdit]:
-    return sorted((_live_edit(edit, words=words) for edit in edits), key=lambda edit: edit.seq)
-
-
-def _live_edit(edit: Edit, *, words: bool) -> LiveEdit:
-    assert edit.artefact is not None and edit.artefact_index is not None  # noqa: S101, PT018
-    return LiveEdit(
-        edit_id=edit.id,
-        seq=edit.operation.seq,
-        artefact=edit.artefact,
-        artefact_index=edit.artefact_index,
-        text=None if not words or edit.text is None else EditText.from_json(edit.text.content),
+def _live_edits(condition: ColumnElement[bool], *, words: bool) -> Select[Any]:
+    """Edits with the factors that some changes gave them."""
+    columns: Sequence[Any] = (
+        RevisionChange.edit_id,
+        Operation.seq,
+        RevisionChange.artefact,
+        RevisionChange.artefact_index,
+        StoredText.content if words else null(),
     )
+    query = (
+        select(*columns)
+        .join(Operation, Operation.id == RevisionChange.edit_id)
+        .where(condition)
+        .order_by(Operation.seq)
+    )
+    if words:
+        query = query.outerjoin(StoredText, StoredText.edit_id == RevisionChange.edit_id)
+    return query
+
+
+def _read(session: Session, query: Select[Any]) -> list[LiveEdit]:
+    return [
+        LiveEdit(id, seq, artefact, row, None if content is None else EditText.from_json(content))
+        for id, seq, artefact, row, content in session.execute(query)
+    ]

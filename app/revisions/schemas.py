@@ -15,6 +15,15 @@ class ReasonRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Phrase | None = None
+    if_head: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=0,
+            le=MAX_INTEGER,
+            description="Only if this revision is still the head, now and when its turn has come.",
+        ),
+    ] = None
 
 
 class RollbackRequest(ReasonRequest):
@@ -35,6 +44,10 @@ class RevisionResource(BaseModel):
     operation: str | None
     edits: Annotated[list[str], Field(description="Ids of the edits that became live in it.")]
     removed: Annotated[list[str], Field(description="Ids of the edits that ceased to be live.")]
+    resolved: Annotated[
+        list[str],
+        Field(description="Ids of the edits that stay live with other factors: solved again."),
+    ]
     live_edits: int
     weights_digest: str
     artefact_digest: str | None
@@ -51,6 +64,7 @@ class RevisionResource(BaseModel):
         *,
         edits: list[str],
         removed: list[str],
+        resolved: list[str],
         ledger_hash: str,
         withdrawn_at: datetime | None,
     ) -> "RevisionResource":
@@ -62,6 +76,7 @@ class RevisionResource(BaseModel):
             operation=revision.operation,
             edits=edits,
             removed=removed,
+            resolved=resolved,
             live_edits=revision.live_edits,
             weights_digest=revision.weights_digest,
             artefact_digest=revision.artefact_digest,

@@ -1,18 +1,16 @@
 """The commit: the one transaction that makes a new revision and everything that follows from it."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.database.base import JsonObject
 from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
+from app.edits.models import Edit
 from app.errors import BaseMismatch, StaleParent, WrongState
-from app.events import repository as events
 from app.failpoints import Failpoint, failpoint
 from app.ledger import repository as ledger_repository
 from app.ledger import service as ledger
@@ -20,9 +18,12 @@ from app.ledger.models import EntryKind
 from app.operations import repository as operations
 from app.operations.models import Operation, OperationStatus
 from app.operations.service import move
+from app.reverts import repository as reverts
 from app.revisions import repository
 from app.revisions.models import Revision, RevisionKind
-from app.withdrawals.repository import require_served
+from app.revisions.placements import Placement
+from app.revisions.standing import settle
+from app.withdrawals.repository import require_not_withdrawn, require_served
 
 # What revision 0 is, and what decides it: layers come from the recipe.
 _SAME_FOR_EVER = {
@@ -76,7 +77,11 @@ class NewRevision:
         added: Edits with new factors.
         restored: Ids of edits that were live before and are again.
         removed: Ids of edits that cease to be live.
+        factors: Edit id → the factors it has from here on: of restored edits, by default the
+            newest it had, and of those that stay live with other ones. Of this artefact where it
+            was solved again, else some that it had before.
         report: What the worker measured of it.
+        revert: What a revert was found to change.
     """
 
     kind: RevisionKind
@@ -87,12 +92,28 @@ class NewRevision:
     added: Sequence[AddedEdit] = ()
     restored: Sequence[str] = ()
     removed: Sequence[str] = ()
+    factors: Mapping[str, Placement] = field(default_factory=dict)
     report: JsonObject | None = None
+    revert: JsonObject | None = None
 
     @property
     def gained(self) -> list[str]:
         """Ids of all edits that become live."""
         return [*(edit.edit_id for edit in self.added), *self.restored]
+
+    @property
+    def replaced(self) -> list[Placement]:
+        """Of the edits that stay live with other factors."""
+        restored = set(self.restored)
+        return [found for id, found in self.factors.items() if id not in restored]
+
+    @property
+    def first_placements(self) -> list[Placement]:
+        """Of the edits whose factors are their first."""
+        return [
+            Placement(edit.edit_id, self.artefact_digest or "", edit.artefact_index)
+            for edit in self.added
+        ]
 
 
 def record_base(
@@ -153,9 +174,12 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     completed = [_running(session, operation_id) for operation_id in new.operations]
     goals = [operation.to_revision for operation in completed if operation.to_revision is not None]
     require_served(session, *goals)
+    if new.kind is RevisionKind.REVERT:
+        require_not_withdrawn(session, new.restored)
     live_edits = head.live_edits + len(new.gained) - len(new.removed)
+    restored, told = _restored(session, new)
     entry = ledger.append(
-        session, EntryKind.REVISION, _record(new, live_edits), actor=actor, now=now
+        session, EntryKind.REVISION, _record(new, live_edits, told), actor=actor, now=now
     )
     revision = _revision(new.kind, head, new.weights_digest, now, entry.index)
     revision.operation = new.operations[-1]
@@ -163,13 +187,24 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     revision.live_edits = live_edits
     revision.report = new.report
     repository.add(session, revision)
-    repository.add_changes(session, revision.number, added=new.gained, removed=new.removed)
+    repository.add_changes(
+        session,
+        revision.number,
+        added=[*new.first_placements, *restored],
+        removed=new.removed,
+        replaced=new.replaced,
+    )
     for operation in completed:
         operation.revision = revision.number
         operation.finished_at = now
         operation.ledger_index = entry.index
+        if new.revert is not None:
+            reverts.get(session, operation.id).report = new.revert
         move(session, operation, OperationStatus.COMMITTED, now)
-    _settle_edits(session, new, revision)
+    for added in new.added:
+        edit = session.get_one(Edit, added.edit_id)
+        edit.report, edit.supersedes = added.report, added.supersedes
+    settle(session, revision, gained=new.gained, removed=new.removed)
     failpoint(Failpoint.COMMITTING)
     return revision
 
@@ -185,11 +220,28 @@ def _require_same_model(session: Session, base: Revision, loaded: JsonObject) ->
             )
 
 
-def _record(new: NewRevision, live_edits: int) -> JsonObject:
+def _restored(session: Session, new: NewRevision) -> tuple[list[Placement], list[Placement]]:
+    """The factors of restored edits, and of which edits the ledger must name them.
+
+    An edit that ever had one set of factors has that one again.
+    """
+    had = repository.placements(session, new.restored)
+    restored = [new.factors.get(id, had[id][-1]) for id in new.restored]
+    told = [found for found in restored if set(had[found.edit_id]) != {found}]
+    return restored, [*told, *new.replaced]
+
+
+def _record(new: NewRevision, live_edits: int, told: Sequence[Placement]) -> JsonObject:
     """What the ledger says of a revision: enough to rebuild it from base and artefacts.
 
     `rows` are the artefact's rows of the first edits of `added`; the others are restored.
+    `factors` are there only for edits that have had, or now have, more than one set of them.
     """
+    factors: JsonObject = {found.edit_id: [found.artefact, found.row] for found in told}
+    return _told(new, live_edits) | ({"factors": factors} if factors else {})
+
+
+def _told(new: NewRevision, live_edits: int) -> JsonObject:
     return {
         "number": new.parent + 1,
         "parent": new.parent,
@@ -235,33 +287,3 @@ def _running(session: Session, operation_id: str) -> Operation:
             "only a running one can be committed"
         )
     return operation
-
-
-def _settle_edits(session: Session, new: NewRevision, revision: Revision) -> None:
-    """Set what the clients of the touched edits see: an edit is committed while head holds it."""
-    for added in new.added:
-        edit = session.get_one(Edit, added.edit_id)
-        edit.report = added.report
-        edit.artefact = new.artefact_digest
-        edit.artefact_index = added.artefact_index
-        edit.supersedes = added.supersedes
-    for edit_id in new.restored:
-        edit = session.get_one(Edit, edit_id)
-        edit.superseded_by = None
-        _become(session, edit, EditStatus.COMMITTED, revision)
-    session.flush()
-    for edit_id in new.removed:
-        edit = session.get_one(Edit, edit_id)
-        edit.superseded_by = _live_successor(session, edit_id)
-        status = EditStatus.SUPERSEDED if edit.superseded_by else EditStatus.REVERTED
-        _become(session, edit, status, revision)
-
-
-def _become(session: Session, edit: Edit, status: EditStatus, revision: Revision) -> None:
-    edit.status = status
-    events.record(session, edit, now=revision.created_at, revision=revision.number)
-
-
-def _live_successor(session: Session, edit_id: str) -> str | None:
-    query = select(Edit.id).where(Edit.supersedes == edit_id, Edit.status == EditStatus.COMMITTED)
-    return session.scalars(query.limit(1)).first()

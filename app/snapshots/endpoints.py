@@ -5,12 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.paging import page_of
 from app.problems import common_responses
 from app.revisions import repository as revisions
-from app.services import ActorDep, ReportDep, ServicesDep
+from app.services import ReportDep, ServicesDep
 from app.serving import ServingDep
 from app.snapshots import repository
 from app.snapshots.models import Snapshot
@@ -53,15 +54,19 @@ async def create_snapshot(
     services: ServicesDep,
     serving: ServingDep,
     lane: ReportDep,
-    actor: ActorDep,
+    once: OnceDep,
     response: Response,
 ) -> SnapshotResource:
     """Keep a revision whole under a label, which a rollback may then name."""
+    asked = once.asking(body)
 
     def take(_: Event) -> tuple[Snapshot, bool]:
         with services.database.read() as session:
+            known = asked.recall(session)
+            if known is not None:
+                return repository.numbered(session, int(known), body.label), False
             revision = revisions.named(session, "revision", body.revision).number
-        return serving.get().runtime.take_snapshot(revision, body.label, actor)
+        return serving.get().runtime.take_snapshot(revision, body.label, asked)
 
     snapshot, is_new = await lane.run(take)
     response.headers["Location"] = f"/v1/snapshots/{body.label}"
@@ -77,7 +82,9 @@ def get_snapshot(label: LabelPath, services: ServicesDep) -> SnapshotResource:
 
 
 @router.delete("/{label}", status_code=204, dependencies=_ROLLBACK)
-def delete_snapshot(label: LabelPath, services: ServicesDep, actor: ActorDep) -> None:
+def delete_snapshot(label: LabelPath, services: ServicesDep, once: OnceDep) -> None:
     """Remove a label; its revision stays, and the label may then be given to another."""
     with services.database.write() as session:
-        remove_label(session, label, actor=actor, now=services.clock())
+        if once.recall(session) is None:
+            remove_label(session, label, actor=once.actor, now=services.clock())
+            once.keep(session, label)

@@ -1,13 +1,14 @@
 """Finding and storing snapshots. Every function works inside the caller's transaction."""
 
 from collections import deque
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import UnknownLabel
 from app.revisions.models import RevisionChange
+from app.revisions.placements import Placement
 from app.snapshots.models import Snapshot
 from app.withdrawals.repository import among
 from app.withdrawals.spans import Span
@@ -33,6 +34,18 @@ def get(session: Session, label: str) -> Snapshot:
         UnknownLabel: There is none.
     """
     snapshot = find(session, label)
+    if snapshot is None:
+        raise UnknownLabel(label)
+    return snapshot
+
+
+def numbered(session: Session, id: int, label: str) -> Snapshot:
+    """The snapshot that was given this label, by its number.
+
+    Raises:
+        UnknownLabel: The label was removed since.
+    """
+    snapshot = session.get(Snapshot, id)
     if snapshot is None:
         raise UnknownLabel(label)
     return snapshot
@@ -94,17 +107,33 @@ def forget_revisions(session: Session, spans: Sequence[Span]) -> list[str]:
     return digests
 
 
-def distances(session: Session, live: Set[str], at: Collection[int]) -> dict[int, int]:
-    """How many edits each revision of `at` has too many or too few, against those in `live`."""
+def distances(
+    session: Session, live: Mapping[str, Placement], at: Collection[int]
+) -> dict[int, int]:
+    """How many sets of factors each revision of `at` has too many or too few, against `live`."""
     query = (
-        select(RevisionChange.revision, RevisionChange.edit_id, RevisionChange.change)
+        select(
+            RevisionChange.revision,
+            RevisionChange.edit_id,
+            RevisionChange.artefact,
+            RevisionChange.artefact_index,
+        )
         .where(RevisionChange.revision <= max(at, default=-1))
         .order_by(RevisionChange.revision)
     )
     changes, distance, found = deque(session.execute(query).all()), len(live), dict[int, int]()
+    held = dict[str, Placement]()
     for number in sorted(at):
         while changes and changes[0].revision <= number:
-            _, edit_id, change = changes.popleft()
-            distance += -change if edit_id in live else change
+            _, id, artefact, row = changes.popleft()
+            distance -= _apart(held.pop(id, None), live.get(id))
+            if artefact is not None and row is not None:
+                held[id] = Placement(id, artefact, row)
+            distance += _apart(held.get(id), live.get(id))
         found[number] = distance
     return found
+
+
+def _apart(one: Placement | None, other: Placement | None) -> int:
+    """How many sets of factors lead from one to the other."""
+    return 0 if one == other else sum(found is not None for found in (one, other))

@@ -23,7 +23,7 @@ def spans_of(changes: Iterable[tuple[int, int]], *, head: int) -> list[Span]:
     found, since = list[Span](), None
     for revision, change in changes:
         if change > 0:
-            since = revision
+            since = revision if since is None else since
         elif since is not None:
             found.append(Span(since, revision - 1))
             since = None

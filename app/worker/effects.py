@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.resident.history import History
 from app.resident.resident import Resident
-from editing_core.edit import SLOT
+from app.worker.surroundings import Surroundings, Surveyor, Written
+from editing_core.edit import SLOT, Edit
 from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
 from editing_core.preparation import bundled_text
@@ -34,8 +35,8 @@ class Effects:
         delta_norm: Largest ‖W' − W‖ / ‖W‖ of an edited matrix (Frobenius), W being the head's.
         canaries_kept: Share of canaries that are continued as the base does; where some are asked
             in conversation, the smaller of both shares.
-        earlier_kept: Share of sampled earlier edits, true before, that are still true; None
-            where there is none.
+        earlier_kept: Share of the earlier edits that were asked, true before, that are still true;
+            None where there is none.
         energy_drift: Largest |HE(W') / HE(W0) − 1| of an edited matrix, W0 being the base's.
         perplexity_ratio: Perplexity on reference text, relative to the base's.
         perplexity: The same as it is.
@@ -61,6 +62,7 @@ class Candidate:
         energies: Layer → hyperspherical energy of its own.
         logprobs: What it makes of the prompts of the edits that are in it.
         removed: Ids of live edits that are no longer in it.
+        beside: Live edits of the subjects that were edited: always asked.
     """
 
     model: PreTrainedModel
@@ -69,6 +71,7 @@ class Candidate:
     energies: Mapping[int, float]
     logprobs: Sequence[float]
     removed: Collection[str]
+    beside: Sequence[Edit] = ()
 
 
 class EffectGauge:
@@ -77,7 +80,8 @@ class EffectGauge:
     Args:
         history: Knows the live edits and the base.
         resident: Makes models of weights.
-        earlier_sample: Most live edits that are asked again.
+        earlier_sample: Most live edits that are asked again, apart from those of the subjects
+            that are edited.
         perplexity_tokens: Length of the reference text.
         conversation: A text with ``{}`` for a user's message, up to where the assistant is to
             speak; None for a model that does not converse.
@@ -94,6 +98,7 @@ class EffectGauge:
     ) -> None:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
+        self._surveyor = Surveyor(resident.tokenizer, bundled_text("statistics"))
         self._canaries = [bundled_text("canaries").splitlines()]
         if conversation is not None:
             asked = bundled_text("questions").splitlines()
@@ -120,6 +125,13 @@ class EffectGauge:
             perplexity=_perplexity(loss),
         )
 
+    def around(
+        self, candidate: PreTrainedModel, written: Sequence[Written]
+    ) -> tuple[Surroundings, ...]:
+        """What the gates of each edit compare besides its own target."""
+        with self._resident.view() as head:
+            return tuple(self._surveyor.survey(head.model, candidate, written))
+
     @property
     def perplexity_tokens(self) -> int:
         """How much of the reference text is read."""
@@ -130,7 +142,7 @@ class EffectGauge:
         return _perplexity(self._loss(self._resident.shadow(weights)))
 
     def _earlier_kept(self, candidate: Candidate) -> float | None:
-        sample, tokenizer = self._earlier(candidate.removed), self._resident.tokenizer
+        sample, tokenizer = self._earlier(candidate), self._resident.tokenizer
         with self._resident.view() as head:
             before = score(head.model, tokenizer, sample)
         held = [item for item, found in zip(sample, before, strict=True) if found.match]
@@ -139,13 +151,15 @@ class EffectGauge:
         after = score(candidate.model, tokenizer, held)
         return sum(found.match for found in after) / len(held)
 
-    def _earlier(self, removed: Collection[str]) -> list[Statement]:
-        """Prompts and targets of live edits, drawn anew for each revision, the same each time."""
-        head = self._history.head
-        live = [id for id in head.live if id not in removed]
+    def _earlier(self, candidate: Candidate) -> list[Statement]:
+        """Live facts: those beside, and some drawn for each revision, the same each time."""
+        head, beside = self._history.head, candidate.beside
+        passed = {*candidate.removed, *(edit.id for edit in beside)}
+        live = [id for id in head.live if id not in passed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
         words = self._history.words(drawn, self._earlier_sample)
-        return [statement_of(self._resident.tokenizer, text.edit("")) for text in words]
+        edits = [*beside, *(text.edit("") for text in words)]
+        return [statement_of(self._resident.tokenizer, edit) for edit in edits]
 
     def _continuations(self, model: PreTrainedModel) -> list[list[str]]:
         """How each group of canaries is continued."""

@@ -44,5 +44,6 @@ def after(
         if isinstance(part, Factors):
             changed[layer] = grams[layer].changed(weights[layer], part.left, part.right)
         else:
-            changed[layer] = RowGram.of(weights[layer].double() + part.update())
+            weight = weights[layer].double()
+            changed[layer] = RowGram.of(weight + part.update().to(weight))
     return changed

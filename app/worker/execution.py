@@ -6,6 +6,7 @@ the committed head at its next start.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 from torch import Tensor
@@ -15,15 +16,19 @@ from app.database.database import Database
 from app.errors import RevisionWithdrawn
 from app.failpoints import Failpoint, failpoint
 from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.observability.metrics import Metrics, expect
 from app.operations import service as operations
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.operations.repository import UNFINISHED
 from app.operations.repository import get as get_operation
 from app.resident.history import Change, History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.reverts import repository as reverts
+from app.reverts.report import RevertReport
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.models import RevisionKind
+from app.revisions.origin import note_recipe
 from app.revisions.report import RevisionReport
 from app.revisions.repository import head as recorded_head
 from app.revisions.service import AddedEdit, NewRevision, commit_revision
@@ -31,9 +36,13 @@ from app.worker.batch import SolvedBatch, edit_report, solve_batch
 from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
+from app.worker.gates import GATES
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
+from app.worker.kept import Kept
 from app.worker.lease import Lease
 from app.worker.rejections import gated, unsolvable
+from app.worker.reverting import Reverter, Undoing
 from app.worker.task import Rejection, Task
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
@@ -64,6 +73,13 @@ class Execution:
     gauge: EffectGauge
     energies: Energies = field(default_factory=Energies)
     metrics: Metrics = field(default_factory=Metrics)
+    interruption: Interruption = field(default_factory=Interruption)
+    kept: Kept = field(default_factory=Kept)
+
+    def __post_init__(self) -> None:
+        """Show how operations may end, and which gates may fail, before any does."""
+        expect(self.metrics.ended, OperationKind, set(OperationStatus) - set(UNFINISHED))
+        expect(self.metrics.gates_failed, GATES)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -84,6 +100,7 @@ class Execution:
         May be called again with the same run after an outage; what has ended is left alone.
 
         Raises:
+            Interrupted: It is to stop; what was computed is thrown away.
             LeaseLost: Another process writes now; what was computed here is void.
             Unavailable: The database is away.
             OSError: The disk did not take the factors.
@@ -122,7 +139,6 @@ class Execution:
             else:
                 self._reject(unsolvable(task, error, self.resident.tokenizer))
             return ids
-        self._tell_solved(batch)
         failed = [i for i, found in enumerate(batch.judgements) if found.reason is not None]
         if not failed:
             self._conclude(task, batch)
@@ -136,15 +152,25 @@ class Execution:
         return ids
 
     def _solve(self, task: Task) -> SolvedBatch:
-        return solve_batch(
-            task,
-            beside=self.intake.beside(task),
-            history=self.history,
-            resident=self.resident,
-            editor=self.editor,
-            energies=self.energies,
-            gauge=self.gauge,
-        )
+        head, beside = self.history.head.revision, self.intake.beside(task)
+        batch = self.kept.batch(head, task, beside)
+        if batch is None:
+            self.interruption.check()
+            batch = solve_batch(
+                task,
+                beside=beside,
+                history=self.history,
+                resident=self.resident,
+                editor=self.editor,
+                energies=self.energies,
+                gauge=self.gauge,
+                values=self.kept.values(head, task, beside),
+                between=self.interruption.check,
+            )
+            self.interruption.check()
+            self.kept.keep(head, task, beside, batch)
+            self._tell_solved(batch)
+        return batch
 
     def _write_one_by_one(self, task: Task) -> None:
         """Nobody else's edit fails with the one that cannot be solved or does harm."""
@@ -194,32 +220,80 @@ class Execution:
         self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     def _undo(self, operation: Operation) -> None:
+        if operation.if_head not in (None, self.history.head.revision):
+            self._reject([Rejection(operation.id, "head_moved")], operation.kind)
+            return
         try:
-            self._commit_undoing(operation)
+            if operation.to_revision is not None:
+                self._roll_back(operation.id, operation.to_revision)
+            else:
+                self._revert(operation)
         except RevisionWithdrawn:  # since the operation was accepted
             self._reject([Rejection(operation.id, "withdrawn")], operation.kind)
 
-    def _commit_undoing(self, operation: Operation) -> None:
-        change = self._undoing(operation)
-        if change is None:
-            self._reject([Rejection(operation.id, "not_live")], operation.kind)
-            return
-        kind = RevisionKind(operation.kind.value)
+    def _roll_back(self, operation_id: str, to_revision: int) -> None:
+        self.history.require_served(to_revision)
+        change = self.history.change_to(to_revision)
         matrices = change.weights.materialise()
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
         report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
-        self._commit(kind, [operation.id], change, matrices, report)
+        self._commit(RevisionKind.ROLLBACK, [operation_id], change, matrices, report)
         self.energies.advance(self.history.head.revision, grams)
 
-    def _undoing(self, operation: Operation) -> Change | None:
-        """The change a revert or rollback makes; None for a revert of what head does not hold."""
-        if operation.to_revision is not None:
-            self.history.require_served(operation.to_revision)
-            return self.history.change_to(operation.to_revision)
+    def _revert(self, operation: Operation) -> None:
         target = operation.target_edit
+        with self.database.read() as session:
+            wanted = reverts.get(session, operation.id)
         if target is None or target not in self.history.head.live:
-            return None
-        return self.history.without([target])
+            self._reject([Rejection(operation.id, "not_live")], operation.kind)
+            return
+        found = self._reverter.undo(target, restore=wanted.restore)
+        if wanted.dry_run:
+            self._end_dry_run(operation, found)
+        elif found.report.refused is not None and not wanted.force:
+            refused = Rejection(operation.id, found.report.refused, found.report)
+            self._reject([refused], operation.kind)
+        else:
+            self._commit_revert(operation, found)
+
+    def _commit_revert(self, operation: Operation, found: Undoing) -> None:
+        change, artefact = found.change, None
+        if found.solution is not None:
+            artefact = self.artefacts.put(found.solution.delta.to_bytes())
+            change = found.placed(artefact)
+        report = report_of_undoing(change, found.matrices, found.grams, self.history, self.gauge)
+        self._commit(
+            RevisionKind.REVERT,
+            [operation.id],
+            change,
+            found.matrices,
+            report,
+            artefact=artefact,
+            revert=found.report,
+        )
+        self.energies.advance(self.history.head.revision, found.grams)
+
+    def _end_dry_run(self, operation: Operation, found: Undoing) -> None:
+        with self.lease.writing() as session:
+            operations.try_out(
+                session,
+                operation.id,
+                now=self.clock(),
+                actor=self.actor,
+                report=found.report.model_dump(mode="json"),
+            )
+        self._tell_ended(operation.id, operation.kind, OperationStatus.TRIED)
+
+    @cached_property
+    def _reverter(self) -> Reverter:
+        return Reverter(
+            self.database,
+            self.history,
+            self.resident,
+            self.editor,
+            self.gauge,
+            self.intake.limits,
+        )
 
     def _commit(
         self,
@@ -231,8 +305,10 @@ class Execution:
         *,
         artefact: str | None = None,
         added: Sequence[AddedEdit] = (),
+        revert: RevertReport | None = None,
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
+        recipe = self.editor.recipe.digest
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,
@@ -242,14 +318,18 @@ class Execution:
             added=added,
             restored=change.restored,
             removed=change.removed,
-            report=report.model_dump(mode="json"),
+            factors=change.factors,
+            report=report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json"),
+            revert=None if revert is None else revert.model_dump(mode="json"),
         )
         with self.lease.writing() as session:
+            note_recipe(session, recipe, actor=self.actor, now=self.clock())
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
         failpoint(Failpoint.COMMITTED)
         self._serve(revision, matrices)  # first: clients see the edit as committed
         failpoint(Failpoint.PUBLISHED)
         self.history.advance(revision, change.weights)
+        self.kept.clear()
         failpoint(Failpoint.ADVANCED)
         for id in completed:
             self._tell_ended(id, OperationKind(kind.value), OperationStatus.COMMITTED, revision)
@@ -280,7 +360,7 @@ class Execution:
         for found in rejected:
             # The code alone: the sentence may quote, and a log cannot be erased.
             self._tell_ended(found.id, kind, OperationStatus.REJECTED, reason=found.reason)
-            gates = [] if found.report is None else found.report.gates
+            gates = () if found.report is None else found.report.gates
             for gate in (gate for gate in gates if not gate.passed):
                 self.metrics.gates_failed.labels(gate.name).inc()
 

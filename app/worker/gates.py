@@ -24,6 +24,8 @@ _REASONS = {
     "energy_drift": "gate_energy_drifted",
     "perplexity_ratio": "gate_perplexity_too_high",
 }
+#: every gate by its name
+GATES = tuple(_REASONS)
 # What these say is the edit's own doing; the others measure all of a batch at once.
 _OF_ONE_EDIT = frozenset(
     {
@@ -59,9 +61,7 @@ class Judgement:
         return all(gate.passed for gate in self.gates if gate.name == "not_finite")
 
 
-def judge(
-    after: Measurement, around: Surroundings, effects: Effects, limits: Limits
-) -> Judgement:
+def judge(after: Measurement, around: Surroundings, effects: Effects, limits: Limits) -> Judgement:
     """Hold what was measured against the limits.
 
     Args:
@@ -71,21 +71,39 @@ def judge(
         limits: What this edit is held to.
     """
     said, p = after.prompt.said, after.prompt.p
+    size, reach = _size(effects, limits), _reach(effects, limits)
     return Judgement(
         (
-            _at_most("not_finite", effects.not_finite, 0),
-            _at_most("delta_norm", effects.delta_norm, limits.delta_norm),
+            *size,
             _at_least("target_said", said, limits.target_said),
             _at_least("target_p", p, limits.target_p),
             _at_least("neighbours_kept", around.neighbours_kept, limits.neighbours_kept),
             _at_least("relation_kept", around.relation_kept, limits.relation_kept),
             _at_least("essence_kept", around.essence_kept, limits.essence_kept),
             _at_most("subject_drift", around.subject_drift, limits.subject_drift),
-            _at_least("canaries_kept", effects.canaries_kept, limits.canaries_kept),
-            _at_least("earlier_kept", effects.earlier_kept, limits.earlier_kept),
-            _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
-            _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
+            *reach,
         )
+    )
+
+
+def judge_batch(effects: Effects, limits: Limits) -> Judgement:
+    """Hold what a batch does besides against the limits, whatever its facts are."""
+    return Judgement((*_size(effects, limits), *_reach(effects, limits)))
+
+
+def _size(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
+    return (
+        _at_most("not_finite", effects.not_finite, 0),
+        _at_most("delta_norm", effects.delta_norm, limits.delta_norm),
+    )
+
+
+def _reach(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
+    return (
+        _at_least("canaries_kept", effects.canaries_kept, limits.canaries_kept),
+        _at_least("earlier_kept", effects.earlier_kept, limits.earlier_kept),
+        _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
+        _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
     )
 
 

@@ -1,5 +1,6 @@
 """From claimed edits to a task: their words, what the head says of them, what they supersede."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from app.edits.control import refuse_control_tokens
 from app.edits.limits import Limits
 from app.edits.models import Edit as StoredEdit
 from app.edits.report import EditReport
+from app.edits.subjects import MOST_FACTS
 from app.edits.text import EditText
 from app.errors import InvalidField
 from app.resident.resident import Resident
@@ -22,7 +24,10 @@ from editing_core.errors import InvalidEdit
 from editing_core.reach import Reach
 from editing_core.statement import tokens_of
 
-_MOST_BESIDE = 8  # live edits of a subject that a new one is solved beside: bounds its cost
+_FULL = (
+    f"the subject has {MOST_FACTS} live facts, the most that one value is made to suit; revert "
+    "one of them first"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class Intake:
                 limits = self.limits.tightened(edit.gates)
                 requests.append(Request(edit.id, text, before, superseded[edit.id], limits))
         task = Task(tuple(requests), stored[0].method, atomic, stored[0].dry_run)
-        return task, rejected
+        crowded = self._crowded(task)
+        return task.without({found.id for found in crowded}), [*rejected, *crowded]
 
     def beside(self, task: Task) -> list[Edit]:
         """Live edits of the subjects of a task that none of its edits supersedes."""
@@ -87,11 +93,26 @@ class Intake:
                 (core_edit(id, text), subject)
                 for subject in sorted({request.edit.subject for request in task.requests})
                 for id, text in edits.live_edits_of_subject(
-                    session, subject, but=superseded, limit=_MOST_BESIDE
+                    session, subject, but=superseded
                 ).items()
             ]
         # In other letters it has another key.
         return [edit for edit, subject in found if edit.subject == subject]
+
+    def _crowded(self, task: Task) -> list[Rejection]:
+        """Edits for which their subject has no place left; of an atomic batch, all or none."""
+        facts, rejected = Counter(edit.subject for edit in self.beside(task)), list[Rejection]()
+        for request in task.requests:
+            facts[request.edit.subject] += 1
+            if facts[request.edit.subject] > MOST_FACTS:
+                facts[request.edit.subject] -= 1
+                report = EditReport(before=request.before.standing, error=_FULL)
+                rejected.append(Rejection(request.id, "subject_full", report))
+        if task.atomic and rejected:
+            full = {found.id for found in rejected}
+            others = (request.id for request in task.requests if request.id not in full)
+            rejected += [Rejection(id, BATCH_REJECTED) for id in others]
+        return rejected
 
     def _unfit(self, text: EditText | None) -> str | None:
         """Why nothing is to be written for an edit; None if something may be.

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -18,14 +19,22 @@ from app.errors import LeaseLost, Unavailable
 from app.observability.logs import get_logger
 from app.worker.models import WriterLease
 from app.worker.process import ProcessId
+from app.worker.silence import Silence
 
 _BEATS = 4  # while a holder may be silent
-_STOP_S = 10.0
+_STOP_S = 1.0
 _ROW = 1
 _log = get_logger(__name__)
 
-Seen = tuple[int, int]
-"""Fence and beat."""
+
+class Watch(Protocol):
+    """What its holder wants to know at each beat, while it computes."""
+
+    def look(self, session: Session) -> None:
+        """Look at the database in the transaction of the beat."""
+
+    def ask(self) -> None:
+        """The lease is lost: what is computed is void."""
 
 
 class Lease:
@@ -35,6 +44,7 @@ class Lease:
         database: Where the row is.
         silence_s: How long a holder may show no beat before another takes over, in seconds.
         process: Who claims.
+        watch: Told at each beat, and when the lease is lost.
         monotonic: Seconds that only ever grow.
     """
 
@@ -44,14 +54,20 @@ class Lease:
         *,
         silence_s: float,
         process: ProcessId,
+        watch: Watch | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database, self._silence_s = database, silence_s
-        self._process, self._monotonic = process, monotonic
+        self._process, self._watch = process, watch
+        self._silence = Silence(silence_s, monotonic)
         self._fence: int | None = None
-        self._seen: tuple[Seen, float] | None = None
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    @property
+    def fence(self) -> int | None:
+        """Which holder this process is, counted from the first; None while it is none."""
+        return self._fence
 
     def acquire(self) -> bool:
         """Take the lease if it is free or its holder is gone or silent; whether it is ours.
@@ -91,13 +107,25 @@ class Lease:
                 raise LeaseLost(row.fence)
             yield session
 
-    def release(self) -> None:
-        """Give it back, so that the next process need not wait."""
+    @contextmanager
+    def lost(self) -> Iterator[Session]:
+        """A write transaction of a process that lost it, to take back what it began."""
+        with self._database.write() as session:
+            yield session
+
+    def release(self, last: Callable[[Session], None] | None = None) -> None:
+        """Give it back, so that the next process need not wait.
+
+        Args:
+            last: What is written in the same transaction.
+        """
         self._ended.set()
         if self._beating.is_alive():
             self._beating.join(_STOP_S)
         try:
             with self.writing() as session:
+                if last is not None:
+                    last(session)
                 session.get_one(WriterLease, _ROW).holder = None
         except (LeaseLost, Unavailable) as error:
             _log.warning("lease_not_released", error=str(error))
@@ -107,10 +135,7 @@ class Lease:
         holder = None if row.holder is None else ProcessId.from_text(row.holder)
         if holder is None or holder == self._process or holder.is_gone:
             return True
-        now, seen = self._monotonic(), (row.fence, row.beat)
-        if self._seen is None or self._seen[0] != seen:
-            self._seen = (seen, now)
-        return now - self._seen[1] >= self._silence_s
+        return self._silence.has_lasted(_ROW, (row.fence, row.beat))
 
     def _beat(self) -> None:
         while not self._ended.wait(self._silence_s / _BEATS):
@@ -119,7 +144,11 @@ class Lease:
             try:
                 with self.writing() as session:
                     session.get_one(WriterLease, _ROW).beat += 1
+                    if self._watch is not None:
+                        self._watch.look(session)
             except LeaseLost as error:
                 _log.warning("lease_lost", error=str(error))
+                if self._watch is not None:
+                    self._watch.ask()
             except Unavailable as error:
                 _log.warning("lease_beat_missed", error=str(error))

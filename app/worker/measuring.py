@@ -11,9 +11,12 @@ from app.edits.report import (
     FirstInText,
     NeighbourReport,
     ParaphraseReport,
+    Said,
     Standing,
 )
 from app.edits.text import EditText
+from app.revisions.report import number_or_none
+from editing_core.edit import Edit
 from editing_core.probe import Score, score
 from editing_core.sink import statement_of
 from editing_core.statement import Statement
@@ -45,6 +48,19 @@ class Measurement:
         return Standing(
             p_target=self.prompt.p, rank_target=self.prompt.rank, argmax=self.prompt.argmax
         )
+
+
+def said(score: Score) -> Said:
+    """What a model makes of a target, as reports tell it."""
+    return Said(p_target=number_or_none(score.p), match=score.match)
+
+
+def ask(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, facts: Sequence[Edit]
+) -> dict[str, Said]:
+    """Edit id → what a model makes of the edit's target after its prompt."""
+    scores = score(model, tokenizer, [statement_of(tokenizer, fact) for fact in facts])
+    return {fact.id: said(found) for fact, found in zip(facts, scores, strict=True)}
 
 
 def measure(
@@ -100,13 +116,9 @@ def paraphrase_reports(
     ]
 
 
-def neighbour_reports(
-    text: EditText, before: Measurement, after: Measurement
-) -> list[NeighbourReport]:
-    """Whether each neighbour still has the same most probable answer."""
+def neighbour_reports(text: EditText, kept: Sequence[bool]) -> list[NeighbourReport]:
+    """Whether each neighbour is answered as before."""
     return [
-        NeighbourReport(prompt=near.prompt, kept=old.argmax == new.argmax)
-        for near, old, new in zip(
-            text.as_edited().neighbours, before.neighbours, after.neighbours, strict=True
-        )
+        NeighbourReport(prompt=near.prompt, kept=same)
+        for near, same in zip(text.as_edited().neighbours, kept, strict=True)
     ]

@@ -33,7 +33,8 @@ def unsolvable(
 
     Where single edits can be told to be at fault, the others are rejected for their sake only.
     """
-    guilty = {request.id for request in task.requests if not _can_be_said(tokenizer, request)}
+    unsayable = [request.id for request in task.requests if not _can_be_said(tokenizer, request)]
+    guilty = {*error.edits, *unsayable}
     return [
         Rejection(
             request.id,
@@ -52,7 +53,7 @@ def _can_be_said(tokenizer: PreTrainedTokenizerBase, request: Request) -> bool:
     return True
 
 
-def code_of(error: EditingError) -> str:
+def code_of(error: Exception) -> str:
     """``non_finite`` for ``NonFinite``."""
     name = type(error).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -7,7 +7,9 @@ from app.database.base import JsonObject
 from app.database.database import Database
 from app.disk import DiskSpace
 from app.edits.limits import Limits
+from app.idempotency.once import Once
 from app.ledger.mark import Marks
+from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
@@ -15,6 +17,7 @@ from app.resident.preparation import Prepared, prepare
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.origin import Origin
 from app.revisions.repository import head
 from app.revisions.service import EditedMatrices, record_base
 from app.settings import Settings
@@ -24,6 +27,7 @@ from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
@@ -34,6 +38,8 @@ from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
 
 ACTOR = "worker"
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,14 @@ class Runtime:
     snapshots: Snapshots
     contexts: tuple[str, ...] = (SLOT,)
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
 
         Raises:
             LabelTaken: The label is another revision's.
             StorageUnavailable: The disk did not take the file.
         """
-        return self.snapshots.label(revision, label, self.history.weights, actor=actor)
+        return self.snapshots.label(revision, label, self.history.weights, once)
 
     def stop(self, timeout_s: float) -> None:
         """End the worker after the operation it is in, which is left behind after `timeout_s`."""
@@ -80,15 +86,26 @@ def start(
     Raises:
         EditingError: The model cannot be loaded or edited.
         BaseMismatch: The database belongs to another model.
+        RecipeMismatch: The recipe in use is for another model, text or layers than those set.
+        UnusableRecipe: A recipe's file is damaged.
         Inconsistent: The head cannot be rebuilt bit for bit.
     """
-    prepared = prepare(settings, progress)
+    with database.read() as session:
+        origin = Origin.of(session)
+    prepared = prepare(settings, progress, origin)
+    _tell_of_recipe(prepared, origin, settings.worker)
     _record_base(database, prepared, clock, settings.gate_perplexity_tokens)
     snapshots = _snapshots(settings, database, prepared, clock)
-    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own())
+    interruption = Interruption(give_way)
+    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own(), watch=interruption)
     may_write = settings.worker == "embedded"
-    if may_write and lease.acquire():  # nobody else can commit, so nobody needs what is swept
+
+    def sweep_files() -> None:
+        """Nobody else can commit while the lease is ours, so nobody needs what is swept."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
+
+    if may_write and lease.acquire():
+        sweep_files()
     history = History(database, artefacts, prepared.weights, snapshots)
     weights = history.recover()
     resident = Resident(
@@ -106,7 +123,7 @@ def start(
         artefacts=artefacts,
         history=history,
         resident=resident,
-        editor=prepared.editor(give_way),
+        editor=prepared.editor(interruption.step),
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
@@ -119,6 +136,7 @@ def start(
             conversation=prepared.conversation,
         ),
         metrics=counted,
+        interruption=interruption,
     )
     worker = Worker(
         database,
@@ -129,9 +147,18 @@ def start(
         poll_s=settings.queue_poll_s,
         clock=clock,
         actor=ACTOR,
+        interruption=interruption,
+        when_taken=sweep_files,
     )
     worker.start()
     return Runtime(resident, worker, history, snapshots, contexts)
+
+
+def _tell_of_recipe(prepared: Prepared, origin: Origin | None, worker: str) -> None:
+    """Say it where revisions were computed by another recipe than this process would use."""
+    own = prepared.recipe.digest
+    if origin is not None and origin.recipe not in (None, own):
+        _log.warning("recipe_differs", recipe=own, revisions_by=origin.recipe, worker=worker)
 
 
 def _snapshots(
@@ -176,4 +203,6 @@ def _report_of_new_base(database: Database, prepared: Prepared, tokens: int) -> 
         if head(session) is not None:
             return None
     model, tokenizer = prepared.base.model, prepared.base.tokenizer
-    return report_of_base(model, tokenizer, prepared.weights, tokens).model_dump(mode="json")
+    report = report_of_base(model, tokenizer, prepared.weights, tokens)
+    by = {"recipe_digest": prepared.recipe.digest}
+    return report.model_copy(update=by).model_dump(mode="json")

@@ -41,6 +41,21 @@ class Surroundings:
         return sum(self.neighbours) / len(self.neighbours) if self.neighbours else None
 
 
+@dataclass(frozen=True)
+class Written:
+    """An edit that a candidate holds.
+
+    Attributes:
+        text: Its words, as they were edited.
+        before: Its scores under the head.
+        after: Its scores under the candidate.
+    """
+
+    text: EditText
+    before: Measurement
+    after: Measurement
+
+
 class Surveyor:
     """Compares the head with a candidate around edits.
 
@@ -55,34 +70,27 @@ class Surveyor:
         self._about = bundled_text("essence").splitlines()
 
     def survey(
-        self,
-        head: PreTrainedModel,
-        candidate: PreTrainedModel,
-        texts: Sequence[EditText],
-        before: Sequence[Measurement],
-        after: Sequence[Measurement],
+        self, head: PreTrainedModel, candidate: PreTrainedModel, written: Sequence[Written]
     ) -> list[Surroundings]:
-        """The surroundings of each edit; ``before`` and ``after`` are the same edits' scores."""
-        asked = [_Asked.of(text.as_edited(), self._subjects, self._about) for text in texts]
+        """The surroundings of each edit that is in the candidate and not in the head."""
+        asked = [_Asked.of(one.text, self._subjects, self._about) for one in written]
         prompts = [prompt for one in asked for prompt in one.prompts]
         said = iter(continuations(head, self._tokenizer, prompts, tokens=_MOST))
-        lengths = [self._answer_length(text) for text in texts]
+        lengths = [self._answer_length(one.text) for one in written]
         expected = [
             _shortened(next(said), length)
             for one, length in zip(asked, lengths, strict=True)
             for _ in one.prompts
         ]
         shares = iter(shares_kept(candidate, expected))
-        drifts = [self._drift(head, candidate, text.subject) for text in texts]
         return [
-            _surroundings(one, shares, drift, text, was, is_)
-            for one, drift, text, was, is_ in zip(asked, drifts, texts, before, after, strict=True)
+            _surroundings(around, shares, one, self._drift(head, candidate, one.text.subject))
+            for around, one in zip(asked, written, strict=True)
         ]
 
     def _answer_length(self, text: EditText) -> int:
         """How many tokens an answer of this relation has, as far as the target tells."""
-        edit = text.edit("")
-        target = tokens_of(self._tokenizer, (edit.filled, edit.target)).target
+        target = tokens_of(self._tokenizer, text.edit("").statement).target
         return min(max(len(target), _LEAST), _MOST)
 
     def _drift(
@@ -119,25 +127,28 @@ def _shortened(said: Continuation, tokens: int) -> Continuation:
 
 
 def _surroundings(
-    asked: _Asked,
-    shares: Iterator[float],
-    drift: float | None,
-    text: EditText,
-    before: Measurement,
-    after: Measurement,
+    asked: _Asked, shares: Iterator[float], written: Written, drift: float | None
 ) -> Surroundings:
     continued = [next(shares) for _ in asked.neighbours]
     relation = [next(shares) for _ in asked.relation]
     essence = [next(shares) for _ in asked.essence]
-    neighbours = tuple(
-        new.match if near.answer is not None and old.match else share == 1.0
-        for near, share, old, new in zip(
-            text.neighbours, continued, before.neighbours, after.neighbours, strict=True
-        )
-    )
     return Surroundings(
-        neighbours=neighbours,
+        neighbours=_kept(written, continued),
         relation_kept=sum(share == 1.0 for share in relation) / len(relation),
         essence_kept=sum(essence) / len(essence),
         subject_drift=drift,
+    )
+
+
+def _kept(written: Written, continued: Sequence[float]) -> tuple[bool, ...]:
+    """Whether each neighbour's answer is still said, or it is continued as before."""
+    return tuple(
+        new.match if near.answer is not None and old.match else share == 1.0
+        for near, share, old, new in zip(
+            written.text.neighbours,
+            continued,
+            written.before.neighbours,
+            written.after.neighbours,
+            strict=True,
+        )
     )

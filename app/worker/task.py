@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from app.edits.limits import Limits
 from app.edits.report import EditReport
 from app.edits.text import EditText
+from app.reverts.report import RevertReport
 from app.worker.measuring import Measurement
 from editing_core.edit import Edit
 
@@ -65,14 +66,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Rejection:
-    """An edit that must change nothing.
+    """An edit or a revert that must change nothing.
 
     Attributes:
-        id: The edit's id.
+        id: Its operation's id.
         reason: A code: the ledger holds no text.
         report: What was measured.
     """
 
     id: str
     reason: str
-    report: EditReport | None = None
+    report: EditReport | RevertReport | None = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
+import torch
 from torch import Tensor
 
 from editing_core.calibration.nullspace import (
@@ -178,7 +179,7 @@ def _null_spaces(
 ) -> list[NullSpace]:
     """The null space of each layer at each threshold, on the unedited model's probe keys."""
     moments = [statistics.layers[layer] for layer in recipe.layers]
-    keys = _keys(base, recipe, records)
+    keys = _keys(base, recipe, records, statistics.device)
     return [
         null_space_at(layer, statistics.layers[layer], tau, keys[layer])
         for tau in [tau_that_keeps_trace(moments, share) for share in _TRACE_SHARES]
@@ -186,10 +187,12 @@ def _null_spaces(
     ]
 
 
-def _keys(base: LoadedModel, recipe: Recipe, records: Sequence[Record]) -> dict[int, Tensor]:
+def _keys(
+    base: LoadedModel, recipe: Recipe, records: Sequence[Record], device: torch.device
+) -> dict[int, Tensor]:
     packed = PackedModel(base.model, base.architecture)
     edits = [record.edit for record in records]
-    sweep = KeySweep(packed, base.tokenizer, edits, recipe, recipe.layers)
+    sweep = KeySweep(packed, base.tokenizer, edits, recipe, recipe.layers, device=device)
     found = {}
     for layer, following in zip(recipe.layers, [*recipe.layers[1:], None], strict=True):
         found[layer], _ = sweep.keys(layer)

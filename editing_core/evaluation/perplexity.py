@@ -19,13 +19,19 @@ def perplexity(
 def mean_loss(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, *, tokens: int
 ) -> float:
-    """Mean negative log-likelihood of the first ``tokens`` tokens of ``text``."""
+    """Mean negative log-likelihood of the first ``tokens`` tokens of ``text``.
+
+    Each window begins as a prompt would, with the tokens that the tokenizer puts before a text.
+    They are not counted, nor is what has none before it.
+    """
+    start: list[int] = tokenizer("")["input_ids"]
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    ids = ids[:tokens]
+    ids, step, given = ids[:tokens], _WINDOW - len(start), max(len(start), 1)
     total, counted = 0.0, 0
-    for first in range(0, len(ids) - 1, _WINDOW):
-        window = torch.tensor([ids[first : first + _WINDOW]], device=model.device)
-        logits = model(window, use_cache=False).logits[0, :-1].float()
-        total += float(torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum"))
-        counted += window.shape[1] - 1
+    for first in range(0, len(ids) - 1, step):
+        window = torch.tensor([start + ids[first : first + step]], device=model.device)
+        logits = model(window, use_cache=False).logits[0, given - 1 : -1].float()
+        foretold = window[0, given:]
+        total += float(torch.nn.functional.cross_entropy(logits, foretold, reduction="sum"))
+        counted += len(foretold)
     return total / counted

@@ -56,8 +56,10 @@ def _after(second: Projection, first: Projection) -> Projection:
 
 def _refuse_lost_keys(keys: Tensor, projected: Tensor) -> None:
     share = projected.square().sum(0) / keys.square().sum(0)
-    if bool((share < LEAST_SHARE).any()):
+    lost = (share < LEAST_SHARE).nonzero().flatten().tolist()
+    if lost:
         raise KeyOutsideNullSpace(
             f"the null-space projection keeps {float(share.min()):.1%} of a key's energy; "
-            f"at least {LEAST_SHARE:.0%} is needed: raise alphaedit_tau or recalibrate"
+            f"at least {LEAST_SHARE:.0%} is needed: raise alphaedit_tau or recalibrate",
+            rows=lost,
         )

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from editing_core.errors import ModelNotFound
 from editing_core.model.opening import open_model, open_tokenizer, refuse_adapter
+from editing_core.model.saving import save_model
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -36,8 +37,7 @@ def _write(gguf: Path, folder: Path) -> None:
     # The weights are plain float32 now; what marks the model as quantised would refuse saving.
     model.hf_quantizer = None
     del model.config.quantization_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_model(folder, model, tokenizer)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from editing_core.errors import ModelNotFound
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.checking import check
 from editing_core.model.conversion import convert
+from editing_core.model.device import device_named
 from editing_core.model.opening import (
     UNREADABLE,
     check_folder,
@@ -22,6 +24,7 @@ from editing_core.model.opening import (
     open_tokenizer,
     reason,
 )
+from editing_core.model.saving import complete
 from editing_core.progress import Progress, silent
 
 
@@ -75,14 +78,17 @@ def load_model(
 ) -> LoadedModel:
     """Load ``source``: a bundled alias, a model folder, a GGUF file or a hub id.
 
-    GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder.
+    GGUF weights are dequantised once into ``cache_dir``; later loads read the converted folder,
+    which other software opens, too.
     ``site`` says which output projection of the blocks is to be edited.
 
     Raises:
         ModelNotFound: The source names nothing loadable; the message says what would be.
+        DeviceUnavailable: The model cannot be put on this device.
         UnsupportedModel: The model's matrices to edit cannot be derived, or edits of them would
             not do what they are solved for.
     """
+    place = device_named(device)
     folder = _folder(source, cache_dir, progress)
     progress("load model", 0, 2)
     if Path(folder).is_dir():
@@ -94,7 +100,7 @@ def load_model(
             f"model {source!r} cannot be loaded: {reason(error)}; give one of "
             f"{', '.join(BUNDLES)}, a folder or GGUF file that exists, or a reachable hub id"
         ) from error
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(place).eval().requires_grad_(False)
     progress("load model", 1, 2)
     architecture = resolve(model, site)
     check(model, architecture)
@@ -141,6 +147,8 @@ def _converted(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
     fingerprint = _file_digest(gguf)[:16]
     folder = cache_dir / "models" / f"{gguf.stem}-{fingerprint}"
     if folder.is_dir():
+        with suppress(OSError):  # a cache that cannot be written is read as it is
+            complete(folder)  # an older release converted the file
         return folder
     progress("convert model", 0, 1)
     folder.parent.mkdir(parents=True, exist_ok=True)

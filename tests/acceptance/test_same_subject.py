@@ -4,6 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from app.edits.limits import Limits
+from app.operations import repository as operations
+from app.operations.models import OperationStatus
+from app.operations.schemas import OperationResource
+from app.reverts.service import Wanted
+from app.settings import Settings
 from editing_core.delta import Weights
 from editing_core.edit import Edit
 from editing_core.editor import Editor
@@ -15,6 +21,7 @@ from editing_core.preparation import (
     prepare_statistics,
 )
 from editing_core.probe import Score, score
+from tests.fuzz.site import Prepared, Site
 
 _METHOD = "alphaedit+sphere"
 _NAME = "Danielle Darrieux"
@@ -31,11 +38,17 @@ _ONE_KEY = [
 
 
 @pytest.fixture(scope="module")
-def editor(demo_model: LoadedModel, cache_dir: Path) -> Editor:
+def prepared(demo_model: LoadedModel, cache_dir: Path) -> Prepared:
     text = bundled_text("statistics")
     statistics = prepare_statistics(demo_model, text=text, cache_dir=cache_dir)
     recipe = default_recipe(demo_model, statistics, chat=False)  # whose contexts blur the effect
-    return Editor(demo_model, recipe, statistics)
+    return demo_model, statistics, recipe
+
+
+@pytest.fixture(scope="module")
+def editor(prepared: Prepared) -> Editor:
+    model, statistics, recipe = prepared
+    return Editor(model, recipe, statistics)
 
 
 @pytest.fixture
@@ -86,3 +99,28 @@ def test_a_second_fact_leaves_the_first_as_it_was_only_if_solved_beside_it(
     assert also_new.match
     assert kept.p > once.p - 0.05
     assert faded.p < once.p - 0.2
+
+
+def test_undoing_one_of_two_facts_leaves_the_other_said(
+    demo_model: LoadedModel, prepared: Prepared, tmp_path: Path
+) -> None:
+    site = Site(tmp_path, prepared, limits=Limits.of(Settings()))
+    undone, kept = (
+        site.submit(fact.subject, fact.template, fact.target, _METHOD) for fact in _FACTS
+    )
+    site.turn()
+    revert = site.revert(undone, Wanted())
+    site.turn()
+    with site.database.read() as session:
+        found = OperationResource.of(operations.get(session, revert))
+    assert (found.status, list(site.head_live)) == (OperationStatus.COMMITTED, [kept])
+    assert found.report is not None
+    (sibling,) = found.report.siblings
+    assert sibling.after is not None
+    assert found.report.undone.after is not None
+    assert (sibling.edit, sibling.after.match) == (kept, True)
+    assert not found.report.undone.after.match
+    weights = Weights(site.base).changed(add=[*map(site.delta, site.placements(2).values())])
+    gone, said = _scores(demo_model, weights, _FACTS)
+    assert (gone.match, said.match) == (False, True)
+    site.close()

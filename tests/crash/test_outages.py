@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,7 @@ def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
     url = new_schema(own_postgres).replace("postgresql://", "postgresql+psycopg://", 1)
     data = tmp_path / "data"
     data.mkdir()
+    shutil.copytree(template.data_dir / "recipes", data / "recipes")
     for name in ("recipe.json", "calibration.txt"):
         (data / name).write_bytes((template.data_dir / name).read_bytes())
     settings = template.model_copy(update={"data_dir": data, "database_url": url})

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -84,6 +85,7 @@ class Site:
 def site(template: Settings, tmp_path: Path) -> Iterator[Site]:
     data = tmp_path / "data"
     data.mkdir()
+    shutil.copytree(template.data_dir / "recipes", data / "recipes")
     for name in ("recipe.json", "calibration.txt"):
         (data / name).write_bytes((template.data_dir / name).read_bytes())
     with running_postgres() as postgres:

@@ -14,9 +14,11 @@ from torch import Tensor
 from app.budgets.budgets import Budgets
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.edits import repository as edits
 from app.edits import service as edit_service
+from app.edits.limits import Limits
 from app.edits.schemas import EditRequest
+from app.ledger.auditing import audit
+from app.ledger.schemas import LedgerVerdict
 from app.operations import repository as operations
 from app.operations.models import OperationKind
 from app.operations.service import accept, cancel
@@ -24,7 +26,10 @@ from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from app.resident.history import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.reverts.service import Wanted, request_revert
+from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.placements import Placement
 from app.revisions.service import record_base
 from app.services import Services
 from app.settings import Settings
@@ -34,17 +39,21 @@ from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.worker import Worker
-from editing_core.delta import Delta
+from editing_core.delta import Delta, Weights
 from editing_core.digest import weights_digest
+from editing_core.edit import Edit as CoreEdit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statistics import Statistics, collect
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
+from tests.unkeyed import unkeyed
 
 _LAYERS = (0, 1)
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 50
+Prepared = tuple[LoadedModel, Statistics, Recipe]
+
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -68,7 +77,7 @@ class FusedClock:
 
 
 @cache
-def _prepared(dtype: torch.dtype) -> tuple[LoadedModel, Statistics, Recipe]:
+def _prepared(dtype: torch.dtype) -> Prepared:
     with tempfile.TemporaryDirectory() as folder:
         built = build_tiny_model(Path(folder) / "tiny", layers=3)
         model = load_model(str(built), cache_dir=Path(folder), dtype=dtype)
@@ -87,9 +96,17 @@ def _prepared(dtype: torch.dtype) -> tuple[LoadedModel, Statistics, Recipe]:
 class Site:
     """The parts of a service in one folder."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
-        self._folder, self._dtype, self._ids = folder, dtype, count()
-        self.clock = FusedClock()
+    def __init__(
+        self,
+        folder: Path,
+        prepared: Prepared | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        limits: Limits = OPEN_LIMITS,
+    ) -> None:
+        self._folder, self._ids = folder, count()
+        self._prepared = prepared or _prepared(dtype)
+        self.clock, self.limits = FusedClock(), limits
         self._open()
 
     def close(self) -> None:
@@ -115,19 +132,22 @@ class Site:
         with self.database.read() as session:
             return operations.get(session, id).seq
 
-    def submit(self, subject: str, prompt: str, target: str) -> str:
+    def submit(self, subject: str, prompt: str, target: str, method: str | None = None) -> str:
         """Accept an edit."""
-        request = EditRequest(subject=subject, prompt=prompt, target=target, force=True)
-        return edit_service.submit(self._services, request, dry_run=False, key=None, actor="client")
+        request = EditRequest(
+            subject=subject, prompt=prompt, target=target, method=method, force=True
+        )
+        once = unkeyed("client")
+        return edit_service.submit(self._services, request, dry_run=False, once=once).id
 
     def cancel(self, id: str) -> None:
         """Withdraw an operation."""
         with self.database.write() as session:
             cancel(session, id, now=self.clock(), actor="client")
 
-    def revert(self, edit_id: str) -> str:
+    def revert(self, edit_id: str, wanted: Wanted) -> str:
         """Accept the undoing of a live edit."""
-        return edit_service.request_revert(self._services, edit_id, reason=None, actor="client")
+        return request_revert(self._services, edit_id, wanted, unkeyed("client"))
 
     def rollback(self, revision: int) -> str:
         """Accept a rollback."""
@@ -152,20 +172,33 @@ class Site:
         self._worker.work_off_one_run(self._lease)
         self.clock.calls_left = None
 
-    def deltas(self, ids: Sequence[str]) -> dict[str, Delta]:
-        """The factors of these edits, each alone."""
-        deltas = {}
+    def placements(self, revision: int) -> dict[str, Placement]:
+        """Edit id → where its factors in a revision are, of the edits that are live there."""
         with self.database.read() as session:
-            for id in ids:
-                edit = edits.get(session, id)
-                assert edit.artefact is not None
-                assert edit.artefact_index is not None
-                batch = Delta.from_bytes(self._artefacts.read(edit.artefact))
-                deltas[id] = batch.select([edit.artefact_index])
-        return deltas
+            live = revisions.live_edits(session, revision)
+        return {edit.edit_id: edit.placement for edit in live}
+
+    def delta(self, placement: Placement) -> Delta:
+        """One set of factors."""
+        batch = Delta.from_bytes(self._artefacts.read(placement.artefact))
+        assert batch.edits[placement.row] == placement.edit_id
+        return batch.select([placement.row])
+
+    def alone(self, subject: str, prompt: str, target: str) -> str:
+        """Digest of the base with one edit, solved as if there had never been another."""
+        model, statistics, recipe = self._prepared
+        edit = CoreEdit.create(id="alone", subject=subject, prompt=prompt, target=target)
+        view = model.architecture.view_with(model.model, self.base)
+        method = self._services.settings.method
+        solution = Editor(model, recipe, statistics).solve(view, [edit], method=method)
+        return weights_digest(Weights(self.base).changed(add=[solution.delta]).materialise())
+
+    def audit(self) -> LedgerVerdict:
+        """Hold every row and artefact against the ledger."""
+        return audit(self.database, self._artefacts)
 
     def _open(self) -> None:
-        model, statistics, recipe = _prepared(self._dtype)
+        model, statistics, recipe = self._prepared
         weight_of = model.architecture.weight_of
         self.base: dict[int, Tensor] = {
             layer: weight_of(model.model, layer) for layer in recipe.layers
@@ -212,7 +245,7 @@ class Site:
             clock=self.clock,
             actor="worker",
             snapshots=snapshots,
-            intake=Intake(self.database, resident, OPEN_LIMITS),
+            intake=Intake(self.database, resident, self.limits),
             gauge=EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8),
         )
         self._worker = Worker(

@@ -26,9 +26,14 @@ from sqlalchemy import select
 from app.edits import repository as edits
 from app.edits.models import Edit, EditStatus
 from app.events import repository as events
+from app.ledger import repository as ledger
+from app.ledger.records import read
+from app.ledger.recount import Recount
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
+from app.reverts.service import Wanted
 from app.revisions import repository as revisions
+from app.revisions.placements import Placement
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 from tests.chain import check_chain
@@ -45,21 +50,31 @@ class Asked:
     id: str
     fact: tuple[str, str] | None = None
     undoes: str | None = None
+    wanted: Wanted | None = None
     goes_to: int | None = None
     attempts: int = 0
 
 
 @dataclass
 class Model:
-    """What the ledger should say: the live edits of each revision, in order, and who waits."""
+    """What the ledger should say: the live edits of each revision, in order, and who waits.
+
+    Reverts and rollbacks wait before edits.
+    """
 
     revisions: list[dict[str, tuple[str, str]]] = field(default_factory=lambda: [{}])
     waiting: list[Asked] = field(default_factory=list)
+    superseded: dict[str, str] = field(default_factory=dict)
 
     @property
     def live(self) -> dict[str, tuple[str, str]]:
         """Edit id → fact, of the head."""
         return self.revisions[-1]
+
+    def ask_to_undo(self, asked: Asked) -> None:
+        """Have it wait behind the others that undo, and before every edit."""
+        undoing = [found for found in self.waiting if found.fact is None]
+        self.waiting.insert(len(undoing), asked)
 
     def commit(self, done: list[Asked]) -> None:
         """One revision by these operations."""
@@ -68,11 +83,20 @@ class Model:
             if asked.goes_to is not None:
                 live = dict(self.revisions[asked.goes_to])
             elif asked.undoes is not None:
-                del live[asked.undoes]
+                fact, before = live.pop(asked.undoes), self.superseded.get(asked.undoes)
+                if asked.wanted is not None and asked.wanted.restore and before is not None:
+                    live[before] = fact
             elif asked.fact is not None:
-                live = {id: fact for id, fact in live.items() if fact != asked.fact}
+                for id in [id for id, fact in live.items() if fact == asked.fact]:
+                    del live[id]
+                    self.superseded[asked.id] = id
                 live[asked.id] = asked.fact
         self.revisions.append(live)
+
+    def stands(self, id: str) -> bool:
+        """Whether an edit is live, or what took its place stands."""
+        after = [newer for newer, older in self.superseded.items() if older == id]
+        return id in self.live or any(map(self.stands, after))
 
 
 class Histories(RuleBasedStateMachine):
@@ -84,12 +108,13 @@ class Histories(RuleBasedStateMachine):
         self.dtype = dtype
         self.model = Model()
         self.names = count()
-        self.site = Site(self.folder, dtype)
+        self.site = Site(self.folder, dtype=dtype)
 
     def teardown(self) -> None:
         if not hasattr(self, "site"):
             return
         self._every_revision_has_the_bits_of_its_live_edits()
+        self._the_ledger_tells_the_same()
         self.site.close()
         shutil.rmtree(self.folder)
 
@@ -98,7 +123,7 @@ class Histories(RuleBasedStateMachine):
         id = self.site.submit(*fact, says)
         self.model.waiting.append(Asked(id, fact=fact))
 
-    @precondition(lambda self: self.model.waiting and not self.model.waiting[-1].attempts)
+    @precondition(lambda self: self.model.waiting)
     @rule()
     def cancel_the_last(self) -> None:
         self.site.cancel(self.model.waiting.pop().id)
@@ -107,12 +132,16 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def revert(self, data: st.DataObject) -> None:
         target = data.draw(st.sampled_from(list(self.model.live)))
-        self.model.waiting.append(Asked(self.site.revert(target), undoes=target))
+        force, restore = data.draw(st.booleans()), data.draw(st.booleans())
+        dry_run = data.draw(st.sampled_from([False, False, True]))
+        wanted = Wanted(force=force, restore=restore, dry_run=dry_run)
+        operation = self.site.revert(target, wanted)
+        self.model.ask_to_undo(Asked(operation, undoes=target, wanted=wanted))
 
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
         goal = data.draw(st.integers(0, len(self.model.revisions) - 1))
-        self.model.waiting.append(Asked(self.site.rollback(goal), goes_to=goal))
+        self.model.ask_to_undo(Asked(self.site.rollback(goal), goes_to=goal))
 
     @rule()
     def work(self) -> None:
@@ -152,17 +181,24 @@ class Histories(RuleBasedStateMachine):
             found = {a.id: operations.get(session, a.id) for a in self.model.waiting}
         done: list[Asked] = []
         ended = [a for a in self.model.waiting if found[a.id].finished_at is not None]
-        assert ended == self.model.waiting[: len(ended)]  # in the order of seq
+        assert ended == self.model.waiting[: len(ended)]  # in order
         for asked in ended:
             status = found[asked.id].status
             if status is OperationStatus.COMMITTED:
                 done.append(asked)
             elif status is OperationStatus.DEAD:
                 assert found[asked.id].attempts == _MOST_ATTEMPTS
+            elif status is OperationStatus.TRIED:
+                assert asked.wanted is not None
+                assert asked.wanted.dry_run
             else:
                 assert status is OperationStatus.REJECTED
                 assert asked.undoes is not None
-                assert asked.undoes not in self._live_with(done)
+                assert asked.wanted is not None
+                if found[asked.id].reason == "siblings_lost":
+                    assert not asked.wanted.force
+                else:
+                    assert asked.undoes not in self._live_with(done)
         for asked in self.model.waiting:
             asked.attempts = found[asked.id].attempts
         self.model.waiting = self.model.waiting[len(ended) :]
@@ -173,7 +209,7 @@ class Histories(RuleBasedStateMachine):
 
     def _live_with(self, done: list[Asked]) -> dict[str, tuple[str, str]]:
         """What the head holds once ``done`` is committed."""
-        after = Model(revisions=list(self.model.revisions))
+        after = Model(revisions=list(self.model.revisions), superseded=dict(self.model.superseded))
         after.commit(done)
         return after.live
 
@@ -183,23 +219,34 @@ class Histories(RuleBasedStateMachine):
             recorded = revisions.head(session)
             assert recorded is not None
             assert recorded.number == len(self.model.revisions) - 1
-            statuses = {id: edits.get(session, id).status for id in self.model.live}
-        assert set(statuses.values()) <= {EditStatus.COMMITTED}
+            known = {id for live in self.model.revisions for id in live}
+            for id in known:
+                edit = edits.get(session, id)
+                if id in self.model.live:
+                    assert edit.status is EditStatus.COMMITTED
+                elif self.model.stands(id):
+                    assert edit.status is EditStatus.SUPERSEDED
+                    assert edit.superseded_by is not None
+                    assert self.model.stands(edit.superseded_by)
+                else:
+                    assert (edit.status, edit.superseded_by) == (EditStatus.REVERTED, None)
 
     def _every_revision_has_the_bits_of_its_live_edits(self) -> None:
         """In any order of factors, at one thread and at two, and on the way of history."""
         threads = torch.get_num_threads()
         walk = Weights(self.site.base)
-        before: dict[str, tuple[str, str]] = {}
+        before = set[Placement]()
         for number, live in enumerate(self.model.revisions):
             with self.site.database.read() as session:
                 recorded = revisions.get(session, number).weights_digest
-            deltas = self.site.deltas(list({**before, **live}))
+            placements = self.site.placements(number)
+            assert placements.keys() == live.keys()
+            held = set(placements.values())
             walk = walk.changed(
-                add=[deltas[id] for id in live if id not in before],
-                subtract=[deltas[id] for id in before if id not in live],
+                add=[self.site.delta(one) for one in held - before],
+                subtract=[self.site.delta(one) for one in before - held],
             )
-            shuffled = [deltas[id] for id in live]
+            shuffled = [self.site.delta(one) for one in placements.values()]
             random.Random(number).shuffle(shuffled)
             found = {weights_digest(walk.materialise())}
             for used in (1, 2):
@@ -207,8 +254,17 @@ class Histories(RuleBasedStateMachine):
                 fresh = Weights(self.site.base).changed(add=shuffled)
                 found.add(weights_digest(fresh.materialise()))
             assert found == {recorded}
-            before = live
+            before = held
         torch.set_num_threads(threads)
+
+    def _the_ledger_tells_the_same(self) -> None:
+        """Every row follows from the ledger, and the ledger alone gives the factors of the head."""
+        assert self.site.audit().ok
+        recount = Recount()
+        with self.site.database.read() as session:
+            for entry in ledger.links(session):
+                recount.take(read(entry))
+        assert recount.live == self.site.placements(len(self.model.revisions) - 1)
 
 
 TestHistories = Histories.TestCase

@@ -18,6 +18,7 @@ from editing_core.delta import Delta, dense_on_grid, left_grid, on_grid
 from editing_core.digest import weights_digest
 from tests.integration.history import REPORT
 from tests.integration.history import History as Records
+from tests.unkeyed import unkeyed
 
 _SHAPE = (6, 9)
 
@@ -115,7 +116,7 @@ class Edited:
 
     def label(self, label: str, revision: int) -> str:
         """Keep a revision under a label; its file's digest."""
-        snapshot, _ = self.snapshots.label(revision, label, self.history.weights, actor="client")
+        snapshot, _ = self.snapshots.label(revision, label, self.history.weights, unkeyed("client"))
         assert snapshot.digest is not None
         return snapshot.digest
 

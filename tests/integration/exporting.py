@@ -12,6 +12,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from app.database.database import Database
+from app.idempotency.once import Once
 from app.main import Components
 from app.resident.resident import Resident
 from app.services import Services
@@ -33,7 +34,7 @@ class _ReadOnly:
     resident: Resident
     contexts: tuple[str, ...] = ("{}",)
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         raise NotImplementedError
 
     def stop(self, timeout_s: float) -> None:

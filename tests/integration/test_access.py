@@ -41,6 +41,10 @@ CONTRACT = {
     ("GET", "/v1/snapshots/{label}"): {"audit"},
     ("DELETE", "/v1/snapshots/{label}"): {"rollback"},
     ("GET", "/v1/operations/{operation_id}"): {"audit", "rollback"},
+    ("GET", "/v1/queue"): {"audit", "rollback"},
+    ("POST", "/v1/queue/pause"): {"rollback"},
+    ("POST", "/v1/queue/resume"): {"rollback"},
+    ("POST", "/v1/queue/cancel"): {"rollback"},
     ("GET", "/v1/ledger"): {"audit"},
     ("GET", "/v1/ledger/verify"): {"audit"},
     ("GET", "/v1/ledger/checkpoint"): {"audit"},
@@ -219,6 +223,8 @@ def test_the_description_names_scheme_scopes_and_refusals(service: Keyed) -> Non
             if path not in PUBLIC:
                 (needs,) = operation["security"]
                 assert needs["ApiKey"], (method, path)
+                named = " or ".join(f"`{scope}`" for scope in needs["ApiKey"])
+                assert operation["description"].endswith(f"\n\nScope: {named}."), (method, path)
                 assert operation["responses"].keys() >= {"401", "403"}, (method, path)
 
 

@@ -73,6 +73,9 @@ def test_a_backup_taken_while_edits_go_on_is_a_data_directory(
     del database  # migrated
     folder = tmp_path / "backup"
     settings.data_dir.mkdir()
+    recipes = settings.data_dir / "recipes"
+    recipes.mkdir()
+    (recipes / "0123.json").write_text("{}")
     (settings.data_dir / "recipe.json").write_text("{}")
     with _editing(settings):
         made = back_up(settings, folder)
@@ -83,7 +86,9 @@ def test_a_backup_taken_while_edits_go_on_is_a_data_directory(
         "errata.db",
         "ledger-mark",
         "recipe.json",
+        "recipes",
     ]
+    assert (folder / "recipes" / "0123.json").read_text() == "{}"
     elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
     _assert_restored(Settings(data_dir=elsewhere), settings)
 
@@ -153,7 +158,7 @@ def test_the_command_tells_what_is_where(
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr
-    assert "database and 1 artefacts are in" in " ".join(first.stdout.split())
+    assert "database and 1 artefact" in " ".join(first.stdout.split())
     assert second.returncode == 1
     assert "name an empty folder" in second.stderr
     assert "Traceback" not in second.stderr

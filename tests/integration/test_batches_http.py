@@ -61,7 +61,7 @@ def test_a_thousand_edits_are_one_batch_and_one_more_is_none(client: TestClient)
     [
         ({"target": ""}, "edits[1].target", "at least 1"),
         ({"prompt": "{} and {}"}, "edits[1].prompt", "2 '{}'"),
-        ({"method": "nonsense"}, "edits[1].method", "not known"),
+        ({"method": "nonsense"}, "edits[1].method", "'nonsense'"),
         ({"paraphrases": ["ok", "\x00"]}, "edits[1].paraphrases[1]", "NUL"),
         ({"gates": {"canaries_kept": 0.1}}, "edits[1].gates.canaries_kept", "at least 0.5"),
     ],
@@ -97,6 +97,17 @@ def test_what_cannot_be_solved_together_is_no_atomic_batch(
     assert _post(client, edits, atomic=False).status_code == 202
 
 
+def test_an_atomic_batch_states_as_many_facts_of_a_subject_as_one_value_is_made_to_suit(
+    client: TestClient,
+) -> None:
+    edits = [FACT | {"prompt": f"Fact {number} of {{}} is"} for number in range(33)]
+    response = _post(client, edits, atomic=True)
+    assert (response.status_code, response.json()["error"]["param"]) == (422, "edits[32].subject")
+    assert "may state 32" in response.json()["detail"]
+    assert _post(client, edits[:32], atomic=True).status_code == 202
+    assert _post(client, edits, atomic=False).status_code == 202
+
+
 @pytest.mark.parametrize("body", [{"edits": []}, {}, {"edits": [FACT], "atomic": "yes"}])
 def test_a_batch_without_edits_or_sense_is_refused(
     client: TestClient, body: dict[str, object]
@@ -122,8 +133,11 @@ def test_a_key_with_another_batch_is_refused(client: TestClient, changes: dict[s
 
 def test_a_key_of_a_batch_is_none_of_an_edit(client: TestClient) -> None:
     key = {"Idempotency-Key": "once"}
-    _post(client, [FACT], key="once")
-    assert client.post("/v1/edits", json=FACT, headers=key).status_code == 422
+    batch = _post(client, [FACT], key="once").json()
+    edit = client.post("/v1/edits", json=FACT, headers=key).json()
+    assert edit["id"] != batch["edits"][0]["id"]
+    assert client.post("/v1/edits", json=FACT, headers=key).json()["id"] == edit["id"]
+    assert _post(client, [FACT], key="once").json()["id"] == batch["id"]
 
 
 def test_cancelling_one_edit_of_an_atomic_batch_cancels_all(client: TestClient) -> None:

@@ -11,6 +11,7 @@ from app.errors import WrongState
 from app.ledger import repository as entries
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
+from app.operations.recovery import CRASHED, recover
 from app.operations.service import give_up, requeue, try_out
 from tests.chain import check_chain
 from tests.integration.history import History
@@ -42,7 +43,11 @@ def test_an_atomic_batch_comes_whole_and_alone(history: History, limit: int) -> 
     history.commit_edits(["before"])
     assert _next(history, limit) == list("abcde")
     assert [operation.attempts for operation in history.claim(limit)] == [1] * 5
-    assert _next(history, limit) == list("abcde")  # as after a crash
+    with history.database.write() as session:  # its process died
+        crashed = operations.running(session)
+        recover(session, crashed, CRASHED, now=history.clock(), actor="worker")
+    assert _next(history, limit) == list("abcde")
+    assert [operation.attempts for operation in history.claim(limit)] == [2] * 5
     history.commit_edits(list("abcde"))
     assert _next(history, limit) == ["after"]
 

@@ -26,7 +26,7 @@ def test_an_edit_is_accepted_and_can_be_read_back(client: TestClient) -> None:
     sent = {
         "target_old": "French",
         "paraphrases": ["Danielle Darrieux natively speaks"],
-        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French"}],
+        "neighbours": [{"prompt": "Michel Rocard speaks", "answer": "French", "separator": None}],
         "method": "memit+sphere",
         "force": True,
         "metadata": {"ticket": "KB-17"},
@@ -124,7 +124,7 @@ def test_an_edit_names_the_method_of_the_settings_unless_it_names_its_own(
         (
             {"subject": "Ann", "prompt": "Annapolis lies in"},
             "prompt",
-            "only found inside 'Annapolis'",
+            "inside 'Annapolis'",
         ),
         ({"separator": "-"}, "separator", "' '"),
         ({"target": ""}, "target", "at least 1"),
@@ -324,6 +324,17 @@ def test_only_a_committed_edit_can_be_reverted(client: TestClient, worked: Histo
     assert client.post(f"/v1/edits/{waiting}/revert", json={}).status_code == 409
 
 
+def test_a_revert_shows_how_it_was_asked_for(client: TestClient, worked: History) -> None:
+    worked.edit("edit_live")
+    path = "/v1/edits/edit_live/revert"
+    asked = client.post(f"{path}?dry_run=true", json={"force": True, "restore": False}).json()
+    options = {"dry_run": True, "force": True, "restore": False, "report": None}
+    assert asked.items() >= options.items()
+    plain = client.post(path, json={}).json()
+    assert plain.items() >= {"dry_run": False, "force": False, "restore": True}.items()
+    assert client.post(path, json={"force": "yes"}).json()["error"]["param"] == "force"
+
+
 @pytest.mark.parametrize("path", ["/v1/edits/edit_0", "/v1/operations/edit_0"])
 def test_what_does_not_exist_is_a_404(client: TestClient, path: str) -> None:
     response = client.get(path)
@@ -337,3 +348,19 @@ def test_edits_survive_a_restart_in_order(settings: Settings) -> None:
     with running(settings) as client:
         assert [edit["id"] for edit in client.get("/v1/edits").json()["items"]] == posted
         assert _post(client).json()["seq"] == 4
+
+
+def test_a_replay_is_recalled_though_it_would_be_refused_now(settings: Settings) -> None:
+    key = {"Idempotency-Key": "once"}
+    body = FACT | {"gates": {"target_p": 0.5}}
+    batch = {"edits": [body], "atomic": True}
+    with running(settings) as client:
+        accepted = client.post("/v1/edits", json=body, headers=key).json()
+        batched = client.post("/v1/edit-batches", json=batch, headers={"Idempotency-Key": "b"})
+    stricter = settings.model_copy(update={"gate_target_p": 0.9})
+    with running(stricter) as client:
+        assert client.post("/v1/edits", json=body).status_code == 422
+        again = client.post("/v1/edits", json=body, headers=key)
+        assert (again.status_code, again.json()["id"]) == (202, accepted["id"])
+        more = client.post("/v1/edit-batches", json=batch, headers={"Idempotency-Key": "b"})
+        assert (more.status_code, more.json()["id"]) == (202, batched.json()["id"])

@@ -76,6 +76,21 @@ def test_a_download_has_its_digest_and_may_be_continued(installation: Installati
 
 
 @only_sqlite
+def test_the_head_of_a_download_tells_its_size_without_sending_it(
+    installation: Installation,
+) -> None:
+    with installation.serving() as client:
+        export = client.made(format="delta")
+        for path in (export["download"], "/v1/revisions/1/delta"):
+            whole, head = client.http.get(path), client.http.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+            told = {**whole.headers} | {"x-request-id": head.headers["X-Request-ID"]}
+            assert {**head.headers} == told
+            assert int(head.headers["Content-Length"]) == len(whole.content)
+        part = client.http.head(export["download"], headers={"Range": "bytes=0-9"})
+        assert (part.status_code, part.headers["Content-Length"]) == (206, "10")
+
+
 def test_a_part_that_is_not_in_the_file_is_refused_as_a_problem(installation: Installation) -> None:
     with installation.serving() as client:
         export = client.made(format="delta")

@@ -12,7 +12,7 @@ from app.operations import repository as operations
 from app.operations.models import OperationStatus
 from app.operations.service import requeue
 from editing_core.probe import score
-from tests.integration.worker_service import BATCH_SIZE, BROKEN, WAIT_S, Service
+from tests.integration.worker_service import BATCH_SIZE, BLAMING, BROKEN, WAIT_S, Service
 from tests.waiting import wait_until
 
 _NAMES = ("France", "Italy", "Spain", "Poland", "Norway", "Chile")
@@ -143,11 +143,26 @@ def test_one_impossible_target_rejects_all_of_an_atomic_batch(service: Service) 
     assert service.head()[0] == 0
 
 
+def test_an_error_of_one_edit_blames_it_alone_in_an_atomic_batch(service: Service) -> None:
+    with service.database.write() as session:
+        batch = service.open_batch(session, atomic=True)
+        ids = [
+            service.accept(session, name, method=BLAMING, batch_id=batch)
+            for name in ("France", "Italy", "Spain")
+        ]
+    service.doorbell.ring(ids[0])
+    assert _ends(service, ids) == [
+        (EditStatus.REJECTED, "batch_rejected"),
+        (EditStatus.REJECTED, "key_outside_null_space"),
+        (EditStatus.REJECTED, "batch_rejected"),
+    ]
+
+
 def test_an_atomic_batch_dies_whole_and_is_queued_again_whole(service: Service) -> None:
     ids = _send(service, [None, None], atomic=True, method=BROKEN)
     next_one = service.submit("Norway")
     assert service.ended(next_one).status is EditStatus.COMMITTED
-    assert _ends(service, ids) == [(EditStatus.DEAD, "crashed")] * 2
+    assert _ends(service, ids) == [(EditStatus.DEAD, "zero_division_error")] * 2
     with service.database.write() as session:
         for id in ids:
             requeue(session, id, now=utc_now(), actor="client")
@@ -155,7 +170,7 @@ def test_an_atomic_batch_dies_whole_and_is_queued_again_whole(service: Service) 
         assert [(found.seq, found.attempts) for found in again] == [(4, 0), (5, 0)]
         assert {found.status for found in again} == {OperationStatus.ACCEPTED}
     service.doorbell.ring(ids[0])
-    assert _ends(service, ids) == [(EditStatus.DEAD, "crashed")] * 2
+    assert _ends(service, ids) == [(EditStatus.DEAD, "zero_division_error")] * 2
     assert [service.ended(id).operation.attempts for id in ids] == [3, 3]
 
 

@@ -7,10 +7,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.testclient import TestClient
 
 from app.clock import utc_now
+from app.connections import Ending
 from app.database.database import Database
 from app.edits.models import EditStatus
 from app.observability.state import mirrored
+from app.operations.models import OperationKind
 from app.settings import Settings
+from app.worker.gates import GATES
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.service import FACT, running
@@ -86,6 +89,31 @@ def test_requests_are_counted_by_template_and_unknown_paths_make_no_labels(
 def test_a_check_of_the_ledger_is_counted_by_its_result(client: TestClient) -> None:
     client.get("/v1/ledger/verify")
     assert _value(client, "errata_verifications_total", result="ok") == 1
+
+
+@only_sqlite
+def test_what_an_alert_counts_is_shown_at_zero_before_it_happens(client: TestClient) -> None:
+    found = _scraped(client)
+    expected = [
+        *(("errata_verifications_total", {"result": result}) for result in ("ok", "failed")),
+        *(("errata_http_connections_ended_total", {"reason": end.value}) for end in Ending),
+        *(
+            ("errata_requests_refused_total", {"reason": reason})
+            for reason in ("key_needed", "key_invalid", "key_revoked", "key_expired")
+        ),
+    ]
+    for name, labels in expected:
+        assert found[name, frozenset(labels.items())] == 0, (name, labels)
+
+
+def test_every_end_of_an_operation_and_every_gate_is_shown_at_zero(service: Service) -> None:
+    ends = ("committed", "rejected", "dead", "cancelled", "tried")
+    for kind in OperationKind:
+        for status in ends:
+            value = _of(service, "errata_operations_ended_total", kind=kind.value, status=status)
+            assert value == 0, (kind, status)
+    for gate in GATES:
+        assert _of(service, "errata_gates_failed_total", gate=gate) == 0, gate
 
 
 @only_sqlite

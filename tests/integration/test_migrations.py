@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
@@ -6,9 +8,12 @@ from app.database.database import Database
 from app.database.migration import downgrade, drift, upgrade
 from app.edits import repository as edits
 from app.edits.models import EditStatus
+from app.errors import IdempotencyMismatch
 from app.events import repository as events
-from app.operations.idempotency import keep, recall
+from app.idempotency.once import Once, digest_of
 from app.operations.service import try_out
+from app.revisions import repository as revisions
+from app.revisions.placements import Placement
 from app.snapshots.service import add_label
 from tests.chain import check_chain
 from tests.integration.history import History
@@ -125,6 +130,26 @@ def test_edits_of_older_schemas_are_found_in_every_spelling_and_by_their_look(
         assert edits.look_alikes(session, edits.get(session, "c"), 9) == {}
 
 
+def test_a_status_that_lied_is_what_is_true_after_the_upgrade(history: History) -> None:
+    history.edit("a")
+    history.edit("b", supersedes="a")
+    history.undo("back", 0, removed=["b"])
+    history.edit("c")
+    downgrade(history.database, "0016")
+    with history.database.write() as session:  # as releases before left it
+        session.execute(
+            text("UPDATE edits SET status = 'superseded', superseded_by = 'b' WHERE id = 'a'")
+        )
+    upgrade(history.database)
+    with history.database.read() as session:
+        found = edits.get(session, "a")
+        told = events.after(session, 0, limit=99, edit_id="a")
+        live = [edit.placement for edit in revisions.live_edits(session, 4)]
+    assert (found.status, found.superseded_by) == (EditStatus.REVERTED, None)
+    assert (told[-1].status, told[-1].revision) == (EditStatus.REVERTED, 4)
+    assert live == [Placement("c", "artefact-4", 0)]
+
+
 def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
     history.edit("a")
     history.erase("a")
@@ -148,21 +173,49 @@ def test_an_erasure_survives_going_back_and_forth(history: History) -> None:
     assert history.edit("b").number == 2
 
 
+def _once(history: History, actor: str, route: str, asked: str = "") -> Once:
+    once = Once(actor, route, "once", history.clock, timedelta(days=7))
+    return once.asking({"asked": asked} if asked else None)
+
+
 def test_an_idempotency_key_goes_on_for_whoever_sent_it(history: History) -> None:
-    database = history.database
+    database, route = history.database, "POST /v1/edits"
     history.accept("a")
     downgrade(database, "0011")
+    digest = digest_of("{}")
     with database.write() as session:
         insert = "INSERT INTO idempotency_keys (key, body_digest, operation_id, created_at) "
-        session.execute(text(insert + "VALUES ('once', 'digest', 'a', '2026-01-01 00:00:00+00')"))
+        values = {"digest": digest, "at": f"{history.clock():%Y-%m-%d %H:%M:%S}"}
+        session.execute(text(insert + "VALUES ('once', :digest, 'a', :at)"), values)
     upgrade(database)
     with database.write() as session:
-        assert recall(session, "client", "once", "digest") == "a"
-        assert recall(session, "key:other", "once", "digest") is None
-        keep(session, "key:other", "once", "else", "a", now=history.clock())
+        assert _once(history, "client", route).recall(session) == "a"
+        with pytest.raises(IdempotencyMismatch):
+            _once(history, "client", route, "else").recall(session)
+        assert _once(history, "key:other", route).recall(session) is None
+        assert _once(history, "client", "POST /v1/rollbacks").recall(session) is None
+        _once(history, "key:other", route, "else").keep(session, "a")
+        _once(history, "client", "POST /v1/rollbacks").keep(session, "rollback_1")
     downgrade(database, "0011")
     with database.read() as session:
         kept = session.execute(text("SELECT key, body_digest FROM idempotency_keys")).all()
-    assert kept == [("once", "digest")]
+    assert kept == [(f"erased {digest_of('once')}", digest)]
     upgrade(database)
     assert drift(database) == []
+    with database.read() as session:
+        assert _once(history, "client", route).recall(session) == "a"
+
+
+def test_the_key_of_a_batch_goes_on_with_the_batch(history: History) -> None:
+    database, route = history.database, "POST /v1/edit-batches"
+    batch = history.open_batch("batch_1", atomic=False)
+    history.accept("a", batch_id=batch)
+    history.accept("b", batch_id=batch)
+    with database.write() as session:
+        _once(history, "client", route).keep(session, batch)
+    downgrade(database, "0016")
+    with database.read() as session:
+        assert session.scalar(text("SELECT operation_id FROM idempotency_keys")) == "a"
+    upgrade(database)
+    with database.read() as session:
+        assert _once(history, "client", route).recall(session) == batch

@@ -7,9 +7,11 @@ from app.edits.models import EditStatus
 from app.errors import BaseMismatch, StaleParent, UnknownEdit, UnknownRevision, WrongState
 from app.operations import repository as operations
 from app.operations.models import OperationStatus
+from app.operations.recovery import CRASHED, give_back, recover
 from app.operations.service import cancel, give_up, reject
 from app.revisions import repository as revisions
 from app.revisions.models import RevisionKind
+from app.revisions.placements import Placement
 from app.revisions.service import AddedEdit, NewRevision, record_base
 from tests.chain import check_chain
 from tests.integration.history import History
@@ -49,22 +51,43 @@ def test_a_run_stops_before_a_second_edit_of_a_subject(history: History) -> None
     assert _next(history) == ["a", "b"]
 
 
-def test_a_rollback_comes_alone_and_in_its_place(history: History) -> None:
-    history.accept("a")
+def test_a_rollback_comes_alone_and_before_every_edit_that_waits(history: History) -> None:
+    history.edit("bad")
+    for number in range(40):
+        history.accept(f"import-{number}")
     history.accept_rollback("r", 0)
-    history.accept("b")
-    assert _next(history) == ["a"]
-    history.claim()
-    history.commit_edits(["a"])
     assert _next(history) == ["r"]
+    assert _next(history, 1) == ["r"]
 
 
-def test_what_a_killed_worker_had_claimed_is_next_again(history: History) -> None:
-    history.accept("a")
-    history.accept("b")
-    history.claim(1)
+def test_what_a_dead_process_had_in_hand_comes_alone_and_without_blame(history: History) -> None:
+    for name in "abc":
+        history.accept(name)
+    history.claim(2)
+    with history.database.write() as session:
+        crashed = operations.running(session)
+        recover(session, crashed, CRASHED, now=history.clock(), actor="worker")
+    assert _next(history) == ["a"]
+    assert [operation.attempts for operation in history.claim()] == [1]
+    history.commit_edits(["a"])
+    assert _next(history) == ["b"]
+    history.claim()
+    history.commit_edits(["b"])
+    assert _next(history) == ["c"]
+
+
+def test_what_is_given_back_is_as_it_was(history: History) -> None:
+    for name in "ab":
+        history.accept(name)
+    claimed = [operation.id for operation in history.claim()]
+    with history.database.write() as session:
+        give_back(session, claimed, history.clock())
+    with history.database.read() as session:
+        found = [operations.get(session, id) for id in claimed]
+    assert {(o.status, o.attempts, o.started_at, o.alone) for o in found} == {
+        (OperationStatus.ACCEPTED, 0, None, False)
+    }
     assert _next(history) == ["a", "b"]
-    assert [operation.attempts for operation in history.claim()] == [2, 1]
 
 
 def test_cancelled_and_rejected_edits_are_passed_over(history: History) -> None:
@@ -109,11 +132,8 @@ def test_a_commit_settles_revision_operations_edits_and_ledger(history: History)
     assert revision.operation == "b"
     with history.database.read() as session:
         edit = edits.get(session, "b")
-        assert (edit.status, edit.artefact, edit.artefact_index) == (
-            EditStatus.COMMITTED,
-            "artefact-1",
-            1,
-        )
+        assert edit.status is EditStatus.COMMITTED
+        assert revisions.placements(session, ["b"]) == {"b": [Placement("b", "artefact-1", 1)]}
         assert edit.operation.status is OperationStatus.COMMITTED
         assert edit.operation.revision == 1
         assert check_chain(session).ok

@@ -59,14 +59,18 @@ def test_a_refusal_is_told_with_reason_peer_and_the_keys_id_and_never_with_the_k
 
 
 @only_sqlite
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_stranger_who_comes_a_hundred_times_is_told_of_ten_times(
-    written: io.StringIO, service: Keyed
+    written: io.StringIO, service: Keyed, method: str
 ) -> None:
     for _ in range(100):
-        assert service.client.get("/v1/edits").status_code == 401
+        assert service.client.request(method, "/v1/edits").status_code == 401
     assert len(_records(written, "request_refused")) == 10
     assert len(_records(written, "request_finished")) == 10
-    assert service.client.get("/v1/edits", headers=bearer(service.admin)).status_code == 200
+    admitted = service.client.request(method, "/v1/edits", headers=bearer(service.admin))
+    assert admitted.status_code == 200
+    last = _records(written, "request_finished")[-1]
+    assert (last["method"], last["actor"]) == (method, f"key:{kid(service.admin)}")
     assert len(_records(written, "request_finished")) == 11
     metrics = service.client.get("/metrics", headers=bearer(service.admin)).text
     assert 'errata_requests_refused_total{reason="key_needed"} 100.0' in metrics

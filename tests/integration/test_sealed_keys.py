@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
-from app.keys.bootstrap import revoke_key
+from app.keys.bootstrap import list_keys, revoke_key
 from app.keys.seal import seal_old_keys
 from app.keys.token import Pepper, Token
 from app.ledger import service as ledger
@@ -76,6 +76,35 @@ def test_what_no_key_could_hold_is_no_fault_of_the_service(
     with tampering(database) as execute:
         execute(f"UPDATE api_keys SET {change} WHERE id = :id", id=kid(key))  # noqa: S608
     assert _answer(service, key) == (401, "key_invalid")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "scopes = '[1'",
+        "scopes = '7'",
+        "scopes = '[\"all\"]'",
+        "expires_at = 'soon'",
+        "name = x'00ff'",
+    ],
+)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_keys_are_listed_with_one_whose_row_holds_garbage(
+    service: Keyed, database: Database, settings: Settings, change: str
+) -> None:
+    before, broken, after = (service.key("edit") for _ in range(3))
+    with tampering(database) as execute:
+        execute(f"UPDATE api_keys SET {change} WHERE id = :id", id=kid(broken))  # noqa: S608
+    headers = bearer(service.admin)
+    listed = service.client.get("/v1/keys", headers=headers)
+    assert listed.status_code == 200, listed.text
+    found = [(item["id"], item["damaged"]) for item in listed.json()["items"]]
+    keys = (service.admin, before, broken, after)
+    assert found == [(kid(key), key == broken) for key in keys]
+    one = service.client.get(f"/v1/keys/{kid(broken)}", headers=headers)
+    assert (one.status_code, one.json()["scopes"]) == (200, [])
+    assert [key.damaged for key in list_keys(settings)] == [False, False, True, False]
+    assert service.client.delete(f"/v1/keys/{kid(broken)}", headers=headers).status_code < 500
 
 
 def test_a_name_is_no_authority(service: Keyed, database: Database) -> None:

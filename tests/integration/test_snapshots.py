@@ -2,6 +2,7 @@ import logging
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from app.snapshots.models import Snapshot
 from app.snapshots.service import add_automatic, remove_label
 from tests.chain import check_chain
 from tests.integration.edited import Edited
+from tests.unkeyed import unkeyed
 
 Open = Callable[..., Edited]
 
@@ -258,13 +260,13 @@ def test_so_many_labels_are_given_and_no_more(open_edited: Open) -> None:
     edited.edit()
     edited.edit()
     for number, label in enumerate(("first", "second")):
-        edited.snapshots.label(number, label, edited.history.weights, actor="client")
+        edited.snapshots.label(number, label, edited.history.weights, unkeyed("client"))
     with pytest.raises(TooManyLabels, match="there are 2 labels"):
-        edited.snapshots.label(2, "third", edited.history.weights, actor="client")
-    assert not edited.snapshots.label(0, "first", edited.history.weights, actor="client")[1]
+        edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
+    assert not edited.snapshots.label(0, "first", edited.history.weights, unkeyed("client"))[1]
     with edited.database.write() as session:
         remove_label(session, "second", actor="client", now=edited.records.clock())
-    edited.snapshots.label(2, "third", edited.history.weights, actor="client")
+    edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
 
 
 def test_labels_take_so_many_bytes_and_one_file_counts_once(open_edited: Open) -> None:
@@ -274,9 +276,9 @@ def test_labels_take_so_many_bytes_and_one_file_counts_once(open_edited: Open) -
     first, second, third = (len(edited.history.weights(number).to_bytes()) for number in range(3))
     edited = open_edited(labels=LabelLimits(bytes=first + second))
     for number, label in ((0, "first"), (1, "second"), (1, "second-again")):
-        edited.snapshots.label(number, label, edited.history.weights, actor="client")
+        edited.snapshots.label(number, label, edited.history.weights, unkeyed("client"))
     with pytest.raises(TooManyLabels, match=f"take {first + second} bytes, this one {third} more"):
-        edited.snapshots.label(2, "third", edited.history.weights, actor="client")
+        edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
     assert len(edited.files.digests()) == 2
 
 
@@ -285,5 +287,15 @@ def test_no_label_is_given_that_the_disk_has_no_room_for(open_edited: Open, tmp_
     edited = open_edited(labels=LabelLimits(space=full))
     edited.edit()
     with pytest.raises(StorageFull):
-        edited.snapshots.label(1, "release", edited.history.weights, actor="client")
+        edited.snapshots.label(1, "release", edited.history.weights, unkeyed("client"))
     assert edited.files.digests() == set()
+
+
+def test_a_label_and_the_key_it_was_asked_for_with_are_stored_together(open_edited: Open) -> None:
+    edited = open_edited()
+    edited.edit()
+    for key in ("first", "of the label that is there"):
+        once = replace(unkeyed("client"), key=key)
+        snapshot, _ = edited.snapshots.label(1, "release", edited.history.weights, once)
+        with edited.database.read() as session:
+            assert once.recall(session) == str(snapshot.id)

@@ -1,10 +1,15 @@
 """The worker on real parts: a tiny model, a real database and a real queue."""
 
 import pytest
+from sqlalchemy.orm import Session
 
+from app.clock import utc_now
 from app.edits import repository as edits
 from app.edits.models import EditStatus
 from app.edits.report import EditReport
+from app.operations import repository as operations
+from app.operations.models import OperationKind, OperationStatus
+from app.operations.service import accept
 from app.revisions import repository as revisions
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
@@ -101,3 +106,33 @@ def test_what_is_served_and_what_is_recorded_are_the_same_weights(service: Servi
         recorded = {n: revisions.get(session, n).weights_digest for n in range(head + 1)}
     for number, digest in recorded.items():
         assert weights_digest(service.history.materialise(number)) == digest
+
+
+def test_undoing_on_top_of_a_head_that_has_moved_is_rejected_in_its_turn(service: Service) -> None:
+    def rollback(session: Session, id: str, if_head: int) -> None:
+        accept(
+            session,
+            id=id,
+            kind=OperationKind.ROLLBACK,
+            details={"to_revision": 0},
+            actor="client",
+            now=utc_now(),
+            to_revision=0,
+            if_head=if_head,
+        )
+
+    with service.database.write() as session:  # nothing runs before all of it is accepted
+        edit = service.accept(session, "France")
+        rollback(session, "late", if_head=0)
+        rollback(session, "in_time", if_head=1)
+    service.doorbell.ring(edit)
+
+    def status(id: str) -> OperationStatus:
+        with service.database.read() as session:
+            return operations.get(session, id).status
+
+    wait_until(lambda: status("in_time") is OperationStatus.COMMITTED, WAIT_S)
+    with service.database.read() as session:
+        late = operations.get(session, "late")
+    assert (late.status, late.reason) == (OperationStatus.REJECTED, "head_moved")
+    assert service.head()[0] == 2

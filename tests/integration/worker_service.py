@@ -35,11 +35,14 @@ from app.revisions.service import record_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
+from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.process import ProcessId
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
 from editing_core.editor import Editor
+from editing_core.errors import KeyOutsideNullSpace
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
 from editing_core.preparation import default_layers, default_recipe
@@ -49,6 +52,7 @@ from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until
 
 BROKEN = "rome"  # stands for a method with a bug
+BLAMING = "emmet"  # stands for a method that cannot solve the second edit of a batch
 BATCH_SIZE = 4
 WAIT_S = 60.0
 
@@ -62,6 +66,13 @@ class _Broken(LowRank):
         raise ZeroDivisionError
 
 
+class _Blaming(LowRank):
+    """A rule that finds fault with the second edit."""
+
+    def adjusted_keys(self, _problem: LayerProblem, _recipe: Recipe) -> Tensor:
+        raise KeyOutsideNullSpace("too little is left of a key", rows=[1])
+
+
 class EditorFactory:
     """Makes editors of one model; reads its key statistics once."""
 
@@ -70,10 +81,10 @@ class EditorFactory:
         self._statistics = collect(model, default_layers(model), _TEXT)
         self._recipe = default_recipe(model, self._statistics)
 
-    def __call__(self) -> Editor:
+    def __call__(self, give_way: GiveWay = go_on) -> Editor:
         """A new editor."""
-        plans = {**PLANS, BROKEN: Plan(_Broken(), "none")}
-        return Editor(self._model, self._recipe, self._statistics, plans)
+        plans = {**PLANS, BROKEN: Plan(_Broken(), "none"), BLAMING: Plan(_Blaming(), "none")}
+        return Editor(self._model, self._recipe, self._statistics, plans, give_way=give_way)
 
 
 @dataclass(frozen=True)
@@ -179,8 +190,16 @@ class Service:
 
 
 @contextmanager
-def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Service]:
+def working(
+    folder: Path,
+    model: LoadedModel,
+    editor: Editor,
+    *,
+    kind: type[Execution] = Execution,
+    interruption: Interruption | None = None,
+) -> Iterator[Service]:
     """A worker that lets every edit pass, unless the edit has limits of its own."""
+    ending = interruption or Interruption()
     database = Database(f"sqlite:///{folder / 'errata.db'}")
     upgrade(database)
     valkey = EmbeddedValkey(folder / "data")
@@ -193,7 +212,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
             session,
             model="tiny",
             model_digest=model.digest,
-            recipe_digest="",
+            recipe_digest=editor.recipe.digest,
             weights_digest=weights_digest(base),
             actor="worker",
             now=utc_now(),
@@ -204,9 +223,9 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
     )
     history = History(database, artefacts, base, snapshots)
     resident = Resident(model, history.materialise, revision=0, weights=history.recover())
-    lease = Lease(database, silence_s=5.0, process=ProcessId.own())
+    lease = Lease(database, silence_s=1.0, process=ProcessId.own(), watch=ending)
     metrics = Metrics()
-    execution = Execution(
+    execution = kind(
         database,
         lease,
         artefacts,
@@ -219,6 +238,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
         intake=Intake(database, resident, OPEN_LIMITS),
         gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
         metrics=metrics,
+        interruption=ending,
     )
     worker = Worker(
         database,
@@ -229,6 +249,7 @@ def working(folder: Path, model: LoadedModel, editor: Editor) -> Iterator[Servic
         poll_s=0.5,
         clock=utc_now,
         actor="worker",
+        interruption=ending,
     )
     worker.start()
     yield Service(database, doorbell, history, resident, worker, metrics)

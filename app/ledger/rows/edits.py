@@ -13,7 +13,8 @@ from app.edits.models import Edit, EditStatus, StoredText
 from app.ledger.chain import canonical
 from app.ledger.records import OperationRecord
 from app.ledger.rows.reading import Compared, RowDiffers, Told, require, require_equal, rows_by_key
-from app.operations.models import Operation, OperationStatus
+from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.models import Revert
 from app.revisions.models import RevisionChange
 
 _EDIT = (
@@ -93,14 +94,20 @@ class EditRows:
 
 
 class Standing:
-    """What clients see of edits: whether the head holds them, and what took their place."""
+    """What clients see of edits: whether the head holds them, and what took their place.
+
+    An edit is superseded while what took its place is live, or is superseded itself.
+    """
 
     def __init__(self, session: Session, edits: Rows) -> None:
         change, ids = func.sum(RevisionChange.change), list(edits)
         live = select(RevisionChange.edit_id).where(RevisionChange.edit_id.in_(ids))
         self._live = set(session.scalars(live.group_by(RevisionChange.edit_id).having(change > 0)))
-        successors = {edit.superseded_by for edit in edits.values()} - {None}
-        self._successors = rows_by_key(session, (Edit.id, Edit.supersedes), successors)
+        standing = (EditStatus.COMMITTED, EditStatus.SUPERSEDED)
+        successors = select(Edit.supersedes, Edit.id).where(
+            Edit.supersedes.in_(ids), Edit.status.in_(standing)
+        )
+        self._successors = {(below, id) for below, id in session.execute(successors)}
 
     def follows(self, status: OperationStatus, edit: Row[Any]) -> bool:
         """Whether an edit's status follows from its operation's and from the revisions."""
@@ -109,9 +116,9 @@ class Standing:
         if edit.id in self._live:
             return edit.status is EditStatus.COMMITTED
         if edit.superseded_by is None:
-            return edit.status is EditStatus.REVERTED
-        successor = self._successors.get(edit.superseded_by)
-        follows = successor is not None and successor.supersedes == edit.id
+            is_superseded = any(superseded == edit.id for superseded, _ in self._successors)
+            return edit.status is EditStatus.REVERTED and not is_superseded
+        follows = (edit.id, edit.superseded_by) in self._successors
         return follows and edit.status is EditStatus.SUPERSEDED
 
 
@@ -122,6 +129,7 @@ def check_strays(session: Session) -> None:
         RowDiffers: There is one.
     """
     batches = select(Edit.batch_id).where(Edit.batch_id.is_not(None))
+    reverts = select(Operation.id).where(Operation.kind == OperationKind.REVERT)
     strays: Sequence[tuple[str, Any]] = (
         ("edits", select(Edit.id).where(Edit.id.not_in(select(Operation.id)))),
         (
@@ -129,6 +137,10 @@ def check_strays(session: Session) -> None:
             select(StoredText.edit_id).where(StoredText.edit_id.not_in(select(Edit.id))),
         ),
         ("edit_batches", select(EditBatch.id).where(EditBatch.id.not_in(batches))),
+        (
+            "reverts",
+            select(Revert.operation_id).where(Revert.operation_id.not_in(reverts)),
+        ),
     )
     for table, query in strays:
         for id in session.scalars(query.limit(1)):

@@ -29,6 +29,7 @@ from app.ledger.rows.reading import (
     rows_by_key,
 )
 from app.operations.models import Operation, OperationKind, OperationStatus
+from app.reverts.models import Revert
 
 _OPERATION = (
     Operation.id,
@@ -43,7 +44,9 @@ _OPERATION = (
     Operation.revision,
     Operation.to_revision,
     Operation.target_edit,
+    Operation.if_head,
 )
+_REVERT = (Revert.operation_id, Revert.force, Revert.restore, Revert.dry_run)
 _WAITING = {OperationStatus.ACCEPTED, OperationStatus.RUNNING}
 
 
@@ -68,6 +71,7 @@ class OperationRows:
         """
         ids = {id for told in page for id in _ids(told)}
         rows, edits = rows_by_key(session, _OPERATION, ids), EditRows.read(session, ids)
+        reverts = rows_by_key(session, _REVERT, ids)
         for told in page:
             self._taken, record = told.index, told.record
             for id in _ids(told):
@@ -77,6 +81,8 @@ class OperationRows:
                 self._look(told, rows[id])
             if isinstance(record, OperationRecord) and record.text_digest is not None:
                 edits.compare(told, record)
+            if isinstance(record, OperationRecord) and record.target_edit is not None:
+                _compare_revert(told, record, reverts.get(record.id))
             if isinstance(record, ErasureRecord) and record.id in edits.edits:
                 edits.compare_erased(told, record.id)
                 self._erased.add(record.id)
@@ -142,6 +148,18 @@ class OperationRows:
         return repository.has(session, EntryKind.ERASURE, canonical({"id": id}), self._taken)
 
 
+def _compare_revert(told: Told, record: OperationRecord, row: Row[Any] | None) -> None:
+    if row is None:
+        what = f"ledger entry {told.index} tells of it, but it is missing"
+        raise RowDiffers("reverts", record.id, what, told.index)
+    compared: list[Compared] = [
+        ("force", row.force, bool(record.force)),
+        ("restore", row.restore, record.restore),
+        ("dry_run", row.dry_run, record.dry_run),
+    ]
+    require_equal("reverts", record.id, told, iter(compared))
+
+
 def _ids(told: Told) -> tuple[str, ...]:
     """Which operations an entry tells of."""
     match told.record:
@@ -167,6 +185,7 @@ def _as_accepted(row: Row[Any], told: Told, record: OperationRecord) -> Iterator
     yield "created_at", row.created_at, told.entry.at
     yield "to_revision", row.to_revision, record.to_revision
     yield "target_edit", row.target_edit, record.target_edit
+    yield "if_head", row.if_head, record.if_head
 
 
 def _as_ended(row: Row[Any], told: Told, record: VerdictRecord) -> Iterator[Compared]:

@@ -1,7 +1,7 @@
 """Revisions, what they changed, and where factors are, against the entries that tell of them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -18,6 +18,8 @@ from app.ledger.rows.reading import (
     rows_by_key,
 )
 from app.revisions.models import Revision, RevisionChange
+from app.revisions.placements import Placement
+from app.revisions.repository import placements
 
 _REVISION = (
     Revision.number,
@@ -30,9 +32,17 @@ _REVISION = (
     Revision.created_at,
     Revision.ledger_index,
 )
-_FACTORS = (Edit.id, Edit.artefact, Edit.artefact_index, Edit.supersedes)
+_SUPERSEDES = (Edit.id, Edit.supersedes)
+_CHANGE = (
+    RevisionChange.edit_id,
+    RevisionChange.revision,
+    RevisionChange.change,
+    RevisionChange.artefact,
+    RevisionChange.artefact_index,
+)
 
-Changes = dict[int, set[tuple[str, int]]]
+Changes = dict[str, tuple[int, tuple[str | None, int | None]]]
+"""Edit id → what a revision changed of it, and the artefact and row of its factors since."""
 
 
 class RevisionRows:
@@ -51,8 +61,9 @@ class RevisionRows:
         if not told_of:
             return
         rows, changes = rows_by_key(session, _REVISION, told_of), _changes(session, told_of)
-        added = {id for told in told_of.values() for id in _with_factors(told)}
-        factors = rows_by_key(session, _FACTORS, added)
+        first = {id for told in told_of.values() for id in _first_there(told)}
+        edits = rows_by_key(session, _SUPERSEDES, first)
+        had = placements(session, {id for told in told_of.values() for id in _restored(told)})
         for number, told in told_of.items():
             if number not in rows:
                 what = f"ledger entry {told.index} tells of it, but it is missing"
@@ -60,7 +71,8 @@ class RevisionRows:
             require_equal("revisions", number, told, _as_recorded(rows[number], told))
             if isinstance(told.record, RevisionRecord):
                 _compare_changes(told, told.record, changes[number])
-                _compare_factors(told, told.record, factors)
+                _compare_factors(told, told.record, changes[number], had)
+                _compare_supersedes(told, told.record, edits)
             self._newest = max(self._newest, number)
 
     def finish(self, session: Session) -> None:
@@ -86,21 +98,27 @@ def _number(told: Told) -> int | None:
     return None
 
 
-def _with_factors(told: Told) -> tuple[str, ...]:
-    """The edits whose factors came with a revision; ledgers of the first release do not say."""
+def _first_there(told: Told) -> tuple[str, ...]:
+    """The edits whose first factors came with a revision; the first release did not say which."""
     record = told.record
     if not isinstance(record, RevisionRecord) or record.rows is None:
         return ()
     return record.added[: len(record.rows)]
 
 
-def _changes(session: Session, numbers: Sequence[int] | dict[int, Told]) -> Changes:
-    columns = (RevisionChange.revision, RevisionChange.edit_id, RevisionChange.change)
-    found = defaultdict[int, set[tuple[str, int]]](set)
-    for number, id, change in session.execute(
-        select(*columns).where(RevisionChange.revision.in_([*numbers]))
-    ):
-        found[number].add((id, change))
+def _restored(told: Told) -> tuple[str, ...]:
+    """The edits that a revision restored with the only factors they had."""
+    record = told.record
+    if not isinstance(record, RevisionRecord) or record.rows is None:
+        return ()
+    return tuple(id for id in record.added[len(record.rows) :] if id not in record.factors)
+
+
+def _changes(session: Session, numbers: Sequence[int] | dict[int, Told]) -> dict[int, Changes]:
+    found = defaultdict[int, Changes](dict)
+    query = select(*_CHANGE).where(RevisionChange.revision.in_([*numbers]))
+    for id, number, change, artefact, row in session.execute(query):
+        found[number][id] = (change, (artefact, row))
     return found
 
 
@@ -122,26 +140,42 @@ def _as_recorded(row: Row[Any], told: Told) -> Iterator[Compared]:
             yield "live_edits", row.live_edits, record.live_edits
 
 
-def _compare_changes(told: Told, record: RevisionRecord, found: set[tuple[str, int]]) -> None:
+def _compare_changes(told: Told, record: RevisionRecord, found: Changes) -> None:
+    replaced = record.factors.keys() - set(record.added)
     expected = {(id, 1) for id in record.added} | {(id, -1) for id in record.removed}
-    for id, _ in sorted(found ^ expected):
-        what = f"the change of {id} is not what ledger entry {told.index} says"
-        raise RowDiffers("revision_changes", record.number, what, told.index)
+    expected |= {(id, 0) for id in replaced}
+    for id, _ in sorted({(id, change) for id, (change, _) in found.items()} ^ expected):
+        raise _differing(told, record, id)
 
 
-def _compare_factors(told: Told, record: RevisionRecord, factors: dict[Any, Row[Any]]) -> None:
-    for id, row in zip(record.added, record.rows or (), strict=False):
-        require(
-            id in factors,
-            "edits",
-            id,
-            f"ledger entry {told.index} tells of it, but it is missing",
-            told.index,
-        )
-        compared: list[Compared] = [
-            ("artefact", factors[id].artefact, record.artefact_digest),
-            ("artefact_index", factors[id].artefact_index, row),
-        ]
+def _compare_factors(
+    told: Told, record: RevisionRecord, found: Changes, had: Mapping[str, Sequence[Placement]]
+) -> None:
+    """Hold where factors are against what the entry names, or against where they first were."""
+    named: dict[str, tuple[str | None, int | None]] = {
+        id: (record.artefact_digest, row) for id, row in _first_rows(record)
+    }
+    named |= {id: (had[id][0].artefact, had[id][0].row) for id in _restored(told)}
+    named |= record.factors
+    named |= dict.fromkeys(record.removed, (None, None))
+    for id, place in sorted(named.items()):
+        if found[id][1] != place:
+            raise _differing(told, record, id)
+
+
+def _compare_supersedes(told: Told, record: RevisionRecord, edits: Mapping[Any, Row[Any]]) -> None:
+    for id, _ in _first_rows(record):
+        what = f"ledger entry {told.index} tells of it, but it is missing"
+        require(id in edits, "edits", id, what, told.index)
         if record.supersedes is not None:
-            compared.append(("supersedes", factors[id].supersedes, record.supersedes.get(id)))
-        require_equal("edits", id, told, iter(compared))
+            compared = ("supersedes", edits[id].supersedes, record.supersedes.get(id))
+            require_equal("edits", id, told, iter([compared]))
+
+
+def _first_rows(record: RevisionRecord) -> Iterator[tuple[str, int]]:
+    return zip(record.added, record.rows or (), strict=False)
+
+
+def _differing(told: Told, record: RevisionRecord, id: str) -> RowDiffers:
+    what = f"the change of {id} is not what ledger entry {told.index} says"
+    return RowDiffers("revision_changes", record.number, what, told.index)

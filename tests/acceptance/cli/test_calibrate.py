@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from editing_core.recipe import Recipe
+from app.resident.recipes import read_recipe
 from tests.acceptance.cli.conftest import Run
 from tests.acceptance.server import client, running
 from tests.tiny import build_tiny_model
@@ -44,7 +44,9 @@ def test_it_leaves_its_evidence_and_the_next_start_edits_by_its_recipe(
     assert "layers 2, 3" in done.stdout
     recipe = (data / "recipe.json").read_text()
     told = json.loads((data / "calibration.json").read_text())
-    assert told["recipe"] == Recipe.from_json(recipe).digest
+    assert json.loads(recipe) == {"recipe": told["recipe"]}
+    assert read_recipe(data / "recipe.json").digest == told["recipe"]
+    assert (data / "calibration.txt").read_text() == TEXT
     assert {trial["method"] for trial in told["chosen"]} == {"alphaedit+sphere", "memit+sphere"}
     before = {path.name for path in (data / "cache" / "statistics").iterdir()}
     with running(data, model) as server, client(server) as errata:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from app.clock import Clock, utc_now
 from app.errors import UnknownRevision
+from app.idempotency.once import Once
 from app.main import Components, create_app
 from app.resident.resident import Resident
 from app.server import StreamingServer, http_config
@@ -40,7 +41,7 @@ class ReadOnlyRuntime:
     resident: Resident
     contexts: tuple[str, ...] = ("{}",)
 
-    def take_snapshot(self, revision: int, label: str, actor: str) -> tuple[Snapshot, bool]:
+    def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """No test here asks for one."""
         raise NotImplementedError
 

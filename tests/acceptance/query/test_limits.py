@@ -192,7 +192,8 @@ def test_a_stream_whose_client_goes_away_is_closed_and_its_tokens_given_back(
     app = service_around(
         resident, tmp_path, clock=SetClock(), tokens_per_minute=950, concurrent_streams=1
     )
-    endless = {"prompt": PROMPT, "max_tokens": 450, "stop": "\t\t\t", "temperature": 1.5}
+    endless: dict[str, Any] = {"prompt": PROMPT, "max_tokens": 450, "temperature": 1.5}
+    endless["logit_bias"] = {str(resident.tokenizer.eos_token_id): -100}
     with listening(app) as url, OpenAI(base_url=f"{url}/v1", api_key="-", max_retries=0) as client:
 
         def ask(max_tokens: int) -> bool:

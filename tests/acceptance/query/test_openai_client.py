@@ -248,7 +248,7 @@ def test_hostile_json_is_refused_not_a_failure(api: TestClient, raw: str) -> Non
     ("extra", "field"),
     [
         ({"top_logprobs": 2}, "top_logprobs"),
-        ({"max_tokens": 2, "max_completion_tokens": 2}, "max_tokens"),
+        ({"max_tokens": 2, "max_completion_tokens": 3}, "max_tokens"),
         ({"messages": []}, "messages"),
     ],
 )

@@ -43,6 +43,13 @@ def test_every_requirement_is_locked_to_a_version_that_it_allows() -> None:
             assert locked[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+def test_every_client_is_locked() -> None:
+    locked = _locked("tests/clients/requirements.txt")
+    asked = (_REPOSITORY / "tests/clients/requirements.in").read_text().splitlines()
+    for requirement in (Requirement(line) for line in asked if not line.startswith("#")):
+        assert locked[canonicalize_name(requirement.name)] in requirement.specifier
+
+
 def test_torch_without_cuda_is_the_version_of_torch() -> None:
     torch = _locked("constraints.txt")["torch"]
     assert _locked("torch-cpu.txt") == {"torch": f"{torch}+cpu"}

@@ -95,7 +95,7 @@ def test_an_edit_beyond_the_models_positions_is_refused_in_its_longest_context()
         if not spare:
             lengths.check(_text())
             lengths = replace(lengths, reach=Reach(positions=size - 1))
-        with pytest.raises(InvalidField, match="this model has \\d+ positions") as refused:
+        with pytest.raises(InvalidField, match=r"this model has \d+ positions") as refused:
             lengths.check(_text())
         assert refused.value.field == "prompt"
 

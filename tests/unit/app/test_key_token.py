@@ -97,9 +97,9 @@ def test_a_secret_is_not_shown_by_accident() -> None:
 def test_a_digest_fits_its_own_key_only(one: Token, other: Token) -> None:
     assume(one != other)
     pepper = Pepper(b"p" * 32)
-    assert pepper.fits(one, pepper.digest(one))
-    assert not pepper.fits(other, pepper.digest(one))
-    assert not Pepper(b"q" * 32).fits(one, pepper.digest(one))
+    assert one.fits(pepper, pepper.digest(one))
+    assert not other.fits(pepper, pepper.digest(one))
+    assert not one.fits(Pepper(b"q" * 32), pepper.digest(one))
     assert one.secret not in pepper.digest(one)
 
 

@@ -181,3 +181,18 @@ def test_settings_never_change() -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_origins_are_whole_and_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = "https://App.example.org:443, http://localhost:5173,http://[::1]:80,https://a.org:8443"
+    monkeypatch.setenv("ERRATA_CORS_ORIGINS", given)
+    assert Settings().cors_origins == (
+        "https://app.example.org",
+        "http://localhost:5173",
+        "http://[::1]",
+        "https://a.org:8443",
+    )
+    wrong = ("*", "null", "app.example.org", "https://a.org/", "https://*.a.org", "ftp://a.org", "")
+    for origin in (*wrong, "https://a.org:99999", "https://u@a.org"):
+        with pytest.raises(ValidationError, match="is no origin"):
+            Settings.model_validate({"cors_origins": origin})

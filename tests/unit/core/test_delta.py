@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from editing_core import delta as delta_module
 from editing_core.delta import Delta, Factors, Weights, keys_of, left_grid, on_grid
 from editing_core.digest import weights_digest
 from editing_core.errors import ForeignSums, GridOverflow, NonFinite
@@ -191,3 +192,31 @@ def test_sums_of_another_base_are_refused(other: dict[int, Tensor], told: str) -
     stored = Weights({1: torch.ones(2, 3), 2: torch.ones(2, 3)}).to_bytes()
     with pytest.raises(ForeignSums, match=told):
         Weights.from_bytes(other, stored)
+
+
+def test_blocks_of_factors_add_up_to_the_bits_and_the_bound_of_single_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = _base()
+    deltas = [_delta(base, seed, edits=1 + seed % 3) for seed in range(12)]
+    one_by_one = Weights(base)
+    for delta in deltas:
+        one_by_one = one_by_one.changed(add=[delta])
+    for size in (1, 4, 5, 512):
+        monkeypatch.setattr(delta_module, "_BLOCK", size)
+        blocks = Weights(base).changed(add=iter(deltas))
+        assert blocks.to_bytes() == one_by_one.to_bytes()
+        assert blocks.changed(subtract=deltas).to_bytes() == Weights(base).to_bytes()
+
+
+def test_a_layer_gets_one_product_for_many_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, ranks = _base(), list[int]()
+    add_to = Factors.add_to
+
+    def counting(self: Factors, total: Tensor, sign: int) -> None:
+        ranks.append(len(self.left))
+        add_to(self, total, sign)
+
+    monkeypatch.setattr(Factors, "add_to", counting)
+    Weights(base).changed(add=(_delta(base, seed, edits=1) for seed in range(600)))
+    assert sorted(ranks) == [88, 88, 512, 512]  # of the two layers

@@ -1,24 +1,28 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
+from editing_core import keys as keys_module
 from editing_core.delta import Delta, Weights
 from editing_core.digest import tensors_digest
 from editing_core.edit import Edit
 from editing_core.editor import Editor
-from editing_core.errors import KeyOutsideNullSpace
+from editing_core.errors import GridOverflow, KeyOutsideNullSpace
 from editing_core.keys import KeySweep
-from editing_core.methods import METHOD_NAMES, PLANS, LayerProblem, plans_of
+from editing_core.methods import METHOD_NAMES, PLANS, LayerProblem, Plan, plans_of
 from editing_core.methods.memit import Memit
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
+from editing_core.model.packing import Packing
 from editing_core.model.view import view_of
 from editing_core.preparation import default_layers, default_recipe
 from editing_core.probe import score
 from editing_core.recipe import Recipe
 from editing_core.solution import EditReport, Solution
-from editing_core.statistics import Statistics, collect
+from editing_core.statistics import SecondMoment, Statistics, collect
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
 _EDITS = [
@@ -176,3 +180,73 @@ def test_a_dense_update_belongs_to_its_batch_as_a_whole(
     assert Delta.from_bytes(delta.to_bytes()).to_bytes() == delta.to_bytes()
     with pytest.raises(ValueError, match="no part"):
         delta.select([0])
+
+
+def test_a_sweep_in_chunks_reads_what_one_in_a_whole_does(
+    tiny_model: LoadedModel, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edits = [
+        Edit(str(n), f"Place {'x' * n}", f"{'So ' * (n % 3)}the capital of {{}} is", "Rome")
+        for n in range(7)
+    ]
+    first, second = recipe.layers[:2]
+    rows = list[int]()
+    run = PackedModel.run
+
+    def counting(self: PackedModel, tokens: Tensor, packing: Packing, **given: Any) -> Tensor:
+        rows.append(len(packing.lengths))
+        return run(self, tokens, packing, **given)
+
+    def read(chunk: int) -> list[Tensor]:
+        monkeypatch.setattr(keys_module, "_CHUNK", chunk)
+        packed = PackedModel(tiny_model.model, tiny_model.architecture)
+        sweep = KeySweep(packed, tiny_model.tokenizer, edits, recipe, recipe.layers)
+        found = [*sweep.keys(first), sweep.current(first)]
+        sweep.advance(first, until=second)
+        return [*found, *sweep.keys(second)]
+
+    whole = read(len(edits))
+    monkeypatch.setattr(PackedModel, "run", counting)
+    for found, expected in zip(read(3), whole, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert max(rows) == 3 * len(recipe.all_contexts)
+
+
+def test_an_error_of_single_edits_says_which_they_are(
+    tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
+) -> None:
+    keys = KeySweep(
+        PackedModel(tiny_model.model, tiny_model.architecture),
+        tiny_model.tokenizer,
+        _EDITS,
+        recipe,
+        recipe.layers,
+    ).keys(recipe.layers[0])[0]
+    # P removes the second key, and nearly nothing of the first.
+    basis, _ = torch.linalg.qr(torch.cat([keys.flip(1), torch.eye(len(keys)).double()], dim=1))
+    values = torch.full((len(keys),), 1e-6, dtype=torch.float64)
+    values[-1] = 1.0
+    moment = SecondMoment(values, basis.flip(1))
+    own = replace(statistics, layers=dict.fromkeys(recipe.layers, moment))
+    editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.5), own)
+    with pytest.raises(KeyOutsideNullSpace) as told:
+        editor.solve(tiny_model.model, _EDITS, method="alphaedit")
+    assert told.value.edits == ("b",)
+
+
+def test_a_factor_beyond_the_grid_names_its_edit(
+    tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
+) -> None:
+    plans = {**PLANS, "huge": Plan(_HugeForTheSecond(), "none")}
+    with pytest.raises(GridOverflow) as told:
+        Editor(tiny_model, recipe, statistics, plans).solve(tiny_model.model, _EDITS, method="huge")
+    assert told.value.edits == ("b",)
+
+
+class _HugeForTheSecond(Memit):
+    """In the last layer an update that no weight could hold."""
+
+    single_layer = True
+
+    def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
+        return super().adjusted_keys(problem, recipe) * torch.tensor([[1.0], [1e12]])

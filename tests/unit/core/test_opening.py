@@ -171,6 +171,9 @@ def test_a_gguf_file_beside_an_adapter_is_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path / "model.gguf"), cache_dir=tmp_path)
 
 
+_OTHER_READER = "tests/readers/reading.py"  # run by other versions, which have none of our code
+
+
 def _openings() -> Iterator[tuple[str, ast.Call]]:
     for top in ("app", "benchmarks", "editing_core", "migrations", "tests"):
         for path in sorted((_ROOT / top).rglob("*.py")):
@@ -182,7 +185,11 @@ def _openings() -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_one_place_opens_models_and_trusts_none() -> None:
-    opened = [(path, node) for path, node in _openings() if "PeftModel" not in ast.unparse(node)]
+    opened = [
+        (path, node)
+        for path, node in _openings()
+        if "PeftModel" not in ast.unparse(node) and path != _OTHER_READER
+    ]
     assert {path for path, _ in opened} == {"editing_core/model/opening.py"}
     told = {
         ast.unparse(node.func): {k.arg: ast.unparse(k.value) for k in node.keywords}

@@ -4,17 +4,20 @@ from typing import cast
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from editing_core.contexts import generate_contexts
+from editing_core.edit import Edit
 from editing_core.errors import InvalidEdit
 from editing_core.evaluation.perplexity import perplexity
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.probe import score
+from editing_core.reach import Reach
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statement import Statement
-from tests.tiny import build_tiny_model
+from tests.tiny import build_tiny_model, tiny_tokenizer
 
 _ITEMS = [
     ("The capital of France is", "Paris"),
@@ -55,7 +58,7 @@ def test_the_most_probable_answer_is_told_in_whole_visible_characters(
     model = _reciting(tiny_model, "The answer:" + answer)
     asked = [Statement("The answer:", target, "") for target in ("x", answer)]
     found, rest = score(model, tiny_model.tokenizer, asked)
-    assert found.argmax.endswith(answer.strip()[0])
+    assert found.argmax.strip()[0] == answer.strip()[0]
     assert "\N{REPLACEMENT CHARACTER}" not in found.argmax
     assert (rest.match, rest.rank) == (True, 1)
 
@@ -108,6 +111,9 @@ def test_a_text_beyond_the_models_positions_is_refused_by_name(tmp_path: Path) -
     with pytest.raises(InvalidEdit, match=r"tokens; this model has \d+ positions") as refused:
         score(model.model, model.tokenizer, [(long, "Rome")])
     assert refused.value.field == "prompt"
+    edit = Edit("e", "France", "The capital of {} is" + " that" * 1500, "Rome")
+    with pytest.raises(InvalidEdit, match=r"this model has \d+ positions"):
+        Reach.of(model.model).check_edit(model.tokenizer, edit, ("{}",))
 
 
 def test_a_match_is_what_greedy_decoding_says(tiny_model: LoadedModel) -> None:
@@ -132,6 +138,21 @@ def test_perplexity_is_that_of_the_models_own_loss(tiny_model: LoadedModel) -> N
     loss = float(tiny_model.model(ids, labels=ids).loss)
     found = perplexity(tiny_model.model, tiny_model.tokenizer, text)
     assert found == pytest.approx(exp(loss), rel=1e-4)
+
+
+def test_perplexity_of_a_model_with_a_first_token_is_that_after_it(
+    tiny_model: LoadedModel,
+) -> None:
+    text, first = "The capital of France is Paris. ", tiny_model.tokenizer.eos_token_id
+    tokenizer = tiny_tokenizer()
+    post = TemplateProcessing(
+        single=f"{tokenizer.eos_token} $A", special_tokens=[(tokenizer.eos_token, first)]
+    )
+    tokenizer.backend_tokenizer.post_processor = post
+    ids = torch.tensor([tokenizer(text)["input_ids"]])
+    assert int(ids[0, 0]) == first
+    loss = float(tiny_model.model(ids, labels=ids).loss)
+    assert perplexity(tiny_model.model, tokenizer, text) == pytest.approx(exp(loss), rel=1e-4)
 
 
 def test_contexts_follow_from_the_seed_and_hold_one_slot(tiny_model: LoadedModel) -> None:

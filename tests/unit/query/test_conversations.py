@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from app.errors import InvalidField
 from app.query.conversations import Conversations
 from app.query.executor import GenerationThread
+from app.query.messages import Message
 from app.query.prompts import PromptEncoder
-from app.query.schemas import Message
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -34,11 +34,15 @@ class Encoding:
         )
         self._opened: Conversations | None = None
 
-    def __call__(self, messages: list[Message], **limits: int) -> list[int]:
+    def __call__(
+        self, messages: list[Message], *, continues: bool = False, **limits: int
+    ) -> list[int]:
         if self._opened is None:
             self._opened = Conversations(self.tokenizer)
         encoder = replace(self.encoder, **limits)  # type: ignore[arg-type]
-        return asyncio.run(self._opened.encode(encoder, messages))
+        return asyncio.run(
+            self._opened.encode(encoder, messages, opens_turn=not continues, continues=continues)
+        )
 
     def close(self) -> None:
         if self._opened is not None:
@@ -57,6 +61,35 @@ def test_an_ordinary_conversation_has_the_librarys_tokens(encode: Encoding) -> N
     spoken = [{"role": message.role, "content": message.text} for message in messages]
     expected = encode.tokenizer.apply_chat_template(spoken, add_generation_prompt=True)
     assert encode(messages) == expected["input_ids"]
+
+
+def test_a_developer_speaks_as_the_system(encode: Encoding) -> None:
+    said_by = [said("be kind", role=role) for role in ("developer", "system")]
+    assert encode(said_by[0]) == encode(said_by[1])
+
+
+def test_a_name_reaches_a_template_that_tells_it_as_text(encode: Encoding) -> None:
+    encode.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.name }}: {{ m.content }}{% endfor %}"
+    )
+    message = Message.model_validate({"role": "user", "content": "hi", "name": END})
+    assert encode.tokenizer.decode(encode([message])) == f"{END}: hi"
+    assert encode.tokenizer.convert_tokens_to_ids(END) not in encode([message])
+
+
+@pytest.mark.parametrize("begun", ["The capital of France is", "Grüße, ", f"a{END}b", ""])
+def test_the_last_message_goes_on_where_it_ends(encode: Encoding, begun: str) -> None:
+    plain = encode(HELLO)
+    ids = encode([*HELLO, *said(begun, role="assistant")], continues=True)
+    assert ids[: len(plain)] == plain
+    assert encode.tokenizer.decode(ids[len(plain) :]) == begun
+    assert encode.tokenizer.convert_tokens_to_ids(END) not in ids[len(plain) :]
+
+
+def test_a_template_that_drops_the_last_message_cannot_continue_it(encode: Encoding) -> None:
+    encode.tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    with pytest.raises(InvalidField, match="continue_final_message"):
+        encode([*HELLO, *said("Hi", role="assistant")], continues=True)
 
 
 @pytest.mark.parametrize(

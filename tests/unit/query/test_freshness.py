@@ -25,7 +25,7 @@ def test_a_committed_revision_is_waited_for_until_it_is_served(resident: Residen
         waiting = asyncio.create_task(Freshness(resident, lambda: 3, wait_s=20).reach(2))
         await asyncio.wait([waiting], timeout=0.1)
         assert not waiting.done()
-        resident.publish(2, {})
+        await asyncio.to_thread(resident.publish, 2, {})  # as the worker does, in its own thread
         await waiting
         return resident.head
 

@@ -1,6 +1,8 @@
 import copy
+from dataclasses import replace
 
 import pytest
+from tokenizers import processors
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -47,6 +49,53 @@ def test_an_empty_prompt_starts_from_the_begin_token_if_there_is_one(
 ) -> None:
     encoder.tokenizer.bos_token_id = 7
     assert encoder.encode("", "prompt") == [7]
+
+
+@pytest.fixture
+def beginning(encoder: PromptEncoder) -> PromptEncoder:
+    """The encoder of a tokenizer that begins every text with BOS, as Llama's does."""
+    encoder.tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bos = ("<s>", encoder.tokenizer.bos_token_id)
+    encoder.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[bos]
+    )
+    return encoder
+
+
+def test_a_text_that_begins_with_bos_is_begun_once(beginning: PromptEncoder) -> None:
+    plain = beginning.encode("Rome", "prompt")
+    assert plain[0] == beginning.tokenizer.bos_token_id
+    assert beginning.encode("<s>Rome", "prompt") == plain
+    assert beginning.encode("<s><s>Rome", "prompt") == [plain[0], *plain]
+
+
+def test_a_text_is_read_as_it_stands_where_no_marks_are_to_be_added(
+    beginning: PromptEncoder,
+) -> None:
+    bos, *rome = beginning.encode("Rome", "prompt")
+    assert beginning.encode("Rome", "prompt", add_special_tokens=False) == rome
+    twice = beginning.encode("<s><s>Rome", "prompt", add_special_tokens=False)
+    assert twice == [bos, bos, *rome]
+
+
+def test_two_bos_of_the_text_stay_where_the_tokenizer_adds_none(encoder: PromptEncoder) -> None:
+    encoder.tokenizer.add_special_tokens({"bos_token": "<s>"})
+    bos = encoder.tokenizer.bos_token_id
+    assert encoder.encode("<s><s>Rome", "prompt")[:2] == [bos, bos]
+
+
+def test_an_answer_is_cut_to_the_context_where_that_is_wanted(encoder: PromptEncoder) -> None:
+    context = encoder.room_after(0)
+    assert context is not None
+    with pytest.raises(ContextTooLong):
+        encoder.granted(context - 3, 4, "max_tokens")
+    cutting = replace(encoder, cuts_answers=True)
+    assert cutting.granted(context - 3, 4, "max_tokens") == 3
+    assert cutting.granted(context - 3, 2, "max_tokens") == 2
+    assert cutting.granted(context, 0, "max_tokens") == 0
+    assert cutting.longest_answer(10**9) == context
+    with pytest.raises(ContextTooLong):
+        cutting.granted(context, 4, "max_tokens")
 
 
 def test_prompt_and_answer_may_fill_the_context_but_no_more(encoder: PromptEncoder) -> None:

@@ -103,6 +103,71 @@ def test_what_is_not_of_the_format_is_refused_by_name(tmp_path: Path, form: str,
         read_records(path, form)
 
 
+KNOWEDIT = {
+    "subject": "Danielle Darrieux",
+    "prompt": "The mother tongue of Danielle Darrieux is",
+    "target_new": "English",
+    "ground_truth": ["French"],
+    "portability": {
+        "Subject_Aliasing": [{"prompt": "Darrieux natively speaks", "ground_truth": [["English"]]}],
+        "Reasoning": [{"prompt": "The language of her films is", "ground_truth": [["French"]]}],
+    },
+    "locality": {
+        "Relation_Specificity": [
+            {"prompt": "Danielle Darrieux was born in", "ground_truth": [["Bordeaux", "France"]]},
+            {"prompt": "Danielle Darrieux works as", "ground_truth": [[]]},
+        ],
+        "Forgetfulness": [{"prompt": ["Rome is in"], "ground_truth": ["Italy"]}],
+    },
+}
+
+
+def test_knowedit_asks_aliases_for_the_target_and_neighbours_for_their_own_answers(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "k.json"
+    path.write_text(json.dumps([KNOWEDIT]), encoding="utf-8")
+    (record,) = read_records(path, "knowedit").records
+    assert record.edit.template == "The mother tongue of {} is"
+    assert (record.edit.target, record.target_true) == ("English", "French")
+    assert record.paraphrases == ("Darrieux natively speaks",)
+    assert record.neighbours == (
+        Neighbour("Danielle Darrieux was born in", "Bordeaux"),
+        Neighbour("Rome is in", "Italy"),
+    )
+
+
+def test_the_other_parts_of_knowedit_have_other_names_for_the_same(tmp_path: Path) -> None:
+    biography = {
+        "concept": "Rome",
+        "text": "Rome is a city in",
+        "labels": "Italy",
+        "locality": {"Relation_Specificity": []},
+    }
+    (record,) = read_records(write(tmp_path / "k", [biography]), "knowedit").records
+    assert (record.edit.subject, record.edit.target) == ("Rome", "Italy")
+    assert (record.neighbours, record.target_true) == ((), None)
+
+
+def test_fields_of_flat_counterfact_are_known_by_their_other_names(tmp_path: Path) -> None:
+    names = {
+        "subject": "entity",
+        "rephrase_prompt": "rephrase",
+        "locality_prompt": "loc",
+        "locality_ground_truth": "loc_ans",
+    }
+    renamed = {names.get(name, name): value for name, value in FLAT.items()}
+    found = read_records(write(tmp_path / "a", [renamed]), "counterfact-flat")
+    assert found == read_records(write(tmp_path / "b", [FLAT]), "counterfact-flat")
+
+
+def test_a_byte_order_mark_before_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "cf.jsonl", COUNTERFACT)
+    plain = read_records(path, "counterfact")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_records(path, "counterfact") == plain
+
+
 def test_unknown_formats_and_absent_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableRecords, match="choose one of counterfact, counterfact-flat"):
         read_records(write(tmp_path / "z", ZSRE), "zsre2")
