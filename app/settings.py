@@ -198,9 +198,11 @@ class Settings(BaseSettings):
     gate_relation_kept: Share = 0.5
     """Least share of other subjects with which an edit's prompt must be continued as before."""
     gate_essence_kept: Share = 0.0
-    """Least share of tokens, in other texts about an edit's subject, that must be said as before."""
+    """Least share of tokens that must be said as before in other texts about an edit's subject."""
     gate_subject_drift: Size = 0.05
     """Most divergence from before, in nats a token, after an edit's subject in ordinary text."""
+    gate_siblings_kept: Share = 1.0
+    """Least share of the other facts of an edit's subject, true before, that must be true after."""
     gate_canaries_kept: Share = 0.5
     """Least share of neutral prompts, and of questions in conversation, answered as by the base."""
     gate_earlier_kept: Share = 0.75

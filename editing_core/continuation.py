@@ -1,9 +1,11 @@
 """What a model says by itself after a prompt, and how much of it another state still says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.probe import hidden_states
@@ -11,7 +13,7 @@ from editing_core.probe import hidden_states
 
 @dataclass(frozen=True)
 class Continuation:
-    """A prompt and its greedy continuation, both as token ids; never the end of a text."""
+    """A prompt and its greedy continuation, both as token ids."""
 
     prompt: tuple[int, ...]
     said: tuple[int, ...]
@@ -25,7 +27,14 @@ def continuations(
     *,
     tokens: int,
 ) -> list[Continuation]:
-    """The ``tokens`` most probable tokens after each prompt, one after another."""
+    """The most probable tokens after each prompt, one after another, up to the text's end.
+
+    Args:
+        model: What goes on.
+        tokenizer: Its tokenizer.
+        prompts: What it goes on from; they need not be of one length.
+        tokens: Most of them after each prompt.
+    """
     if not prompts:
         return []
     rows: list[list[int]] = [tokenizer(prompt)["input_ids"] for prompt in prompts]
@@ -33,13 +42,24 @@ def continuations(
     padding = [[0] * (width - len(row)) for row in rows]  # on the left: all rows go on together
     ids = [pad + row for pad, row in zip(padding, rows, strict=True)]
     mask = [pad + [1] * len(row) for pad, row in zip(padding, rows, strict=True)]
-    generated = model.generate(
+    generate = cast("Callable[..., Tensor]", model.generate)
+    generated = generate(
         torch.tensor(ids, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         generation_config=GenerationConfig(max_new_tokens=tokens, do_sample=False, pad_token_id=0),
     )
     said: list[list[int]] = generated[:, width:].tolist()
-    return [Continuation(tuple(row), tuple(new)) for row, new in zip(rows, said, strict=True)]
+    ends = model.generation_config.eos_token_id
+    return [
+        Continuation(tuple(row), _up_to_end(new, ends)) for row, new in zip(rows, said, strict=True)
+    ]
+
+
+def _up_to_end(said: Sequence[int], ends: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The tokens up to the first that ends a text: what follows is padding."""
+    known = {ends} if isinstance(ends, int) else set(ends or ())
+    size = next((place for place, token in enumerate(said, start=1) if token in known), len(said))
+    return tuple(said[:size])
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ class WantedLimits(BaseModel):
     relation_kept: _Share = None
     essence_kept: _Share = None
     subject_drift: _Size = None
+    siblings_kept: _Share = None
     canaries_kept: _Share = None
     earlier_kept: _Share = None
     energy_drift: _Size = None
@@ -47,6 +48,7 @@ class Limits(BaseModel):
         relation_kept: Least share of other subjects with which the prompt goes on as before.
         essence_kept: Least share of tokens about the subject that are said as before.
         subject_drift: Most divergence after the subject in ordinary text.
+        siblings_kept: Least share of the subject's other facts that stay true.
         canaries_kept: Least share of canaries continued as by the base.
         earlier_kept: Least share of sampled earlier edits that stay true.
         energy_drift: Most relative distance of hyperspherical energy from the base's.
@@ -62,6 +64,7 @@ class Limits(BaseModel):
     relation_kept: float
     essence_kept: float
     subject_drift: float
+    siblings_kept: float
     canaries_kept: float
     earlier_kept: float
     energy_drift: float

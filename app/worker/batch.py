@@ -69,7 +69,13 @@ class SolvedBatch:
     def judgements(self) -> tuple[Judgement, ...]:
         """The gates of each edit."""
         return tuple(
-            judge(after, around, self.effects, request.limits)
+            judge(
+                after,
+                around,
+                self.siblings.get(request.edit.subject, ()),
+                self.effects,
+                request.limits,
+            )
             for request, after, around in zip(self.requests, self.after, self.around, strict=True)
         )
 

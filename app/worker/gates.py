@@ -1,10 +1,11 @@
 """Gates: the checks a delta must pass before it may be committed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 from app.edits.limits import Limits
-from app.edits.report import GateReport
+from app.edits.report import FactReport, GateReport
 from app.worker.effects import Effects
 from app.worker.measuring import Measurement
 from app.worker.surroundings import Surroundings
@@ -19,6 +20,7 @@ _REASONS = {
     "relation_kept": "gate_relation_not_kept",
     "essence_kept": "gate_essence_not_kept",
     "subject_drift": "gate_subject_drifted",
+    "siblings_kept": "gate_siblings_not_kept",
     "canaries_kept": "gate_canaries_not_kept",
     "earlier_kept": "gate_earlier_edits_not_kept",
     "energy_drift": "gate_energy_drifted",
@@ -35,6 +37,7 @@ _OF_ONE_EDIT = frozenset(
         "relation_kept",
         "essence_kept",
         "subject_drift",
+        "siblings_kept",
     }
 )
 
@@ -61,12 +64,19 @@ class Judgement:
         return all(gate.passed for gate in self.gates if gate.name == "not_finite")
 
 
-def judge(after: Measurement, around: Surroundings, effects: Effects, limits: Limits) -> Judgement:
+def judge(
+    after: Measurement,
+    around: Surroundings,
+    siblings: Sequence[FactReport],
+    effects: Effects,
+    limits: Limits,
+) -> Judgement:
     """Hold what was measured against the limits.
 
     Args:
         after: What the model says with the edit's batch.
         around: What the edit leaves as it was.
+        siblings: The other live facts of its subject.
         effects: What the batch does besides.
         limits: What this edit is held to.
     """
@@ -81,6 +91,7 @@ def judge(after: Measurement, around: Surroundings, effects: Effects, limits: Li
             _at_least("relation_kept", around.relation_kept, limits.relation_kept),
             _at_least("essence_kept", around.essence_kept, limits.essence_kept),
             _at_most("subject_drift", around.subject_drift, limits.subject_drift),
+            _at_least("siblings_kept", _share_kept(siblings), limits.siblings_kept),
             *reach,
         )
     )
@@ -105,6 +116,12 @@ def _reach(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
         _at_most("energy_drift", effects.energy_drift, limits.energy_drift),
         _at_most("perplexity_ratio", effects.perplexity_ratio, limits.perplexity_ratio),
     )
+
+
+def _share_kept(facts: Sequence[FactReport]) -> float | None:
+    """The share of facts, said before, that are still said; None where none was."""
+    held = [fact.after for fact in facts if fact.before is not None and fact.before.match]
+    return sum(said is not None and said.match for said in held) / len(held) if held else None
 
 
 def _at_most(name: str, measured: float | None, allowed: float) -> GateReport:
