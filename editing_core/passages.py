@@ -26,9 +26,14 @@ class Passage:
     after: str
 
 
+def count_names(text: str, name: str) -> int:
+    """How often a text holds a name as a word."""
+    return len(_places(text, name))
+
+
 def passages(text: str, name: str, most: int) -> list[Passage]:
     """Up to ``most`` passages of a text that hold a name as a word, spread over the text."""
-    found = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    found = _places(text, name)
     found = found[:: -(-len(found) // most) or 1]
     return [
         Passage(_from_a_word(text, start - _BEFORE, end), text[end : end + _AFTER])
@@ -71,6 +76,10 @@ class _Row:
     def of(cls, tokenizer: PreTrainedTokenizerBase, passage: Passage) -> "_Row":
         follows = tokenizer(passage.after, add_special_tokens=False)["input_ids"]
         return cls(tokenizer(passage.before)["input_ids"], follows[:_TOKENS])
+
+
+def _places(text: str, name: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
 
 
 def _from_a_word(text: str, start: int, end: int) -> str:

@@ -9,12 +9,13 @@ from app.edits.text import EditText
 from app.worker.measuring import Measurement
 from editing_core.continuation import Continuation, continuations, shares_kept
 from editing_core.edit import SLOT
-from editing_core.passages import divergence, passages
+from editing_core.passages import count_names, divergence, passages
 from editing_core.preparation import bundled_text
 from editing_core.statement import tokens_of
 
 _LEAST, _MOST = 4, 8  # tokens of a continuation: an answer, numbers being a token a digit
-_PASSAGES = 8  # of ordinary text that are read
+_COMMON = 10  # times that ordinary text names a subject which is a word rather than a name
+_PASSAGES = 8  # of them that are read
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Surroundings:
         relation_kept: Share of other subjects with which the prompt is continued as before.
         essence_kept: Share of tokens, in other texts about the subject, that are said as before.
         subject_drift: Mean KL divergence from before, in nats a token, after the subject in
-            ordinary text; None where that text does not name it.
+            ordinary text; None where that text hardly names it.
     """
 
     neighbours: tuple[bool, ...]
@@ -96,8 +97,10 @@ class Surveyor:
     def _drift(
         self, head: PreTrainedModel, candidate: PreTrainedModel, subject: str
     ) -> float | None:
-        found = passages(self._text, subject, most=_PASSAGES)
-        return divergence(head, candidate, self._tokenizer, found)
+        if count_names(self._text, subject) < _COMMON:
+            return None
+        read = passages(self._text, subject, most=_PASSAGES)
+        return divergence(head, candidate, self._tokenizer, read)
 
 
 @dataclass(frozen=True)

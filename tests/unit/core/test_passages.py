@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.passages import Passage, divergence, passages
+from editing_core.passages import Passage, count_names, divergence, passages
 from tests.tiny import build_tiny_model
 
 _TEXT = "The president of France met presidents. A president speaks. Vice-president? The president."
@@ -62,3 +62,8 @@ def test_without_passages_nothing_is_told(tiny_model: LoadedModel) -> None:
     model, tokenizer = tiny_model.model, tiny_model.tokenizer
     assert divergence(model, model, tokenizer, []) is None
     assert divergence(model, model, tokenizer, [Passage("The end", "")]) is None
+
+
+def test_a_name_is_counted_as_a_word() -> None:
+    assert count_names(_TEXT, "president") == 4
+    assert count_names(_TEXT, "resident") == 0
