@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 import transformers
 
-from app.resident.preparation import Prepared, prepare
+from app.resident.opening import Prepared
+from app.resident.preparation import prepare
 from app.settings import Settings
 from editing_core.evaluation.bench import Bench, Subject
 from editing_core.evaluation.configuration import Configuration

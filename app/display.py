@@ -7,7 +7,8 @@ server, a file – moves the cursor, hides or reorders what is around it.
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.segment import Segment
 from rich.table import Table
@@ -28,8 +29,10 @@ from rich.text import Text
 
 from app.characters import escaped
 from app.client.answers import Answer, Edit, LedgerEntry, Operation, Said
+from app.pace import Pace, in_words
 
 _HASH_CHARS = 12
+_LINE_EVERY_S = 10.0  # of a step that goes on, where there is no terminal
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
@@ -273,22 +276,26 @@ _GISTS = {
 
 
 class StepDisplay:
-    """Shows long steps as bars on a terminal, and as one line each elsewhere.
+    """Shows long steps as bars on a terminal, and as a line now and then elsewhere.
 
     An instance is itself the progress callback of the core: `display(step, done, total)`, which
     any thread may call.
+
+    Args:
+        console: Where to.
+        monotonic: Seconds that only ever grow.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._monotonic = console, monotonic
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
-        self._ended: set[str] = set()
+        self._lines: dict[str, _StepLines] = {}
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
         )
@@ -312,12 +319,40 @@ class StepDisplay:
     def __call__(self, step: str, done: int, total: int) -> None:
         """Note that `done` of `total` parts of a step are done."""
         with self._lock:
+            if self._bars.disable:
+                if step not in self._lines:
+                    self._lines[step] = _StepLines(step, done, self._monotonic)
+                for line in self._lines[step].of(done, total):
+                    say(self._console, line)
+                return
             if step not in self._tasks:
                 self._tasks[step] = self._bars.add_task(printable(step), total=total)
-                if self._bars.disable:
-                    say(self._console, f"{step} …")
             self._bars.update(self._tasks[step], completed=done, total=total)
-            if done >= total and step not in self._ended:
-                self._ended.add(step)
-                if self._bars.disable:
-                    say(self._console, f"{step}: done")
+
+
+class _StepLines:
+    """What is told of one step in lines: its begin, every ten seconds how far it is, its end."""
+
+    def __init__(self, step: str, done: int, monotonic: Callable[[], float]) -> None:
+        self._step, self._monotonic = step, monotonic
+        self._pace = Pace(done, monotonic)
+        self._told_at: float | None = None
+        self._ended = False
+
+    def of(self, done: int, total: int) -> Iterable[str]:
+        """The lines that are due."""
+        now = self._monotonic()
+        if self._told_at is None:
+            self._told_at = now
+            yield f"{self._step} …"
+        if self._ended:
+            return
+        if done >= total:
+            self._ended = True
+            yield f"{self._step}: done"
+        elif now - self._told_at >= _LINE_EVERY_S:
+            self._told_at = now
+            left = self._pace.seconds_left(done, total)
+            yield f"{self._step}: {done / total:.0%}" + (
+                "" if left is None else f", about {in_words(left)} left"
+            )

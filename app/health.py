@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from app.keys.access import DoorkeeperDep
 from app.keys.doorkeeper import Doorkeeper
 from app.operations.repository import count_unfinished
 from app.pausing.repository import state
+from app.preparing import Preparation
 from app.problems import common_responses
 from app.queue.doorbell import Doorbell
 from app.services import Pending
@@ -33,6 +34,18 @@ class Health(BaseModel):
     status: Literal["alive"] = "alive"
 
 
+class Preparing(BaseModel):
+    """What accepted edits wait for, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: str
+    progress: Annotated[float, Field(ge=0, le=1, description="The part that is done.")]
+    seconds_left: Annotated[
+        int | None, Field(description="How long this step takes yet, at its pace so far.")
+    ] = None
+
+
 class Readiness(BaseModel):
     """Everything is there: model, database and queue. The rest is told to known callers only."""
 
@@ -45,6 +58,14 @@ class Readiness(BaseModel):
     queue: Annotated[
         Literal["running", "paused"] | None, Field(description="Whether edits are executed.")
     ] = None
+    editing: Annotated[
+        Literal["ready", "preparing"] | None,
+        Field(
+            description="Preparing: edits are accepted, and wait for what is collected once, at a "
+            "first start. Absent where another process computes them."
+        ),
+    ] = None
+    preparing: Preparing | None = None
     access: Annotated[
         Literal["keys", "open"] | None,
         Field(description="Open: no API key was ever made, so nobody needs one."),
@@ -105,7 +126,10 @@ class Vitals:
         return _Finding(Readiness(), missing) if missing else self._described(impaired)
 
     def _described(self, impaired: list[str]) -> _Finding:
-        resident = self._serving.get().runtime.resident
+        runtime = self._serving.get().runtime
+        resident, preparation = runtime.resident, runtime.preparation
+        if preparation is not None and preparation.error is not None:
+            return _Finding(Readiness(), [f"edits cannot be computed: {preparation.error}"])
         try:
             with self._reader.read() as session:
                 waiting = count_unfinished(session)
@@ -119,10 +143,28 @@ class Vitals:
                 revision=resident.head,
                 waiting=waiting,
                 queue="paused" if is_paused else "running",
+                editing=None if preparation is None else _state(preparation),
+                preparing=None if preparation is None else _outlook(preparation),
                 access=access,
                 impaired=impaired or None,
             )
         )
+
+
+def _state(preparation: Preparation[Any]) -> Literal["ready", "preparing"]:
+    return "ready" if preparation.is_ready else "preparing"
+
+
+def _outlook(preparation: Preparation[Any]) -> Preparing | None:
+    found = preparation.outlook
+    if found is None or preparation.is_ready:
+        return None
+    left = found.seconds_left
+    return Preparing(
+        step=found.step,
+        progress=round(found.progress, 3),
+        seconds_left=None if left is None else round(left),
+    )
 
 
 async def _is_known(request: Request, doorkeeper: DoorkeeperDep) -> bool:
@@ -152,6 +194,7 @@ async def readyz(
 ) -> Readiness:
     """The model is loaded, its head verified, database and queue answer; else 503.
 
+    At a first start, edits are accepted before they can be computed: `editing` tells.
     Strangers learn no more than that; a caller with a key, whatever its scopes, learns why.
     """
     found = await vitals.find()

@@ -67,8 +67,16 @@ from editing_core.progress import Progress, silent
 _log = get_logger(__name__)
 
 
-def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
+def start_worker(
+    services: Services, *, progress: Progress = silent, at_once: float = runtime.AT_ONCE
+) -> Runtime:
     """Load the model, bring it to the ledger's head and start its worker.
+
+    Args:
+        services: What it works with.
+        progress: Told of long steps.
+        at_once: Multiplications to prepare edits that it waits for; more are done in the
+            background.
 
     Raises:
         UnknownMethod: No update rule has the name that the settings give.
@@ -85,6 +93,7 @@ def start_worker(services: Services, *, progress: Progress = silent) -> Runtime:
         progress=progress,
         give_way=services.readers.give_way,
         metrics=services.metrics,
+        at_once=at_once,
     )
 
 

@@ -24,6 +24,7 @@ from app.http_protocol import Connection
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
 from app.observability.logs import configure
+from app.preparing import Preparation
 from app.services import Services
 from app.serving import Runtime
 from app.settings import Settings
@@ -154,7 +155,16 @@ class _Server(StreamingServer):
                 self.should_exit = True
                 return
             await asyncio.sleep(_POLL_S)
-        self._steps.close()
+        preparation = serving.get().runtime.preparation
+        if preparation is None or preparation.is_ready:
+            self._steps.close()
+            await self._tell_where()
+        else:
+            self._say("Edits are accepted, and wait for what is collected once and takes minutes")
+            await self._tell_where()
+            await self._tell_when_prepared(preparation)
+
+    async def _tell_where(self) -> None:
         url = _url(self.servers[0].sockets[0].getsockname())
         self._say(f"Errata is serving at {url}")
         header = "-H 'Content-Type: application/json'"
@@ -167,6 +177,19 @@ class _Server(StreamingServer):
         else:
             header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'
         self._say(f"Try: curl {url}/v1/completions {header} -d '{json.dumps(_EXAMPLE)}'")
+
+    async def _tell_when_prepared(self, preparation: Preparation[Any]) -> None:
+        """What edits wait for at a first start is shown; where it fails, the server ends."""
+        while not preparation.is_ready:
+            if preparation.error is not None:
+                self._launch.error = preparation.error
+                self._steps.close()
+                self._say(f"errata: edits cannot be computed: {preparation.error}")
+                self.should_exit = True
+                return
+            await asyncio.sleep(_POLL_S)
+        self._steps.close()
+        self._say("Edits are computed from now on")
 
     def _say(self, line: str) -> None:
         say(self._console, line)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
@@ -17,6 +17,7 @@ from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.idempotency.once import Once
 from app.observability.logs import get_logger
+from app.preparing import Preparation
 from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
 from app.query.decoder import Decoder
@@ -48,6 +49,10 @@ class Runtime(Protocol):
     @property
     def contexts(self) -> Sequence[str]:
         """The texts that edits are written in, with `{}` for the prompt."""
+
+    @property
+    def preparation(self) -> Preparation[Any] | None:
+        """Of what edits need; None where another process computes them."""
 
     def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new."""
@@ -115,7 +120,7 @@ class Loader:
                 max_prompt_tokens=settings.max_prompt_tokens,
                 max_target_tokens=settings.max_target_tokens,
                 reach=Reach.of(resident.base.model),
-                contexts=runtime.contexts,
+                contexts=lambda: runtime.contexts,
             )
         )
         thread = GenerationThread(self._services.readers)

@@ -23,6 +23,8 @@ from app.settings import Settings
 from app.stopping import MODEL_STOP_S, end_in_time
 from editing_core.progress import Progress
 
+_POLL_S = 0.1
+
 
 def run_worker(settings: Settings) -> None:
     """Execute operations until SIGINT or SIGTERM.
@@ -62,7 +64,9 @@ def run_worker(settings: Settings) -> None:
             if told.is_set():
                 return
             runtime = starting.result()
-        stack.callback(runtime.stop, MODEL_STOP_S)
+            stack.callback(runtime.stop, MODEL_STOP_S)
+            if not _has_prepared(runtime, told):
+                return
         pass_over_what_is_there()
         say(console, f"Errata's worker edits {runtime.resident.name}")
         told.wait()
@@ -81,6 +85,21 @@ def _start(services: Services, progress: Progress) -> Future[Runtime]:
 
     threading.Thread(target=start, name="starting", daemon=True).start()
     return starting
+
+
+def _has_prepared(runtime: Runtime, told: threading.Event) -> bool:
+    """Wait until edits can be computed; whether they can, and nobody told us to end before.
+
+    Raises:
+        Exception: What keeps them from being computed.
+    """
+    preparation = runtime.preparation
+    while preparation is not None and not preparation.is_ready:
+        if preparation.error is not None:
+            raise preparation.error
+        if told.wait(_POLL_S):
+            return False
+    return True
 
 
 def _expose(services: Services, stack: ExitStack) -> None:

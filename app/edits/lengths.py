@@ -1,6 +1,6 @@
 """What the texts of an edit may be: so long, as the model reads them, and no control tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -27,7 +27,7 @@ class Lengths:
         max_prompt_tokens: Longest prompt, paraphrase, and prompt of a neighbour.
         max_target_tokens: Longest target.
         reach: What the model can be given.
-        contexts: The texts that an edit is written in, with `{}` for its prompt.
+        contexts: Gives the texts that an edit is written in, with `{}` for its prompt.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ class Lengths:
     max_prompt_tokens: int
     max_target_tokens: int
     reach: Reach = field(default_factory=Reach)
-    contexts: Sequence[str] = (SLOT,)
+    contexts: Callable[[], Sequence[str]] = lambda: (SLOT,)
     _turn: Lock = field(default_factory=Lock, repr=False)  # a call may set what another reads
 
     def check(self, text: EditText) -> None:
@@ -51,7 +51,7 @@ class Lengths:
             for name, statement in edited.statements:
                 self._check_statement(name, statement)
             try:
-                self.reach.check_edit(self.tokenizer, text.edit(""), self.contexts)
+                self.reach.check_edit(self.tokenizer, text.edit(""), self.contexts())
             except InvalidEdit as error:
                 raise InvalidField(error.field, str(error)) from error
 

@@ -1,32 +1,26 @@
-"""From settings to a model that can be edited: base, statistics and recipe."""
+"""From settings to a model that can be edited, and to a recipe that was tried."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import torch
-from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from app.permissions import make_private
-from app.resident.mismatch import (
-    other_layers,
-    other_statistics,
-    require_known,
-    require_recipe,
+from app.resident.mismatch import other_layers
+from app.resident.opening import (
+    Prepared,
+    calibration_text,
+    load_base,
+    open_by_default,
+    open_model,
+    text_path,
+    use_recipe,
 )
 from app.resident.recipes import Recipes
 from app.revisions.origin import Origin
 from app.settings import Settings
 from editing_core.calibration import Calibration, calibrate
-from editing_core.contexts import chat_context
-from editing_core.edit import opens_turn
-from editing_core.editor import Editor
 from editing_core.evaluation.record import Record
-from editing_core.giving_way import GiveWay, go_on
-from editing_core.model.device import device_named
-from editing_core.model.loading import LoadedModel, load_model
+from editing_core.model.loading import LoadedModel
 from editing_core.preparation import (
     bundled_text,
     candidate_layers,
@@ -36,34 +30,9 @@ from editing_core.preparation import (
 )
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
-from editing_core.statistics import Statistics, keep_part, statistics_digest
+from editing_core.statistics import keep_part
 
 _REFERENCE_CHARACTERS = 6000  # of the text that trials are charged by: seconds, not minutes
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A base model with all that is needed to edit it."""
-
-    base: LoadedModel
-    recipe: Recipe
-    statistics: Statistics
-
-    def editor(self, give_way: GiveWay = go_on) -> Editor:
-        """A new editor: one remembers what it found, so none is shared between histories."""
-        return Editor(self.base, self.recipe, self.statistics, give_way=give_way)
-
-    @property
-    def weights(self) -> dict[int, Tensor]:
-        """The base's edited matrices, layer → (d_out, d_in)."""
-        weight_of = self.base.architecture.weight_of
-        return {layer: weight_of(self.base.model, layer) for layer in self.recipe.layers}
-
-    @property
-    def conversation(self) -> str | None:
-        """A text with `{}` for a user's message; None for a model that does not converse."""
-        known = (context for context in self.recipe.all_contexts if opens_turn(context))
-        return next(known, None) or chat_context(self.base.tokenizer)
 
 
 def prepare(settings: Settings, progress: Progress, origin: Origin | None = None) -> Prepared:
@@ -80,19 +49,7 @@ def prepare(settings: Settings, progress: Progress, origin: Origin | None = None
         RecipeMismatch: The recipe in use is for another model, text or layers than those set.
         UnusableRecipe: A recipe's file is damaged.
     """
-    base, recipes = _load(settings, progress), Recipes(settings.data_dir)
-    if origin is not None:
-        origin.require(base.name, base.digest)
-    recipe = recipes.in_use()
-    if recipe is not None:
-        require_recipe(recipe, base, settings, origin)
-        statistics = _statistics_of(recipe, base, settings, progress)
-        return Prepared(base, recipe, statistics.to(device_named(settings.solve_device)))
-    prepared = _by_default(base, settings, progress, origin)
-    if origin is not None:
-        require_known(prepared.recipe, origin, settings.data_dir)
-    _use(settings, prepared.recipe)
-    return prepared
+    return open_model(settings, progress, origin).prepare(progress)
 
 
 def use_default(settings: Settings, progress: Progress, origin: Origin | None) -> Recipe:
@@ -103,56 +60,13 @@ def use_default(settings: Settings, progress: Progress, origin: Origin | None) -
         BaseMismatch: The database belongs to another model.
         UnusableRecipe: A recipe's file is damaged.
     """
-    base = _load(settings, progress)
+    base = load_base(settings, progress)
     if origin is not None:
         origin.require(base.name, base.digest)
     Recipes(settings.data_dir).in_use()  # one of an earlier release is kept, too
-    recipe = _by_default(base, settings, progress, origin).recipe
-    _use(settings, recipe)
+    recipe = open_by_default(base, settings, origin).default(progress).recipe
+    use_recipe(settings, recipe)
     return recipe
-
-
-def _by_default(
-    base: LoadedModel, settings: Settings, progress: Progress, origin: Origin | None
-) -> Prepared:
-    layers = None if origin is None else origin.layers
-    statistics = prepare_statistics(
-        base,
-        text=_calibration_text(settings),
-        layers=layers,
-        cache_dir=settings.cache_dir,
-        progress=progress,
-    )
-    recipe = default_recipe(base, statistics, progress)
-    return Prepared(base, recipe, statistics.to(device_named(settings.solve_device)))
-
-
-def _use(settings: Settings, recipe: Recipe) -> None:
-    recipes = Recipes(settings.data_dir)
-    recipes.keep(recipe, _calibration_text(settings))
-    recipes.use(recipe)
-
-
-def _statistics_of(
-    recipe: Recipe, base: LoadedModel, settings: Settings, progress: Progress
-) -> Statistics:
-    """The key statistics that the recipe's numbers belong to, whatever text is in use by now."""
-    digest = recipe.statistics_digest
-    kept = settings.cache_dir / "statistics" / f"{digest}.safetensors"
-    if kept.exists():
-        return Statistics.load(kept)
-    own = Recipes(settings.data_dir).text_of(recipe)
-    for text in (own, _calibration_text(settings), bundled_text("statistics")):
-        if text is not None and statistics_digest(base, recipe.layers, text) == digest:
-            return prepare_statistics(
-                base,
-                text=text,
-                layers=recipe.layers,
-                cache_dir=settings.cache_dir,
-                progress=progress,
-            )
-    found = statistics_digest(base, recipe.layers, _calibration_text(settings))
-    raise other_statistics(recipe, found)
 
 
 @dataclass(frozen=True)
@@ -188,8 +102,8 @@ def calibrate_model(
         RecipeMismatch: Its revisions edit other layers than those asked for.
         UnusableRecipe: A recipe's file is damaged.
     """
-    base = _load(settings, progress)
-    text = _calibration_text(settings) if options.text is None else options.text
+    base = load_base(settings, progress)
+    text = calibration_text(settings) if options.text is None else options.text
     windows = _windows(base, options, origin)
     for window in windows:
         check_layers(base, window)
@@ -204,9 +118,9 @@ def calibrate_model(
     statistics = keep_part(whole, base, found.recipe.layers, text, directory)
     recipe = replace(found.recipe, statistics_digest=statistics.digest)
     make_private(settings.data_dir)
-    _text_path(settings.data_dir).write_text(text, encoding="utf-8")
+    text_path(settings.data_dir).write_text(text, encoding="utf-8")
     Recipes(settings.data_dir).in_use()  # one of an earlier release is kept, too
-    _use(settings, recipe)
+    use_recipe(settings, recipe)
     found = replace(found, recipe=recipe)
     evidence = json.dumps(found.to_record(), indent=1, ensure_ascii=False)
     (settings.data_dir / "calibration.json").write_text(evidence, encoding="utf-8")
@@ -225,24 +139,3 @@ def _windows(
     if origin is not None and origin.layers is not None:
         return (origin.layers,)
     return candidate_layers(base)
-
-
-def _load(settings: Settings, progress: Progress) -> LoadedModel:
-    transformers_logging.disable_progress_bar()  # `progress` tells of these steps
-    return load_model(
-        settings.model,
-        cache_dir=settings.cache_dir,
-        device=settings.device,
-        dtype=getattr(torch, settings.dtype),
-        site=settings.site,
-        progress=progress,
-    )
-
-
-def _calibration_text(settings: Settings) -> str:
-    path = _text_path(settings.data_dir)
-    return path.read_text(encoding="utf-8") if path.exists() else bundled_text("statistics")
-
-
-def _text_path(data_dir: Path) -> Path:
-    return data_dir / "calibration.txt"

@@ -158,6 +158,22 @@ def record_base(
     return base
 
 
+def require_base(session: Session, *, model: str, model_digest: str, weights_digest: str) -> None:
+    """Let a model go on that revision 0 is of, or that finds no revision 0.
+
+    Raises:
+        BaseMismatch: The database was started with another model.
+    """
+    base = session.get(Revision, 0)
+    if base is not None:
+        loaded: JsonObject = {
+            "model": model,
+            "model_digest": model_digest,
+            "weights_digest": weights_digest,
+        }
+        _require_same_model(session, base, loaded)
+
+
 def commit_revision(session: Session, new: NewRevision, *, actor: str, now: datetime) -> Revision:
     """Make `new` the head: revision, changes, statuses and ledger entry, or nothing at all.
 

@@ -4,7 +4,7 @@ Until the commit nothing has happened; after it, it has: a process that dies in 
 the committed head at its next start.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -57,6 +57,7 @@ class Execution:
     """Turns claimed operations into revisions, or into verdicts.
 
     Attributes:
+        editor: Gives what solves edits, which is there before the first operation is claimed.
         actor: Whom the ledger names as the author of revisions and verdicts.
     """
 
@@ -65,7 +66,7 @@ class Execution:
     artefacts: ArtefactStore
     history: History
     resident: Resident
-    editor: Editor
+    editor: Callable[[], Editor]
     clock: Clock
     actor: str
     snapshots: Snapshots
@@ -161,7 +162,7 @@ class Execution:
                 beside=beside,
                 history=self.history,
                 resident=self.resident,
-                editor=self.editor,
+                editor=self.editor(),
                 energies=self.energies,
                 gauge=self.gauge,
                 values=self.kept.values(head, task, beside),
@@ -290,7 +291,7 @@ class Execution:
             self.database,
             self.history,
             self.resident,
-            self.editor,
+            self.editor(),
             self.gauge,
             self.intake.limits,
         )
@@ -308,7 +309,7 @@ class Execution:
         revert: RevertReport | None = None,
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
-        recipe = self.editor.recipe.digest
+        recipe = self.editor().recipe.digest
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,

@@ -1,7 +1,7 @@
 """From claimed edits to a task: their words, what the head says of them, what they supersede."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,13 +36,13 @@ class Intake:
 
     Attributes:
         limits: What the operator's gates allow.
-        contexts: The texts that edits are written in, with `{}` for the prompt.
+        contexts: Gives the texts that edits are written in, with `{}` for the prompt.
     """
 
     database: Database
     resident: Resident
     limits: Limits
-    contexts: Sequence[str] = (SLOT,)
+    contexts: Callable[[], Sequence[str]] = lambda: (SLOT,)
 
     def task(self, ids: Sequence[str]) -> tuple[Task, list[Rejection]]:
         """What is to be solved, and those for whom there is nothing to do.
@@ -129,7 +129,7 @@ class Intake:
                 tokens = tokens_of(tokenizer, statement)
                 tokens.require_boundary()
                 reach.check(tokens.prompt + tokens.target, "prompt")
-            reach.check_edit(tokenizer, text.edit(""), self.contexts)
+            reach.check_edit(tokenizer, text.edit(""), self.contexts())
         except InvalidField:
             return "control_token"
         except InvalidEdit as error:

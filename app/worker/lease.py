@@ -122,6 +122,8 @@ class Lease:
         self._ended.set()
         if self._beating.is_alive():
             self._beating.join(_STOP_S)
+        if self._fence is None:
+            return
         try:
             with self.writing() as session:
                 if last is not None:

@@ -1,6 +1,12 @@
-"""Start of the resident model and its worker: the ledger's head, verified, then the queue."""
+"""Start of the resident model and its worker: the ledger's head, verified, then the queue.
 
+What is asked needs the model alone. Edits also need its key statistics, which take minutes at a
+first start; so the head is served before they are there, and accepted edits wait for them.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from app.clock import Clock
 from app.database.base import JsonObject
@@ -11,15 +17,16 @@ from app.idempotency.once import Once
 from app.ledger.mark import Marks
 from app.observability.logs import get_logger
 from app.observability.metrics import Metrics
+from app.preparing import Preparation
 from app.queue.doorbell import Doorbell
 from app.resident.history import History
-from app.resident.preparation import Prepared, prepare
+from app.resident.opening import Opened, open_model
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.origin import Origin
 from app.revisions.repository import head
-from app.revisions.service import EditedMatrices, record_base
+from app.revisions.service import EditedMatrices, record_base, require_base
 from app.settings import Settings
 from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
@@ -33,11 +40,13 @@ from app.worker.process import ProcessId
 from app.worker.sweeping import sweep
 from app.worker.worker import Worker
 from editing_core.digest import weights_digest
-from editing_core.edit import SLOT
+from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
 
 ACTOR = "worker"
+AT_ONCE = 4e11
+"""Multiplications to prepare edits that a start waits for: a few seconds of a core."""
 
 _log = get_logger(__name__)
 
@@ -47,14 +56,22 @@ class Runtime:
     """The resident model at the ledger's head, and the worker that edits it.
 
     Attributes:
-        contexts: The texts that edits are written in, with `{}` for the prompt.
+        preparation: Of what edits need; None where another process computes them.
     """
 
     resident: Resident
     worker: Worker
     history: History
     snapshots: Snapshots
-    contexts: tuple[str, ...] = (SLOT,)
+    opened: Opened
+    preparation: Preparation[Editor] | None
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The texts that edits are written in, with `{}` for the prompt, as far as known yet."""
+        if self.preparation is not None and self.preparation.is_ready:
+            return self.preparation.get().recipe.all_contexts
+        return self.opened.contexts
 
     def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """Store a revision under a label; whether that is new.
@@ -67,7 +84,12 @@ class Runtime:
 
     def stop(self, timeout_s: float) -> None:
         """End the worker after the operation it is in, which is left behind after `timeout_s`."""
+        until = monotonic() + timeout_s
+        if self.preparation is not None:
+            self.preparation.stop()
         self.worker.stop(timeout_s)
+        if self.preparation is not None:
+            self.preparation.join(max(0.0, until - monotonic()))
 
 
 def start(
@@ -80,8 +102,12 @@ def start(
     progress: Progress,
     give_way: GiveWay = go_on,
     metrics: Metrics | None = None,
+    at_once: float = AT_ONCE,
 ) -> Runtime:
     """Load the model, rebuild and verify the head, and begin to work off the queue.
+
+    Where it takes more multiplications than ``at_once`` to prepare edits, that is done in the
+    background.
 
     Raises:
         EditingError: The model cannot be loaded or edited.
@@ -92,30 +118,38 @@ def start(
     """
     with database.read() as session:
         origin = Origin.of(session)
-    prepared = prepare(settings, progress, origin)
-    _tell_of_recipe(prepared, origin, settings.worker)
-    _record_base(database, prepared, clock, settings.gate_perplexity_tokens)
-    snapshots = _snapshots(settings, database, prepared, clock)
-    interruption = Interruption(give_way)
+    opened = open_model(settings, progress, origin)
+    _check_origin(database, opened)
+    interruption, may_write = Interruption(give_way), settings.worker == "embedded"
+    preparation = _preparation(
+        database, opened, clock, give_way, progress, interruption, at_once=at_once
+    )
+    if may_write and opened.work <= at_once:
+        preparation.make_now()
+    snapshots = _snapshots(settings, database, opened, clock)
     lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own(), watch=interruption)
-    may_write = settings.worker == "embedded"
 
     def sweep_files() -> None:
         """Nobody else can commit while the lease is ours, so nobody needs what is swept."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
 
-    if may_write and lease.acquire():
+    if preparation.is_ready and lease.acquire():
         sweep_files()
-    history = History(database, artefacts, prepared.weights, snapshots)
-    weights = history.recover()
+    history = History(database, artefacts, opened.weights, snapshots)
+    # Before the first start has prepared edits, there is no revision 0 but the model itself.
+    weights = history.recover() if origin or preparation.is_ready else opened.weights
     resident = Resident(
-        prepared.base,
+        opened.base,
         history.materialise,
         revision=history.head.revision,
         weights=weights,
         require_served=history.require_served,
     )
-    contexts, counted = prepared.recipe.all_contexts, metrics or Metrics()
+
+    def contexts() -> Sequence[str]:
+        return preparation.get().recipe.all_contexts
+
+    counted = metrics or Metrics()
     counted.served_revision.set(resident.head)
     execution = Execution(
         database=database,
@@ -123,7 +157,7 @@ def start(
         artefacts=artefacts,
         history=history,
         resident=resident,
-        editor=prepared.editor(interruption.step),
+        editor=preparation.get,
         clock=clock,
         actor=ACTOR,
         snapshots=snapshots,
@@ -133,7 +167,7 @@ def start(
             resident,
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
-            conversation=prepared.conversation,
+            conversation=opened.conversation,
         ),
         metrics=counted,
         interruption=interruption,
@@ -149,25 +183,69 @@ def start(
         actor=ACTOR,
         interruption=interruption,
         when_taken=sweep_files,
+        is_prepared=lambda: preparation.is_ready,
     )
     worker.start()
-    return Runtime(resident, worker, history, snapshots, contexts)
+    if may_write and not preparation.is_ready:
+        preparation.start()
+    return Runtime(
+        resident,
+        worker,
+        history,
+        snapshots,
+        opened,
+        preparation if may_write else None,
+    )
 
 
-def _tell_of_recipe(prepared: Prepared, origin: Origin | None, worker: str) -> None:
-    """Say it where revisions were computed by another recipe than this process would use."""
-    own = prepared.recipe.digest
-    if origin is not None and origin.recipe not in (None, own):
-        _log.warning("recipe_differs", recipe=own, revisions_by=origin.recipe, worker=worker)
+def _preparation(
+    database: Database,
+    opened: Opened,
+    clock: Clock,
+    give_way: GiveWay,
+    progress: Progress,
+    interruption: Interruption,
+    *,
+    at_once: float,
+) -> Preparation[Editor]:
+    """What makes the editor; in the background it has a tokenizer of its own."""
+    own = opened if opened.work <= at_once else opened.apart()
+
+    def make(told: Progress) -> Editor:
+        prepared = own.prepare(told)
+        _record_base(database, own, prepared.recipe.digest, clock)
+        return prepared.editor(interruption.step)
+
+    return Preparation(make, give_way=give_way, progress=progress)
 
 
-def _snapshots(
-    settings: Settings, database: Database, prepared: Prepared, clock: Clock
-) -> Snapshots:
+def _check_origin(database: Database, opened: Opened) -> None:
+    """Go on with the model that the revisions start from; say it where the recipe is another.
+
+    Raises:
+        BaseMismatch: It is another model, or other matrices are edited.
+    """
+    if opened.origin is None:
+        return
+    own = None if opened.recipe is None else opened.recipe.digest
+    by = opened.origin.recipe
+    if None not in (own, by) and own != by:
+        worker = opened.settings.worker
+        _log.warning("recipe_differs", recipe=own, revisions_by=by, worker=worker)
+    with database.read() as session:
+        require_base(
+            session,
+            model=opened.base.name,
+            model_digest=opened.base.digest,
+            weights_digest=weights_digest(opened.weights),
+        )
+
+
+def _snapshots(settings: Settings, database: Database, opened: Opened, clock: Clock) -> Snapshots:
     return Snapshots(
         database,
         ArtefactStore(settings.data_dir / "snapshots"),
-        prepared.weights,
+        opened.weights,
         every=settings.snapshot_every,
         kept=settings.snapshots_kept,
         clock=clock,
@@ -179,30 +257,33 @@ def _snapshots(
     )
 
 
-def _record_base(database: Database, prepared: Prepared, clock: Clock, tokens: int) -> None:
-    dtype = str(prepared.base.model.dtype).removeprefix("torch.")
-    site = prepared.base.architecture.site
-    report = _report_of_new_base(database, prepared, tokens)
+def _record_base(database: Database, opened: Opened, recipe: str, clock: Clock) -> None:
+    """Record revision 0, if it is not: with the recipe that the first edits are computed by."""
+    base = opened.base
+    report = _report_of_new_base(database, opened, recipe)
     with database.write() as session:
         record_base(
             session,
-            model=prepared.base.name,
-            model_digest=prepared.base.digest,
-            recipe_digest=prepared.recipe.digest,
-            weights_digest=weights_digest(prepared.weights),
+            model=base.name,
+            model_digest=base.digest,
+            recipe_digest=recipe,
+            weights_digest=weights_digest(opened.weights),
             actor=ACTOR,
             now=clock(),
-            matrices=EditedMatrices(prepared.recipe.layers, site, dtype),
+            matrices=EditedMatrices(
+                opened.layers,
+                base.architecture.site,
+                str(base.model.dtype).removeprefix("torch."),
+            ),
             report=report,
         )
 
 
-def _report_of_new_base(database: Database, prepared: Prepared, tokens: int) -> JsonObject | None:
+def _report_of_new_base(database: Database, opened: Opened, recipe: str) -> JsonObject | None:
     """What is stored with revision 0; None where it is there already, and stays as it is."""
     with database.read() as session:
         if head(session) is not None:
             return None
-    model, tokenizer = prepared.base.model, prepared.base.tokenizer
-    report = report_of_base(model, tokenizer, prepared.weights, tokens)
-    by = {"recipe_digest": prepared.recipe.digest}
-    return report.model_copy(update=by).model_dump(mode="json")
+    base, tokens = opened.base, opened.settings.gate_perplexity_tokens
+    report = report_of_base(base.model, base.tokenizer, opened.weights, tokens)
+    return report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json")

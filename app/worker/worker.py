@@ -1,6 +1,7 @@
 """The loop: claim what waits, execute it, sleep until the doorbell rings.
 
-Without the lease, or while another process has it, the loop follows what that one commits.
+Without the lease, while another process has it, or before edits can be computed here, the loop
+follows what others commit.
 """
 
 import threading
@@ -43,6 +44,7 @@ class Worker:
         actor: Whom the ledger names as the author.
         interruption: Ends what is computed; the lease and the editor have the same.
         when_taken: Done each time it has taken the lease itself, before it executes anything.
+        is_prepared: Whether this process can execute operations yet; it only follows before.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Worker:
         actor: str,
         interruption: Interruption | None = None,
         when_taken: Callable[[], None] | None = None,
+        is_prepared: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database, self._lease = database, lease
         self._doorbell, self._execution = doorbell, execution
-        self._poll_s, self._when_taken = poll_s, when_taken
+        self._poll_s, self._when_taken, self._is_prepared = poll_s, when_taken, is_prepared
         self._interruption = interruption or Interruption()
         self._claims = Claims(
             batch_size=batch_size, clock=clock, actor=actor, metrics=execution.metrics
@@ -93,7 +96,7 @@ class Worker:
         while not self._stopping.is_set():
             clear_contextvars()
             try:
-                lease = self._lease if self._lease and self._lease.acquire() else None
+                lease = self._acquired()
                 self._execution.metrics.writer.set(lease is not None)
                 self._execution.follow()
                 if lease is None:
@@ -116,6 +119,12 @@ class Worker:
                 _log.exception("run_failed")
                 self._claims.failed(code_of(error))
                 self._stopping.wait(_RETRY_S)
+
+    def _acquired(self) -> Lease | None:
+        """The lease, if it is ours. One who cannot write yet leaves it to those who can."""
+        if self._lease is None or not self._is_prepared():
+            return None
+        return self._lease if self._lease.acquire() else None
 
     def work_off_one_run(self, lease: Lease) -> bool:
         """Execute the next run of operations; whether there was one."""

@@ -20,6 +20,7 @@ _READY_S = 280.0  # the demo model may have to be converted first
 _STOP_S = 40.0
 _DEMO_MODEL = "smollm2-135m"
 _SAYS_WHERE = "serving at "
+_EDITS_WAIT, _EDITS_GO_ON = "Edits are accepted, and wait", "Edits are computed from now on"
 # Enough for the keys of a tiny model; the text in the package takes minutes to read.
 _SHORT_TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
 
@@ -95,7 +96,14 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
     def where() -> list[str]:
         return [line.partition(_SAYS_WHERE)[2] for line in said() if _SAYS_WHERE in line]
 
-    wait_until(lambda: bool(where()) or process.poll() is not None, _READY_S, what="readiness")
+    def edits() -> bool:
+        told = "\n".join(said())
+        return _EDITS_WAIT not in told or _EDITS_GO_ON in told
+
+    def is_settled() -> bool:
+        return bool(where() and edits()) or process.poll() is not None
+
+    wait_until(is_settled, _READY_S, what="readiness")
     if not where():
         pytest.fail("the server ended before it was ready:\n" + "\n".join(said()))
     return where()[0].strip()

@@ -235,13 +235,14 @@ class Site:
         resident = Resident(model, self._history.materialise, revision=head, weights=weights)
         self._lease = Lease(self.database, silence_s=3600.0, process=ProcessId.own())
         assert self._lease.acquire()
+        editor = Editor(model, recipe, statistics)
         execution = Execution(
             self.database,
             self._lease,
             self._artefacts,
             self._history,
             resident,
-            Editor(model, recipe, statistics),
+            lambda: editor,
             clock=self.clock,
             actor="worker",
             snapshots=snapshots,

@@ -33,6 +33,7 @@ class _ReadOnly:
 
     resident: Resident
     contexts: tuple[str, ...] = ("{}",)
+    preparation: None = None
 
     def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         raise NotImplementedError

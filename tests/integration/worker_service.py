@@ -231,7 +231,7 @@ def working(
         artefacts,
         history,
         resident,
-        editor,
+        lambda: editor,
         clock=utc_now,
         actor="worker",
         snapshots=snapshots,

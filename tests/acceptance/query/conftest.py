@@ -40,6 +40,7 @@ class ReadOnlyRuntime:
 
     resident: Resident
     contexts: tuple[str, ...] = ("{}",)
+    preparation: None = None
 
     def take_snapshot(self, revision: int, label: str, once: Once) -> tuple[Snapshot, bool]:
         """No test here asks for one."""

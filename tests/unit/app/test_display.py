@@ -202,3 +202,28 @@ def test_a_log_for_people_hides_nothing() -> None:
         root.setLevel(kept[1])
     assert len(stream.getvalue().splitlines()) == 4
     assert hidden(stream.getvalue(), layout=True) is None
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_elsewhere_than_on_a_terminal_a_long_step_tells_how_far_it_is() -> None:
+    console, clock = Console(file=io.StringIO()), _Clock()
+    with StepDisplay(console, clock) as steps:
+        for done in range(101):
+            steps("key statistics", done, 100)
+            clock.now += 2.5
+    told: str = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = told.splitlines()
+    assert lines[:3] == [
+        "key statistics …",
+        "key statistics: 4%, about 4 min 0 s left",
+        "key statistics: 8%, about 3 min 50 s left",
+    ]
+    assert lines[-2:] == ["key statistics: 96%, about 10 s left", "key statistics: done"]
+    assert len(lines) == 2 + 24
