@@ -182,10 +182,10 @@ class History:
         gone = set(leaving_out)
         return self._past.of([edit for id, edit in self._head.live.items() if id not in gone])
 
-    def recent_keys(self, leaving_out: Iterable[str]) -> dict[int, Tensor]:
-        """Keys of the newest live edits but these, layer → (N, d_in), N at most 1,024."""
+    def recent_keys(self, leaving_out: Iterable[str], most: int = _RECENT) -> dict[int, Tensor]:
+        """Keys of the newest live edits but these, layer → (N, d_in), N at most so many."""
         gone, newest_first = set(leaving_out), reversed([*self._head.live.values()])
-        newest = islice((edit for edit in newest_first if edit.edit_id not in gone), _RECENT)
+        newest = islice((edit for edit in newest_first if edit.edit_id not in gone), most)
         return self._recent.of([*newest][::-1])
 
     def advance(self, revision: int, weights: Weights) -> None:
