@@ -84,7 +84,7 @@ def test_a_follower_reads_only_what_was_committed(sizes: list[Edited]) -> None:
         follower = edited.restarted()
         for digest in edited.artefacts.digests():
             edited.artefacts.remove(digest)
-        edited.edit()
+        edited.edit(_BATCH)
         with counted(edited.database) as work:
             follower.history.recover()
         assert follower.history.head.revision == edited.head
