@@ -105,11 +105,12 @@ def solve_batch(
     removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
     start: Change = history.without(removed)
     failpoint(Failpoint.SOLVING)
+    renewed = [*removed, *(edit.id for edit in beside)]
     solution = editor.solve(
         resident.shadow(start.weights.materialise()),
         [request.edit for request in task.requests],
         method=task.method,
-        past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
+        past_keys=history.past_keys(leaving_out=renewed) if editor.remembers(task.method) else None,
         beside=beside,
         values=values,
     )
