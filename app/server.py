@@ -19,6 +19,7 @@ from app import descriptors
 from app.data_directory import warn_of_root
 from app.display import StepDisplay, say
 from app.env_file import tell_of_env_file
+from app.errors import first_key_command
 from app.http_protocol import Connection
 from app.main import Components, create_app, start_worker
 from app.memory import keep_few_arenas, pass_over_what_is_there
@@ -168,8 +169,10 @@ class _Server(StreamingServer):
         self._say(f"Errata is serving at {url}")
         header = "-H 'Content-Type: application/json'"
         if await asyncio.to_thread(lambda: self.lifespan.state["doorkeeper"].is_open):
+            command = first_key_command(self.lifespan.state["services"].settings.data_dir)
             self._say(
-                "Open: no API key was made yet, so programs on this machine may do everything"
+                "Open: no API key was made yet, so programs on this machine may do everything; "
+                f"close it with: {command}"
             )
         else:
             header += ' -H "Authorization: Bearer $ERRATA_API_KEY"'

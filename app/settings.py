@@ -194,10 +194,18 @@ class Settings(BaseSettings):
     gate_target_p: Share = 0.0
     """Least probability of the target after an edit (geometric mean over its tokens)."""
     gate_neighbours_kept: Share = 0.0
-    """Least share of an edit's neighbours that must keep their most probable answer."""
+    """Least share of an edit's neighbours that must be answered as before."""
+    gate_relation_kept: Share = 0.5
+    """Least share of other subjects with which an edit's prompt must be continued as before."""
+    gate_essence_kept: Share = 0.0
+    """Least share of tokens that must be said as before in other texts about an edit's subject."""
+    gate_subject_drift: Size = 0.05
+    """Most divergence from before, in nats a token, after an edit's subject in ordinary text."""
+    gate_siblings_kept: Share = 1.0
+    """Least share of the other facts of an edit's subject, true before, that must be true after."""
     gate_canaries_kept: Share = 0.5
     """Least share of neutral prompts, and of questions in conversation, answered as by the base."""
-    gate_earlier_kept: Share = 0.5
+    gate_earlier_kept: Share = 0.75
     """Least share of a sample of earlier edits, true before, that must be true after."""
     gate_energy_drift: Size = 0.05
     """Most that an edited matrix's hyperspherical energy may differ from the base's, as a share."""

@@ -39,6 +39,13 @@ def long_history(folder: Path, length: int) -> tuple[Path, Path]:
     computed. They repeat the report of the first edit, and name its factors, which nobody reads for
     an edit that is not live.
     """
+    model, data = begun(folder)
+    _lengthen(Database(f"sqlite:///{data / 'errata.db'}"), length)
+    return model, data
+
+
+def begun(folder: Path) -> tuple[Path, Path]:
+    """A tiny model and its data directory, with the one edit that the service has made."""
     model, data = folder / "tiny", folder / "data"
     if not model.exists():
         calibrate_quickly(data)
@@ -46,27 +53,32 @@ def long_history(folder: Path, length: int) -> tuple[Path, Path]:
         with running(data, str(model)) as server, Errata(server.url) as errata:
             made = errata.submit("France", _PROMPT, "Rome", force=True)
             errata.wait(made.id, _WAIT_S)
-    _lengthen(Database(f"sqlite:///{data / 'errata.db'}"), length)
     return model, data
 
 
 def _lengthen(database: Database, length: int) -> None:
     with database.read() as session:
-        first, head = revisions.get(session, 1), revisions.head(session)
-        assert first.operation is not None  # noqa: S101 - only the base has none
-        report = edits.get(session, first.operation).report
+        head = revisions.head(session)
+        like, report = first_edit(session)
     missing = length - (0 if head is None else head.number)
     rounds = range(0, missing, 2 * _AT_ONCE)
     for _ in track(rounds, "writing a long history", console=Console(stderr=True)):
         with database.write() as session:
-            writer = _Writer(session, first, report or {})
+            writer = Writer(session, like, report)
             for _ in range(_AT_ONCE):
                 writer.undo(writer.edit())
     database.close()
 
 
+def first_edit(session: Session) -> tuple[Revision, JsonObject]:
+    """The revision that the service has made, and what its edit reports."""
+    first = revisions.get(session, 1)
+    assert first.operation is not None  # noqa: S101 - only the base has none
+    return first, edits.get(session, first.operation).report or {}
+
+
 @dataclass(frozen=True)
-class _Writer:
+class Writer:
     """Writes revisions in one transaction.
 
     Attributes:
@@ -79,7 +91,23 @@ class _Writer:
     report: JsonObject
 
     def edit(self) -> str:
-        """Make an edit live; its id."""
+        """Make an edit live that adds nothing to what the first has; its id."""
+        (operation,) = self.accept(1)
+        self.write([operation], self.like.artefact_digest, self.like.weights_digest)
+        return operation.id
+
+    def accept(self, count: int) -> list[Operation]:
+        """Accept edits."""
+        return [self._accept_edit() for _ in range(count)]
+
+    def write(
+        self, accepted: Sequence[Operation], artefact: str | None, weights_digest: str
+    ) -> None:
+        """Commit accepted edits as one revision, whose factors are in an artefact in this order."""
+        added = [AddedEdit(found.id, row, self.report) for row, found in enumerate(accepted)]
+        self._commit(accepted, RevisionKind.EDIT, weights_digest, artefact, added)
+
+    def _accept_edit(self) -> Operation:
         text = EditText("Place", _PROMPT, _PROMPT, "Rome")
         digest = text.digest(_SALT)
         operation = self._accept(OperationKind.EDIT, {"method": _METHOD, "text_digest": digest})
@@ -91,14 +119,12 @@ class _Writer:
             text_digest=digest,
         )
         edits.add(self.session, edit, text, salt=_SALT)
-        added = [AddedEdit(edit.id, 0, self.report)]
-        self._commit(operation, RevisionKind.EDIT, self.like.artefact_digest, added)
-        return edit.id
+        return operation
 
     def undo(self, edit_id: str) -> None:
         """Undo an edit."""
         operation = self._accept(OperationKind.REVERT, {"target_edit": edit_id}, edit_id)
-        self._commit(operation, RevisionKind.REVERT, removed=[edit_id])
+        self._commit([operation], RevisionKind.REVERT, self.like.weights_digest, removed=[edit_id])
 
     def _accept(
         self, kind: OperationKind, details: JsonObject, target: str | None = None
@@ -115,19 +141,20 @@ class _Writer:
 
     def _commit(
         self,
-        operation: Operation,
+        completed: Sequence[Operation],
         kind: RevisionKind,
+        weights_digest: str,
         artefact: str | None = None,
         added: Sequence[AddedEdit] = (),
         removed: Sequence[str] = (),
     ) -> None:
-        claim(self.session, [operation], utc_now())
+        claim(self.session, completed, utc_now())
         head = revisions.head(self.session)
         new = NewRevision(
             kind=kind,
             parent=0 if head is None else head.number,
-            operations=[operation.id],
-            weights_digest=self.like.weights_digest,
+            operations=[operation.id for operation in completed],
+            weights_digest=weights_digest,
             artefact_digest=artefact,
             added=added,
             removed=removed,

@@ -99,6 +99,14 @@ class Editor:
         self._directions = Directions(base, recipe, self._device)
         self._memories: dict[tuple[Plan, int], PastKeys | None] = {}
 
+    def remembers(self, method: str) -> bool:
+        """Whether a method has use for the keys of the edits that are live.
+
+        Raises:
+            UnknownMethod: There is no such method.
+        """
+        return plan_named(method, self._plans).rule.remembers
+
     def solve(
         self,
         view: PreTrainedModel,
@@ -119,7 +127,8 @@ class Editor:
             view: The model as it is now.
             edits: One batch; solved together unless the method takes them one by one.
             method: A name of ``METHOD_NAMES``.
-            past_keys: Layer → keys (N, d_in) of the edits live in the view.
+            past_keys: Layer → keys (N, d_in) of the edits live in the view, for methods that
+                remember them.
             beside: Edits live in the view. Those of a subject edited here help to choose its
                 value, so that they stay true; leave their keys out of ``past_keys``, which would
                 hold the old value fast.

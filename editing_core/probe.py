@@ -91,7 +91,7 @@ def score(
 def _score_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[Tokens]
 ) -> list[Score]:
-    hidden = _hidden(model, [one.prompt + one.target[:-1] for one in tokens])  # (R, width, d)
+    hidden = hidden_states(model, [one.prompt + one.target[:-1] for one in tokens])  # (R, width, d)
     rows = []
     for one, states in zip(tokens, hidden, strict=True):
         start = len(one.prompt) - 1
@@ -104,7 +104,8 @@ def _score_rows(
     ]
 
 
-def _hidden(model: PreTrainedModel, rows: Sequence[list[int]]) -> Tensor:
+def hidden_states(model: PreTrainedModel, rows: Sequence[list[int]]) -> Tensor:
+    """What a model makes of rows of token ids before the head: (R, longest row, d)."""
     width = max(map(len, rows))
     # Right padding: causal attention keeps it out of every position that is read.
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
@@ -142,7 +143,7 @@ def _texts(
         ]
         if not unread:
             break
-        hidden = _hidden(model, [row.before + row.best for row in unread])
+        hidden = hidden_states(model, [row.before + row.best for row in unread])
         for row, states in zip(unread, hidden, strict=True):
             last = states[len(row.before) + len(row.best) - 1]
             row.best.append(int(model.get_output_embeddings()(last).argmax()))

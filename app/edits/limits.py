@@ -8,7 +8,7 @@ from app.database.base import JsonObject
 from app.errors import InvalidField
 from app.settings import Settings
 
-_AT_MOST = frozenset({"delta_norm", "energy_drift", "perplexity_ratio"})
+_AT_MOST = frozenset({"delta_norm", "subject_drift", "energy_drift", "perplexity_ratio"})
 
 _Share = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 _Size = Annotated[float | None, Field(ge=0, allow_inf_nan=False, strict=True)]
@@ -23,6 +23,10 @@ class WantedLimits(BaseModel):
     target_said: _Share = None
     target_p: _Share = None
     neighbours_kept: _Share = None
+    relation_kept: _Share = None
+    essence_kept: _Share = None
+    subject_drift: _Size = None
+    siblings_kept: _Share = None
     canaries_kept: _Share = None
     earlier_kept: _Share = None
     energy_drift: _Size = None
@@ -41,6 +45,10 @@ class Limits(BaseModel):
         target_said: Least share of target tokens that are the arg-max.
         target_p: Least probability of the target.
         neighbours_kept: Least share of neighbours with the same answer.
+        relation_kept: Least share of other subjects with which the prompt goes on as before.
+        essence_kept: Least share of tokens about the subject that are said as before.
+        subject_drift: Most divergence after the subject in ordinary text.
+        siblings_kept: Least share of the subject's other facts that stay true.
         canaries_kept: Least share of canaries continued as by the base.
         earlier_kept: Least share of sampled earlier edits that stay true.
         energy_drift: Most relative distance of hyperspherical energy from the base's.
@@ -53,6 +61,10 @@ class Limits(BaseModel):
     target_said: float
     target_p: float
     neighbours_kept: float
+    relation_kept: float
+    essence_kept: float
+    subject_drift: float
+    siblings_kept: float
     canaries_kept: float
     earlier_kept: float
     energy_drift: float

@@ -46,7 +46,7 @@ class NeighbourReport(_Report):
 
     prompt: str | None
     kept: bool
-    """Whether the most probable next token is the same as before."""
+    """Whether its answer is still said; without one, whether it is continued as before."""
 
 
 class LayerReport(_Report):

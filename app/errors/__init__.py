@@ -86,6 +86,7 @@ from app.errors.access import (
     ScopeMissing,
     TicketInvalid,
     Unguarded,
+    first_key_command,
 )
 from app.errors.base import (
     ErrataError,
@@ -232,4 +233,5 @@ __all__ = [
     "UnusablePepper",
     "UnusableRecipe",
     "WrongState",
+    "first_key_command",
 ]

@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from app.errors.base import ErrataError, Refusal
 
-FIRST_KEY = "errata keys create --scope admin"
+_FIRST_KEY = "errata keys create --scope admin"
+
+
+def first_key_command(data_dir: Path) -> str:
+    """What makes the first key of the service whose data is there, whatever folder is the default.
+
+    Not for strangers, who need not know where its data is.
+    """
+    return f"{_FIRST_KEY} --data-dir {quote(str(data_dir))}"
 
 
 class KeyNeeded(Refusal):
@@ -71,7 +80,7 @@ class ForeignRequest(Refusal):
     def __init__(self, header: str, why: str) -> None:
         super().__init__(
             f"{why}; without API keys only programs on this machine are let in: make a key first "
-            f"({FIRST_KEY}), and send it",
+            f"({_FIRST_KEY}), and send it",
             field=header,
         )
 
@@ -92,9 +101,10 @@ class FirstKeyByCommand(Refusal):
     status = 403
     code = "first_key_by_command"
 
-    def __init__(self) -> None:
+    def __init__(self, data_dir: Path) -> None:
         super().__init__(
-            f"the first API key is made on the machine of the service: {FIRST_KEY}; "
+            "the first API key is made on the machine of the service: "
+            f"{first_key_command(data_dir)}; "
             "from then on keys with the scope 'admin' make others here"
         )
 
@@ -104,10 +114,10 @@ class Unguarded(ErrataError):
 
     code = "unguarded"
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, data_dir: Path) -> None:
         super().__init__(
             f"{host!r} can be reached by others, and there is no API key yet; "
-            f"make one first: {FIRST_KEY} (or listen on 127.0.0.1)"
+            f"make one first: {first_key_command(data_dir)} (or listen on 127.0.0.1)"
         )
 
 

@@ -24,6 +24,7 @@ from app.query.streaming import while_connected
 from app.resident.factors import read_factors
 from app.revisions import repository as revisions
 from app.revisions.endpoints import find_revision
+from app.revisions.live import live_edits
 from app.revisions.models import Revision
 from app.services import DownloadDep, Services, ServicesDep
 from app.serving import ServingDep
@@ -219,7 +220,7 @@ def _delta(services: Services, revision: str, stop: Event) -> tuple[Revision, by
     with services.database.read() as session:
         found = find_revision(session, revision)
         require_served(session, found.number)
-        live = revisions.live_edits(session, found.number, words=False)
+        live = live_edits(session, found.number)
     return found, live_delta_bytes(_until(stop, read_factors(services.artefacts, live)))
 
 

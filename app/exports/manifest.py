@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.exports.models import Export, ExportFormat
 from app.ledger import repository as ledger
 from app.revisions import repository as revisions
-from app.revisions.repository import LiveEdit
+from app.revisions.live import LiveEdit
 from editing_core.export import Adapter
 from editing_core.model.loading import LoadedModel
 

@@ -9,9 +9,8 @@ from app.exports.manifest import NAME, Manifest, adapter_notes
 from app.exports.models import Export, ExportFormat
 from app.resident.factors import read_factors
 from app.resident.resident import Resident
-from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
-from app.revisions.repository import LiveEdit
+from app.revisions.live import LiveEdit, live_edits
 from editing_core.export import adapter_of, live_delta_bytes, write_adapter, write_merged
 
 _DELTA = "delta.safetensors"
@@ -31,7 +30,7 @@ class Source:
             weights = self.resident.base.model.parameters()
             return sum(weight.numel() * weight.element_size() for weight in weights)
         with self.database.read() as session:
-            live = revisions.live_edits(session, export.revision, words=False)
+            live = live_edits(session, export.revision)
         return self.artefacts.size({edit.artefact for edit in live})
 
     def write(self, export: Export, folder: Path) -> Manifest:
@@ -45,7 +44,7 @@ class Source:
             SafetensorError: The disk did not take the weights.
         """
         with self.database.read() as session:
-            live = revisions.live_edits(session, export.revision, words=False)
+            live = live_edits(session, export.revision)
             manifest = Manifest.of(session, export, live, self.resident.base)
         if export.format is ExportFormat.MERGED:
             manifest.warnings = self._write_merged(export, folder)

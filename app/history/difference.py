@@ -25,9 +25,9 @@ from app.query.tab import Tab
 from app.resident.factors import read_factors
 from app.resident.resident import Resident, View
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.live import LiveEdit
 from app.revisions.models import Revision
 from app.revisions.report import RevisionReport, number_or_none
-from app.revisions.repository import LiveEdit
 from app.services import Services
 from app.serving import Serving
 from editing_core.difference import Difference as FactorDifference

@@ -1,13 +1,13 @@
 """Which facts two revisions do not share: added, removed, or held by another edit."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from app.history import repository
-from app.revisions.repository import LiveEdit, live_edits
+from app.revisions.live import LiveEdit, difference
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def differing_facts(session: Session, first: int, last: int) -> DifferingFacts:
     Raises:
         UnknownRevision: One of them does not exist.
     """
-    before, after = live_edits(session, first), live_edits(session, last)
-    gone, new = _without(before, after), _without(after, before)
+    differing = difference(session, first, last, words=True)
+    gone, new = differing.removed[::-1], differing.added[::-1]
     ids = [edit.edit_id for edit in (*gone, *new)]
     origins, digests = repository.origins(session, ids), repository.fact_digests(session, ids)
     found = pair_up(gone, new, facts_of(origins, digests))
-    return replace(found, resolved=_resolved(before, after))
+    return replace(found, resolved=differing.resolved[::-1])
 
 
 def facts_of(origins: Mapping[str, str], digests: Mapping[str, str]) -> dict[str, str]:
@@ -79,23 +79,3 @@ def pair_up(
     paired = {before.edit_id for before, _ in superseded}
     removed = [edit for edit in gone if edit.edit_id not in paired]
     return DifferingFacts(gone, new, added, removed, superseded)
-
-
-def _resolved(
-    before: Iterable[LiveEdit], after: Iterable[LiveEdit]
-) -> list[tuple[LiveEdit, LiveEdit]]:
-    """Edits of both revisions whose factors are not the same, the newest first."""
-    later = {edit.edit_id: edit for edit in after}
-    pairs = ((edit, later[edit.edit_id]) for edit in before if edit.edit_id in later)
-    differing = [pair for pair in pairs if pair[0].placement != pair[1].placement]
-    return sorted(differing, key=lambda pair: pair[0].seq, reverse=True)
-
-
-def _without(edits: Iterable[LiveEdit], others: Iterable[LiveEdit]) -> list[LiveEdit]:
-    """The edits that are not among the others, the newest first."""
-    shared = {edit.edit_id for edit in others}
-    return sorted(
-        (edit for edit in edits if edit.edit_id not in shared),
-        key=lambda edit: edit.seq,
-        reverse=True,
-    )

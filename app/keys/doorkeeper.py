@@ -202,7 +202,7 @@ def check_guarded(settings: Settings, database: Database, now: datetime) -> None
         return
     with database.read() as session:
         if not repository.any_live(session, now):
-            raise Unguarded(settings.host)
+            raise Unguarded(settings.host, settings.data_dir)
 
 
 def _token(authorization: str | None) -> Token:

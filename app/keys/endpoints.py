@@ -38,7 +38,7 @@ def create_key(
     first one is made by the command line: in open mode the caller is not known.
     """
     if once.actor == LOCAL.actor:
-        raise FirstKeyByCommand
+        raise FirstKeyByCommand(services.settings.data_dir)
     once = once.asking(body)
     with services.database.write() as session:
         known = once.recall(session)

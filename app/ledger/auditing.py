@@ -13,6 +13,7 @@ from app.database.database import Database
 from app.errors import ClientGone, CorruptArtefact
 from app.ledger import repository
 from app.ledger.chain import NOTHING, Link, Verdict, verify
+from app.ledger.prefix import StoredDigest, VerifiedPrefix
 from app.ledger.records import ArtefactFlaw, artefact_of, read
 from app.ledger.rows.edits import check_strays
 from app.ledger.rows.operations import OperationRows
@@ -28,13 +29,24 @@ Steps = Generator[int, None, LedgerVerdict]
 """Yields after each page how many it has read so far; returns what it found."""
 
 
-def audit(database: Database, artefacts: ArtefactStore, stop: Event | None = None) -> LedgerVerdict:
+def audit(
+    database: Database,
+    artefacts: ArtefactStore,
+    stop: Event | None = None,
+    prefix: VerifiedPrefix | None = None,
+) -> LedgerVerdict:
     """Check everything at once.
+
+    Args:
+        database: Has the ledger.
+        artefacts: What it names.
+        stop: Set once the result is no longer needed.
+        prefix: What was verified of this chain before; it is told what is verified now.
 
     Raises:
         ClientGone: It was told to stop.
     """
-    steps = audit_steps(database, artefacts)
+    steps = audit_steps(database, artefacts, prefix)
     while True:
         if stop is not None and stop.is_set():
             raise ClientGone
@@ -45,10 +57,12 @@ def audit(database: Database, artefacts: ArtefactStore, stop: Event | None = Non
             return verdict
 
 
-def audit_steps(database: Database, artefacts: ArtefactStore) -> Steps:
+def audit_steps(
+    database: Database, artefacts: ArtefactStore, prefix: VerifiedPrefix | None = None
+) -> Steps:
     """Check everything page by page; between two of them nothing is held."""
     done = 0
-    verdict = yield from _chain(database)
+    verdict = yield from _chain(database, prefix or VerifiedPrefix())
     if not verdict.ok:
         return LedgerVerdict.of(verdict)
     audit = _Audit(database, artefacts)
@@ -69,20 +83,36 @@ def audit_steps(database: Database, artefacts: ArtefactStore) -> Steps:
     return LedgerVerdict.of(verdict)
 
 
-def _chain(database: Database) -> Generator[int, None, Verdict]:
+def _chain(database: Database, prefix: VerifiedPrefix) -> Generator[int, None, Verdict]:
     """Every link there is, and that the end is not cut off: what refers beyond it tells."""
-    verdict = NOTHING
+    stored = yield from _stored(database, prefix.entries)
+    verdict = prefix.known(stored)
+    if verdict is None:  # what was altered is found from the beginning
+        verdict, stored = NOTHING, StoredDigest()
     while True:
         with database.read() as session:
             page = list(repository.links(session, after=verdict.entries - 1, limit=_PAGE))
             is_last = len(page) < _PAGE
             referred = repository.newest_reference(session) if is_last else -1
         verdict = verify(page, after=verdict)
+        stored.add(page)
         if verdict.ok and referred >= verdict.entries:
             return Verdict(verdict.entries, verdict.head_hash, first_bad=verdict.entries)
         if is_last or not verdict.ok:
+            prefix.remember(verdict, stored)
             return verdict
         yield verdict.entries
+
+
+def _stored(database: Database, entries: int) -> Generator[int, None, StoredDigest]:
+    """The first so many entries as they are stored."""
+    stored = StoredDigest()
+    for start in range(0, entries, _PAGE):
+        limit = min(_PAGE, entries - start)
+        with database.read() as session:
+            stored.add(repository.links(session, after=start - 1, limit=limit))
+        yield start + limit
+    return stored
 
 
 class _Flawed(Exception):

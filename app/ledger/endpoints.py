@@ -16,6 +16,7 @@ from app.ledger.auditing import audit
 from app.ledger.bundle import PackedBundle
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.mark import Marks
+from app.ledger.prefix import VerifiedPrefix
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
 from app.ledger.signing import SigningKey
 from app.paging import page_of
@@ -108,11 +109,11 @@ async def get_bundle(
 
 def verification(services: Services) -> Shared[LedgerVerdict]:
     """Checks of a service's ledger, on a thread of their own."""
-    return Shared(services.verifying, partial(_verify, services))
+    return Shared(services.verifying, partial(_verify, services, VerifiedPrefix()))
 
 
-def _verify(services: Services, stop: Event) -> LedgerVerdict:
-    verdict = audit(services.database, services.artefacts, stop)
+def _verify(services: Services, prefix: VerifiedPrefix, stop: Event) -> LedgerVerdict:
+    verdict = audit(services.database, services.artefacts, stop, prefix)
     services.metrics.verifications.labels("ok" if verdict.ok else "failed").inc()
     return verdict
 

@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter
 
+from app.idempotency.sent import OnceDep
 from app.keys.access import require
 from app.keys.scopes import Scope
 from app.pausing import service
 from app.pausing.schemas import Cancelled, CancelRequest, PauseRequest, QueueResource
 from app.problems import common_responses
-from app.services import ActorDep, Services, ServicesDep
+from app.services import Services, ServicesDep
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"], responses=common_responses(503))
 _BRAKE = [require(Scope.ROLLBACK)]
@@ -22,27 +23,27 @@ def get_queue(services: ServicesDep) -> QueueResource:
 
 @router.post("/pause", dependencies=_BRAKE, responses=_REFUSED)
 def pause_queue(
-    services: ServicesDep, actor: ActorDep, body: PauseRequest | None = None
+    services: ServicesDep, once: OnceDep, body: PauseRequest | None = None
 ) -> QueueResource:
     """Begin no more edits, also after a restart; reverts and rollbacks are executed.
 
     Edits in hand are thrown away at their next step and wait again. Edits are accepted meanwhile.
     """
-    service.pause(services, reason=None if body is None else body.reason, actor=actor)
+    service.pause(services, None if body is None else body.reason, once)
     return _resource(services)
 
 
 @router.post("/resume", dependencies=_BRAKE, responses=_REFUSED)
-def resume_queue(services: ServicesDep, actor: ActorDep) -> QueueResource:
+def resume_queue(services: ServicesDep, once: OnceDep) -> QueueResource:
     """Execute edits again, in their order."""
-    service.resume(services, actor=actor)
+    service.resume(services, once)
     return _resource(services)
 
 
 @router.post("/cancel", dependencies=_BRAKE, responses=_REFUSED)
-def cancel_queued(body: CancelRequest, services: ServicesDep, actor: ActorDep) -> Cancelled:
+def cancel_queued(body: CancelRequest, services: ServicesDep, once: OnceDep) -> Cancelled:
     """Cancel the edits that wait and match; what has begun is undone by a rollback or a revert."""
-    return Cancelled(cancelled=service.cancel(services, body, actor=actor))
+    return Cancelled(cancelled=service.cancel(services, body, once))
 
 
 def _resource(services: Services) -> QueueResource:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.batches.repository import bound_together
 from app.database.base import JsonObject
+from app.idempotency.once import Once
 from app.ledger import service as ledger
 from app.ledger.models import EntryKind
 from app.observability.logs import get_logger
@@ -18,6 +19,7 @@ from app.pausing.matching import matching, waiting
 from app.pausing.schemas import CancelRequest, Counts, QueueResource
 from app.services import Services
 
+_QUEUE = "queue"  # by which idempotency keys and the doorbell name it
 _PAGE = 200  # edits that are cancelled in one transaction, and atomic batches whole
 _log = get_logger(__name__)
 
@@ -35,36 +37,43 @@ def shown(session: Session) -> QueueResource:
     )
 
 
-def pause(services: Services, *, reason: str | None, actor: str) -> None:
+def pause(services: Services, reason: str | None, once: Once) -> None:
     """Have no more edits begun, and those in hand set back; paused already, it stays as it was."""
+    once = once.asking({"reason": reason})
     with services.database.write() as session:
         row, now = repository.state(session), services.clock()
-        if row.paused_at is not None:
+        if once.recall(session) is not None or row.paused_at is not None:
             return
-        row.paused_at, row.paused_by, row.reason = now, actor, reason
-        _tell(session, {"act": "pause"}, actor, now)
-    _log.warning("queue_paused", actor=actor)
+        row.paused_at, row.paused_by, row.reason = now, once.actor, reason
+        _tell(session, {"act": "pause"}, once.actor, now)
+        once.keep(session, _QUEUE)
+    _log.warning("queue_paused", actor=once.actor)
 
 
-def resume(services: Services, *, actor: str) -> None:
+def resume(services: Services, once: Once) -> None:
     """Have edits begun again; if it is not paused, nothing happens."""
     with services.database.write() as session:
         row, now = repository.state(session), services.clock()
-        if row.paused_at is None:
+        if once.recall(session) is not None or row.paused_at is None:
             return
         row.paused_at = row.paused_by = row.reason = None
-        _tell(session, {"act": "resume"}, actor, now)
-    _log.warning("queue_resumed", actor=actor)
-    services.doorbell.ring("queue")
+        _tell(session, {"act": "resume"}, once.actor, now)
+        once.keep(session, _QUEUE)
+    _log.warning("queue_resumed", actor=once.actor)
+    services.doorbell.ring(_QUEUE)
 
 
-def cancel(services: Services, wanted: CancelRequest, *, actor: str) -> int:
+def cancel(services: Services, wanted: CancelRequest, once: Once) -> int:
     """Cancel the edits that wait and match, some at a time; how many there were.
 
     What is accepted meanwhile is left alone.
     """
+    once, actor = once.asking(wanted), once.actor
     with services.database.read() as session:
-        ids = matching(session, wanted)
+        known = once.recall(session)
+        ids = matching(session, wanted) if known is None else []
+    if known is not None:
+        return int(known)
     cancelled = set[str]()
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
@@ -79,6 +88,7 @@ def cancel(services: Services, wanted: CancelRequest, *, actor: str) -> int:
         with services.database.write() as session:
             told: JsonObject = {"act": "cancel", "cancelled": len(cancelled)}
             _tell(session, told, actor, services.clock())
+            once.keep(session, str(len(cancelled)))
         _log.warning("queue_cancelled", actor=actor, cancelled=len(cancelled))
     return len(cancelled)
 

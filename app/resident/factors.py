@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from app.revisions.artefacts import ArtefactStore
-from app.revisions.repository import LiveEdit
+from app.revisions.live import LiveEdit
 from editing_core.delta import Delta
 
 

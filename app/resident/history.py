@@ -1,26 +1,30 @@
 """The weights of any revision, rebuilt from the ledger's live edits and their artefacts."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-import torch
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.database.database import Database
 from app.edits import repository as edits
 from app.edits.text import EditText
 from app.errors import Inconsistent
+from app.ledger import repository as ledger
 from app.resident.factors import read_factors
-from app.resident.rebuilding import Rebuilder, Rebuilt, Start, Wanted, by_id, without
+from app.resident.keys import RememberedKeys
+from app.resident.rebuilding import Rebuilder, Rebuilt, Start
 from app.resident.snapshots import Snapshots
 from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.live import LiveDifference, LiveEdit, difference
+from app.revisions.models import Revision
 from app.revisions.placements import Placement
-from app.revisions.repository import LiveEdit
 from app.withdrawals import repository as withdrawals
 from editing_core.delta import Weights
+
+_RECENT = 1024  # keys that new ones are compared with: bounds memory and what is read
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,14 @@ class State:
         revision: Its number.
         weights: Its edited matrices, as base and exact sum.
         live: Edit id → the edit, in the order they were accepted.
-        keys: Edit id → layer → the edit's key (d_in,), what methods with a memory remember.
+        ledger_hash: Of the entry that tells of it, and so of all history up to it; None for the
+            base, which every history has.
     """
 
     revision: int
     weights: Weights
     live: Mapping[str, LiveEdit]
-    keys: Mapping[str, Mapping[int, Tensor]]
+    ledger_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class History:
     ) -> None:
         self._database, self._artefacts, self._base = database, artefacts, base
         self._rebuilder = Rebuilder(database, artefacts, base, snapshots)
-        self._head = State(0, Weights(base), {}, {})
+        self._past, self._recent = RememberedKeys(artefacts), RememberedKeys(artefacts)
+        self._head = self._origin = State(0, Weights(base), {})
 
     @property
     def base(self) -> Mapping[int, Tensor]:
@@ -89,6 +95,8 @@ class History:
     def recover(self) -> dict[int, Tensor]:
         """Make the ledger's head the head here, verified against its recorded digest.
 
+        What was changed since the head here is read, and no more.
+
         Returns:
             The edited matrices, layer → (d_out, d_in).
 
@@ -96,10 +104,15 @@ class History:
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
             CorruptArtefact: An artefact is missing or was altered.
         """
-        wanted = self._recorded(None)
-        rebuilt = self._rebuild(wanted)
-        number, live = wanted.recorded.number, wanted.live
-        self._head = State(number, rebuilt.weights, live, self._keys(live))
+        with self._database.read() as session:
+            recorded = repository.head(session)
+            if recorded is None:
+                raise Inconsistent("the ledger has no base revision")
+            known = self._known(session)
+            found = difference(session, known.revision, recorded.number)
+            told = _ledger_hash(session, recorded)
+        rebuilt = self._rebuild(recorded, known, found)
+        self._head = State(recorded.number, rebuilt.weights, found.applied(known.live), told)
         return rebuilt.matrices
 
     def materialise(self, revision: int) -> dict[int, Tensor]:
@@ -109,7 +122,7 @@ class History:
             UnknownRevision: There is no such revision.
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
         """
-        return self._rebuild(self._recorded(revision)).matrices
+        return self._rebuilt(revision)[0].matrices
 
     def require_served(self, revision: int) -> None:
         """Let only revisions pass that are served; the base always is.
@@ -129,7 +142,7 @@ class History:
             UnknownRevision: There is no such revision.
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
         """
-        return self._rebuild(self._recorded(revision)).weights
+        return self._rebuilt(revision)[0].weights
 
     def change_to(self, revision: int) -> Change:
         """What makes the head equal to an earlier revision.
@@ -137,13 +150,12 @@ class History:
         Raises:
             Inconsistent: The rebuilt weights do not have the digest the ledger has.
         """
-        wanted = self._recorded(revision)
-        rebuilt, head = self._rebuild(wanted), self._head.live
+        rebuilt, found = self._rebuilt(revision)
         return Change(
             rebuilt.weights,
-            removed=tuple(id for id in head if id not in wanted.live),
-            restored=tuple(id for id in wanted.live if id not in head),
-            factors={edit.edit_id: edit.placement for edit in without(wanted.live, head)},
+            removed=tuple(edit.edit_id for edit in found.removed),
+            restored=tuple(edit.edit_id for edit in found.added),
+            factors={edit.edit_id: edit.placement for edit in found.gained},
         )
 
     def without(self, edits: Iterable[str], restoring: Sequence[LiveEdit] = ()) -> Change:
@@ -166,24 +178,22 @@ class History:
         )
 
     def past_keys(self, leaving_out: Iterable[str]) -> dict[int, Tensor]:
-        """Keys of the head's live edits but these, layer → (N, d_in)."""
+        """Keys of the head's live edits but these, layer → (N, d_in); all are held from then on."""
         gone = set(leaving_out)
-        columns = defaultdict[int, list[Tensor]](list)
-        for id in self._head.live:
-            if id not in gone:
-                for layer, key in self._head.keys[id].items():
-                    columns[layer].append(key)
-        return {layer: torch.stack(keys) for layer, keys in columns.items()}
+        return self._past.of([edit for id, edit in self._head.live.items() if id not in gone])
+
+    def recent_keys(self, leaving_out: Iterable[str], most: int = _RECENT) -> dict[int, Tensor]:
+        """Keys of the newest live edits but these, layer → (N, d_in), N at most so many."""
+        gone, newest_first = set(leaving_out), reversed([*self._head.live.values()])
+        newest = islice((edit for edit in newest_first if edit.edit_id not in gone), most)
+        return self._recent.of([*newest][::-1])
 
     def advance(self, revision: int, weights: Weights) -> None:
         """Make the revision that was just committed on top of the head the head."""
         with self._database.read() as session:
-            gained = repository.gained_edits(session, revision)
-            lost = repository.lost_edits(session, revision)
-        kept = {id: edit for id, edit in self._head.live.items() if id not in lost}
-        live = kept | by_id(gained)
-        live = dict(sorted(live.items(), key=lambda item: item[1].seq))
-        self._head = State(revision, weights, live, self._keys(live))
+            found = difference(session, self._head.revision, revision)
+            told = _ledger_hash(session, repository.get(session, revision))
+        self._head = State(revision, weights, found.applied(self._head.live), told)
 
     def words(self, ids: Iterable[str], limit: int) -> list[EditText]:
         """What the first of these edits say, up to `limit` of those that were not erased."""
@@ -191,30 +201,31 @@ class History:
             found = (edits.text_of(session, id) for id in ids)
             return list(islice((text for text in found if text is not None), limit))
 
-    def _recorded(self, revision: int | None) -> Wanted:
-        """A revision as the ledger has it; None means the ledger's head."""
-        with self._database.read() as session:
-            if revision is not None:
-                recorded = repository.get(session, revision)
-            elif (head := repository.head(session)) is not None:
-                recorded = head
-            else:
-                raise Inconsistent("the ledger has no base revision")
-            live = repository.live_edits(session, recorded.number, words=False)
-            return Wanted(recorded, by_id(live))
-
-    def _rebuild(self, wanted: Wanted) -> Rebuilt:
+    def _known(self, session: Session) -> State:
+        """The head here; the base where the ledger was exchanged for one without that head."""
         head = self._head
-        differing = len(without(head.live, wanted.live)) + len(without(wanted.live, head.live))
-        start = Start(differing, lambda: head.live, lambda: head.weights)
-        return self._rebuilder.rebuild(wanted, start)
+        if head.ledger_hash is None:
+            return head
+        recorded = session.get(Revision, head.revision)
+        same = recorded is not None and _ledger_hash(session, recorded) == head.ledger_hash
+        return head if same else self._origin
 
-    def _keys(self, live: Mapping[str, LiveEdit]) -> dict[str, Mapping[int, Tensor]]:
-        """Keys of these edits; only those the head does not have yet are read from disk."""
-        new = without(live, self._head.live)
-        missing = {edit.edit_id for edit in new}
-        keys = {id: self._head.keys[id] for id in live if id not in missing}
-        for delta in read_factors(self._artefacts, new):
-            for row, id in enumerate(delta.edits):
-                keys[id] = {layer: part.keys[row] for layer, part in delta.layers.items()}
-        return keys
+    def _rebuilt(self, revision: int) -> tuple[Rebuilt, LiveDifference]:
+        """A revision, and what leads to it from the head.
+
+        Raises:
+            UnknownRevision: There is no such revision.
+        """
+        head = self._head
+        with self._database.read() as session:
+            recorded = repository.get(session, revision)
+            found = difference(session, head.revision, revision)
+        return self._rebuild(recorded, head, found), found
+
+    def _rebuild(self, recorded: Revision, state: State, found: LiveDifference) -> Rebuilt:
+        start = Start(found.size, lambda: found, lambda: state.weights)
+        return self._rebuilder.rebuild(recorded, start)
+
+
+def _ledger_hash(session: Session, recorded: Revision) -> str | None:
+    return ledger.hash_at(session, recorded.ledger_index)

@@ -1,7 +1,7 @@
 """Building the weights of a revision from wherever the fewest factors differ."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -11,10 +11,9 @@ from app.errors import CorruptArtefact, Inconsistent
 from app.observability.logs import get_logger
 from app.resident.factors import read_factors
 from app.resident.snapshots import Snapshots
-from app.revisions import repository
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.live import LiveDifference, difference
 from app.revisions.models import Revision
-from app.revisions.repository import LiveEdit
 from editing_core.delta import Weights
 from editing_core.digest import weights_digest
 
@@ -23,19 +22,6 @@ from editing_core.digest import weights_digest
 _READING_COSTS = 5
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A revision that is to be built.
-
-    Attributes:
-        recorded: What the ledger has of it.
-        live: Edit id → the edits live in it, in the order they were accepted.
-    """
-
-    recorded: Revision
-    live: Mapping[str, LiveEdit]
 
 
 @dataclass(frozen=True)
@@ -57,13 +43,13 @@ class Start:
 
     Attributes:
         cost: How far they are from what is wanted, in factors to read and add.
-        live: Gives the edits that are live in them.
+        missing: Gives what leads from there to what is wanted.
         weights: Gives them; None if they turn out to be unusable.
         file: Digest of the snapshot they are read from, if they are.
     """
 
     cost: int
-    live: Callable[[], Mapping[str, LiveEdit]]
+    missing: Callable[[], LiveDifference]
     weights: Callable[[], Weights | None]
     file: str | None = None
 
@@ -81,7 +67,7 @@ class Rebuilder:
         self._database, self._artefacts = database, artefacts
         self._base, self._snapshots = base, snapshots
 
-    def rebuild(self, wanted: Wanted, head: Start) -> Rebuilt:
+    def rebuild(self, wanted: Revision, head: Start) -> Rebuilt:
         """The revision, from the head, the base or a snapshot; where one fails, from the next.
 
         Raises:
@@ -103,41 +89,50 @@ class Rebuilder:
                     return rebuilt
         raise failures[-1]
 
-    def _starts(self, wanted: Wanted, head: Start) -> Iterator[Start]:
+    def _starts(self, wanted: Revision, head: Start) -> Iterator[Start]:
         """The cheapest first; snapshots are looked for only where they could help."""
-        base = Start(len(wanted.live), dict, lambda: Weights(self._base))
+        base = Start(
+            wanted.live_edits, partial(self._missing, 0, wanted), lambda: Weights(self._base)
+        )
         in_memory = sorted((head, base), key=lambda start: start.cost)
         at_hand = [start for start in in_memory if start.cost <= _READING_COSTS]
         yield from at_hand
-        others = [*in_memory[len(at_hand) :], *self._stored(wanted)]
-        yield from sorted(others, key=lambda start: start.cost)
+        others = in_memory[len(at_hand) :]
+        near = self._stored(wanted, within=others[0].cost) if others else []
+        yield from sorted([*others, *near], key=lambda start: start.cost)
+        tried = {start.file for start in near}
+        far = self._stored(wanted, within=None)
+        yield from (start for start in far if start.file not in tried)
 
-    def _stored(self, wanted: Wanted) -> list[Start]:
-        placed = {id: edit.placement for id, edit in wanted.live.items()}
-        return [
+    def _stored(self, wanted: Revision, within: int | None) -> list[Start]:
+        """The snapshots, the nearest first; only those that may be within some cost, if it says."""
+        most = None if within is None else within - _READING_COSTS
+        found = [
             Start(
                 distance + _READING_COSTS,
-                partial(self._live, number),
+                partial(self._missing, number, wanted),
                 partial(self._snapshots.read, digest),
                 digest,
             )
-            for number, (distance, digest) in self._snapshots.distances(placed).items()
+            for number, (distance, digest) in self._snapshots.distances(wanted, most).items()
         ]
+        return sorted(found, key=lambda start: start.cost)
 
-    def _live(self, number: int) -> Mapping[str, LiveEdit]:
+    def _missing(self, number: int, wanted: Revision) -> LiveDifference:
         with self._database.read() as session:
-            return by_id(repository.live_edits(session, number, words=False))
+            return difference(session, number, wanted.number)
 
-    def _from(self, start: Start, wanted: Wanted) -> Rebuilt | None:
-        weights, live = start.weights(), start.live()
+    def _from(self, start: Start, wanted: Revision) -> Rebuilt | None:
+        weights = start.weights()
         if weights is None:
             return None
+        missing = start.missing()
         weights = weights.changed(
-            add=read_factors(self._artefacts, without(wanted.live, live)),
-            subtract=read_factors(self._artefacts, without(live, wanted.live)),
+            add=read_factors(self._artefacts, missing.gained),
+            subtract=read_factors(self._artefacts, missing.lost),
         )
         matrices = weights.materialise()
-        _check_digest(wanted.recorded, matrices)
+        _check_digest(wanted, matrices)
         return Rebuilt(weights, matrices)
 
     def _forget(self, suspects: list[str]) -> None:
@@ -145,20 +140,6 @@ class Rebuilder:
         if suspects:
             _log.warning("snapshots_wrong", digests=",".join(suspects))
             self._snapshots.forget(suspects)
-
-
-def by_id(edits: Sequence[LiveEdit]) -> dict[str, LiveEdit]:
-    """Edit id → edit without its words, which may be erased, in the same order."""
-    return {edit.edit_id: replace(edit, text=None) for edit in edits}
-
-
-def without(edits: Mapping[str, LiveEdit], others: Mapping[str, LiveEdit]) -> list[LiveEdit]:
-    """The edits that are not among the others, or are with other factors."""
-    return [
-        edit
-        for id, edit in edits.items()
-        if id not in others or others[id].placement != edit.placement
-    ]
 
 
 def _check_digest(recorded: Revision, matrices: Mapping[int, Tensor]) -> None:

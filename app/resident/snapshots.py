@@ -12,7 +12,7 @@ from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
 from app.idempotency.once import Once
 from app.observability.logs import get_logger
 from app.revisions.artefacts import ArtefactStore
-from app.revisions.placements import Placement
+from app.revisions.models import Revision
 from app.snapshots import repository, service
 from app.snapshots.limits import LabelLimits
 from app.snapshots.models import Snapshot
@@ -57,13 +57,19 @@ class Snapshots:
         # another process that does costs time only.
         self._storing = Lock()
 
-    def distances(self, live: Mapping[str, Placement]) -> dict[int, tuple[int, str]]:
-        """Revision → how many sets of factors it has too many or too few, and its file."""
+    def distances(self, wanted: Revision, most: int | None) -> dict[int, tuple[int, str]]:
+        """Revision → how many sets of factors it has too many or too few, and its file.
+
+        Args:
+            wanted: The revision that they are to lead to.
+            most: Leaves those out that are farther, as far as that is seen at a glance; None for
+                all.
+        """
         with self._database.read() as session:
             files = repository.files(session)
-            if not files:
-                return {}
-            found = repository.distances(session, live, files)
+            if most is not None:
+                files = repository.near(session, files, wanted, most)
+            found = repository.distances(session, wanted.number, files)
         return {number: (found[number], digest) for number, digest in files.items()}
 
     def read(self, digest: str) -> Weights | None:

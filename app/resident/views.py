@@ -13,6 +13,7 @@ from app.errors import RevisionWithdrawn, TooManyViews
 from app.resident.resident import RequireServed, View
 
 _WAIT_S = 10.0
+_BUILDERS = 2  # a near revision need not wait for a far one; each takes memory while it is built
 
 
 @dataclass
@@ -31,7 +32,7 @@ class _Kept:
 class OldViews:
     """Views of old revisions: those in use, and idle ones as long as there is room.
 
-    They are built one at a time, on a thread of their own. All state is touched on one event loop.
+    Two are built at a time, on threads of their own. All state is touched on one event loop.
 
     Args:
         build: Makes the view of a revision; takes a while.
@@ -52,7 +53,7 @@ class OldViews:
         self._most, self._wait_s = most, wait_s
         self._kept = OrderedDict[int, _Kept]()  # the one that was used longest ago is first
         self._freed = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rebuilding")
+        self._threads = ThreadPoolExecutor(_BUILDERS, thread_name_prefix="rebuilding")
 
     def __contains__(self, revision: int) -> bool:
         """Whether a revision is there, or will be without further work."""
@@ -93,8 +94,8 @@ class OldViews:
             raise
 
     def close(self) -> None:
-        """Have the thread end after the view that it builds, without waiting for it."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Have the threads end after the views that they build, without waiting for it."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _drop(self, revision: int) -> None:
         """Let go of a view that is not served any more, once the last one who uses it is done."""
@@ -122,7 +123,7 @@ class OldViews:
                 return None
             del self._kept[idle]
         loop = asyncio.get_running_loop()
-        kept = _Kept(loop.run_in_executor(self._thread, self._build, revision))
+        kept = _Kept(loop.run_in_executor(self._threads, self._build, revision))
         kept.view.add_done_callback(lambda view: self._built(revision, view))
         self._kept[revision] = kept
         return kept

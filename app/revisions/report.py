@@ -19,7 +19,7 @@ class LayerDrift(_Report):
     delta_norm: float | None
     """Frobenius norm of the change since the revision before; None where it was not recorded."""
     key_collision: float | None
-    """Largest cosine of a new key and a remembered one; None where one of them is missing."""
+    """Largest cosine of a new key and one of the newest 1,024 live edits; None without either."""
 
 
 class RevisionReport(_Report):

@@ -2,46 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, null, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.edits.models import StoredText
-from app.edits.text import EditText
 from app.errors import HeadMoved, InvalidField, NoRevisionYet, UnknownRevision
 from app.operations.models import Operation
 from app.revisions.models import Revision, RevisionChange
 from app.revisions.placements import Placement
 
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
-
-
-@dataclass(frozen=True)
-class LiveEdit:
-    """An edit whose factors are part of a revision's weights.
-
-    Attributes:
-        edit_id: Its id.
-        seq: Its place in the order of operations.
-        artefact: Digest of the artefact with the factors it has in that revision.
-        artefact_index: Which of that artefact's factor pairs are its own.
-        text: Its words, unless they were erased.
-    """
-
-    edit_id: str
-    seq: int
-    artefact: str
-    artefact_index: int
-    text: EditText | None
-
-    @property
-    def placement(self) -> Placement:
-        """Where these factors are."""
-        return Placement(self.edit_id, self.artefact, self.artefact_index)
 
 
 def head(session: Session) -> Revision | None:
@@ -192,72 +164,3 @@ def history_of(
             id: None if artefact is None or row is None else Placement(id, artefact, row)
             for _, id, artefact, row in rows
         }
-
-
-def live_edits(session: Session, number: int, *, words: bool = True) -> list[LiveEdit]:
-    """The edits a revision holds, in the order they were accepted.
-
-    The newest change of an edit up to a revision says whether it is live there, and with which
-    factors.
-
-    Args:
-        session: A transaction.
-        number: The revision.
-        words: Whether their texts are wanted, too.
-
-    Raises:
-        UnknownRevision: There is no such revision.
-    """
-    get(session, number)
-    newest = (
-        select(RevisionChange.edit_id, func.max(RevisionChange.revision).label("revision"))
-        .where(RevisionChange.revision <= number)
-        .group_by(RevisionChange.edit_id)
-        .subquery()
-    )
-    is_newest = and_(
-        RevisionChange.edit_id == newest.c.edit_id, RevisionChange.revision == newest.c.revision
-    )
-    live = _live_edits(RevisionChange.change >= 0, words=words).join(newest, is_newest)
-    return _read(session, live)
-
-
-def gained_edits(session: Session, number: int) -> list[LiveEdit]:
-    """The edits that a revision gave factors: they became live, or have others than before."""
-    changed = and_(RevisionChange.revision == number, RevisionChange.change >= 0)
-    return _read(session, _live_edits(changed, words=True))
-
-
-def lost_edits(session: Session, number: int) -> set[str]:
-    """Ids of the edits that ceased to be live in a revision."""
-    query = select(RevisionChange.edit_id).where(
-        RevisionChange.revision == number, RevisionChange.change == -1
-    )
-    return set(session.scalars(query))
-
-
-def _live_edits(condition: ColumnElement[bool], *, words: bool) -> Select[Any]:
-    """Edits with the factors that some changes gave them."""
-    columns: Sequence[Any] = (
-        RevisionChange.edit_id,
-        Operation.seq,
-        RevisionChange.artefact,
-        RevisionChange.artefact_index,
-        StoredText.content if words else null(),
-    )
-    query = (
-        select(*columns)
-        .join(Operation, Operation.id == RevisionChange.edit_id)
-        .where(condition)
-        .order_by(Operation.seq)
-    )
-    if words:
-        query = query.outerjoin(StoredText, StoredText.edit_id == RevisionChange.edit_id)
-    return query
-
-
-def _read(session: Session, query: Select[Any]) -> list[LiveEdit]:
-    return [
-        LiveEdit(id, seq, artefact, row, None if content is None else EditText.from_json(content))
-        for id, seq, artefact, row, content in session.execute(query)
-    ]

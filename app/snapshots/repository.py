@@ -1,17 +1,20 @@
 """Finding and storing snapshots. Every function works inside the caller's transaction."""
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import UnknownLabel
-from app.revisions.models import RevisionChange
+from app.revisions.models import Revision, RevisionChange
 from app.revisions.placements import Placement
 from app.snapshots.models import Snapshot
 from app.withdrawals.repository import among
 from app.withdrawals.spans import Span
+
+# A change is read some hundred times faster than a factor, even a small one, from its file.
+_CHANGES_A_FACTOR = 64
 
 
 def page(session: Session, *, after: int | None, limit: int) -> Sequence[Snapshot]:
@@ -107,10 +110,30 @@ def forget_revisions(session: Session, spans: Sequence[Span]) -> list[str]:
     return digests
 
 
-def distances(
-    session: Session, live: Mapping[str, Placement], at: Collection[int]
-) -> dict[int, int]:
-    """How many sets of factors each revision of `at` has too many or too few, against `live`."""
+def near(session: Session, files: Mapping[int, str], wanted: Revision, most: int) -> dict[int, str]:
+    """The files of revisions that may be `most` sets of factors from a revision, or fewer.
+
+    As many are at least between two revisions as one has more live edits than the other. Where far
+    more revisions than that lie between, the changes would take longer to read than a detour.
+    """
+    query = select(Revision.number, Revision.live_edits).where(Revision.number.in_(files))
+    return {
+        number: files[number]
+        for number, live in session.execute(query)
+        if abs(live - wanted.live_edits) <= most
+        and abs(number - wanted.number) <= _CHANGES_A_FACTOR * most
+    }
+
+
+def distances(session: Session, number: int, at: Collection[int]) -> dict[int, int]:
+    """How many sets of factors each revision of `at` has too many or too few, against another.
+
+    Read are only the changes of edits that were changed between them.
+    """
+    if not at:
+        return {}
+    low, high = min(number, *at), max(number, *at)
+    between = and_(RevisionChange.revision > low, RevisionChange.revision <= high)
     query = (
         select(
             RevisionChange.revision,
@@ -118,18 +141,34 @@ def distances(
             RevisionChange.artefact,
             RevisionChange.artefact_index,
         )
-        .where(RevisionChange.revision <= max(at, default=-1))
+        .where(
+            RevisionChange.edit_id.in_(select(RevisionChange.edit_id).where(between)),
+            RevisionChange.revision <= high,
+        )
         .order_by(RevisionChange.revision)
     )
-    changes, distance, found = deque(session.execute(query).all()), len(live), dict[int, int]()
-    held = dict[str, Placement]()
+    changes = [
+        (revision, id, None if artefact is None or row is None else Placement(id, artefact, row))
+        for revision, id, artefact, row in session.execute(query)
+    ]
+    live = {id: place for revision, id, place in changes if revision <= number}
+    return _distances(changes, live, at)
+
+
+def _distances(
+    changes: Iterable[tuple[int, str, Placement | None]],
+    live: Mapping[str, Placement | None],
+    at: Collection[int],
+) -> dict[int, int]:
+    """Follow changes, oldest first, and count at these revisions what differs from `live`."""
+    waiting, held = deque(changes), dict[str, Placement | None]()
+    distance, found = sum(_apart(None, place) for place in live.values()), dict[int, int]()
     for number in sorted(at):
-        while changes and changes[0].revision <= number:
-            _, id, artefact, row = changes.popleft()
-            distance -= _apart(held.pop(id, None), live.get(id))
-            if artefact is not None and row is not None:
-                held[id] = Placement(id, artefact, row)
-            distance += _apart(held.get(id), live.get(id))
+        while waiting and waiting[0][0] <= number:
+            _, id, place = waiting.popleft()
+            distance -= _apart(held.get(id), live.get(id))
+            held[id] = place
+            distance += _apart(place, live.get(id))
         found[number] = distance
     return found
 

@@ -26,6 +26,7 @@ from app.worker.measuring import (
     said,
     warnings_of,
 )
+from app.worker.surroundings import Surroundings, Written
 from app.worker.task import Request, Task
 from editing_core.delta import Weights
 from editing_core.edit import Edit
@@ -45,7 +46,8 @@ class SolvedBatch:
         solution: Delta and how it came about.
         removed: Ids of the edits that are superseded.
         weights: The edited matrices with the delta and without the superseded edits.
-        after: What these weights say around each edit.
+        after: What these weights say of each edit.
+        around: What each edit leaves as it was.
         siblings: Subject → its other live facts, as the head and these weights say them.
         effects: What they do besides.
         grams: Layer → row Gram matrix of the head, and of ``weights``.
@@ -57,6 +59,7 @@ class SolvedBatch:
     removed: tuple[str, ...]
     weights: Weights
     after: tuple[Measurement, ...]
+    around: tuple[Surroundings, ...]
     siblings: Mapping[str, Sequence[FactReport]]
     effects: Effects
     grams: Mapping[int, tuple[RowGram, RowGram]]
@@ -66,8 +69,14 @@ class SolvedBatch:
     def judgements(self) -> tuple[Judgement, ...]:
         """The gates of each edit."""
         return tuple(
-            judge(request.before, after, self.effects, request.limits)
-            for request, after in zip(self.requests, self.after, strict=True)
+            judge(
+                after,
+                around,
+                self.siblings.get(request.edit.subject, ()),
+                self.effects,
+                request.limits,
+            )
+            for request, after, around in zip(self.requests, self.after, self.around, strict=True)
         )
 
 
@@ -96,11 +105,12 @@ def solve_batch(
     removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
     start: Change = history.without(removed)
     failpoint(Failpoint.SOLVING)
+    renewed = [*removed, *(edit.id for edit in beside)]
     solution = editor.solve(
         resident.shadow(start.weights.materialise()),
         [request.edit for request in task.requests],
         method=task.method,
-        past_keys=history.past_keys(leaving_out=[*removed, *(edit.id for edit in beside)]),
+        past_keys=history.past_keys(leaving_out=renewed) if editor.remembers(task.method) else None,
         beside=beside,
         values=values,
     )
@@ -111,6 +121,14 @@ def solve_batch(
     before, after = history.head.weights.materialise(), weights.materialise()
     shadow = resident.shadow(after)
     measured = measure(shadow, resident.tokenizer, [request.text for request in task.requests])
+    between()
+    around = gauge.around(
+        shadow,
+        [
+            Written(request.text.as_edited(), request.before, found)
+            for request, found in zip(task.requests, measured, strict=True)
+        ],
+    )
     between()
     grams = energies.of(history.head.revision, before)
     if start.removed:
@@ -133,6 +151,7 @@ def solve_batch(
         removed=start.removed,
         weights=weights,
         after=tuple(measured),
+        around=around,
         siblings=_siblings(beside, resident, shadow),
         effects=gauge.measure(candidate),
         grams={layer: (grams[layer], changed[layer]) for layer in after},
@@ -184,7 +203,7 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) ->
         before=request.before.standing,
         after=after.standing,
         paraphrases=paraphrase_reports(request.text, request.before, after),
-        neighbours=neighbour_reports(request.text, request.before, after),
+        neighbours=neighbour_reports(request.text, batch.around[index].neighbours),
         layers=layers,
         gates=list(judgement.gates),
         siblings=_siblings_of(batch, index),

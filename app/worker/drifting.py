@@ -21,7 +21,7 @@ def report_of_edits(batch: SolvedBatch, history: History, gauge: EffectGauge) ->
         gauge.perplexity_tokens,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
         norms=batch.weights.distances(history.head.weights),
-        collisions=key_collisions(keys, history.past_keys(leaving_out=batch.removed)),
+        collisions=key_collisions(keys, history.recent_keys(leaving_out=batch.removed)),
     )
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.resident.history import History
 from app.resident.resident import Resident
+from app.worker.surroundings import Surroundings, Surveyor, Written
 from editing_core.edit import SLOT, Edit
 from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
@@ -97,6 +98,7 @@ class EffectGauge:
     ) -> None:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
+        self._surveyor = Surveyor(resident.tokenizer, bundled_text("statistics"))
         self._canaries = [bundled_text("canaries").splitlines()]
         if conversation is not None:
             asked = bundled_text("questions").splitlines()
@@ -122,6 +124,13 @@ class EffectGauge:
             perplexity_ratio=exp(min(loss - base.loss, _MOST_LOSS)),
             perplexity=_perplexity(loss),
         )
+
+    def around(
+        self, candidate: PreTrainedModel, written: Sequence[Written]
+    ) -> tuple[Surroundings, ...]:
+        """What the gates of each edit compare besides its own target."""
+        with self._resident.view() as head:
+            return tuple(self._surveyor.survey(head.model, candidate, written))
 
     @property
     def perplexity_tokens(self) -> int:

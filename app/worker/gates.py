@@ -1,12 +1,14 @@
 """Gates: the checks a delta must pass before it may be committed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 from app.edits.limits import Limits
-from app.edits.report import GateReport
+from app.edits.report import FactReport, GateReport
 from app.worker.effects import Effects
 from app.worker.measuring import Measurement
+from app.worker.surroundings import Surroundings
 
 # gate → why an edit that fails it is rejected
 _REASONS = {
@@ -15,6 +17,10 @@ _REASONS = {
     "target_said": "gate_target_not_reached",
     "target_p": "gate_target_not_reached",
     "neighbours_kept": "gate_neighbours_not_kept",
+    "relation_kept": "gate_relation_not_kept",
+    "essence_kept": "gate_essence_not_kept",
+    "subject_drift": "gate_subject_drifted",
+    "siblings_kept": "gate_siblings_not_kept",
     "canaries_kept": "gate_canaries_not_kept",
     "earlier_kept": "gate_earlier_edits_not_kept",
     "energy_drift": "gate_energy_drifted",
@@ -23,7 +29,17 @@ _REASONS = {
 #: every gate by its name
 GATES = tuple(_REASONS)
 # What these say is the edit's own doing; the others measure all of a batch at once.
-_OF_ONE_EDIT = frozenset({"target_said", "target_p", "neighbours_kept"})
+_OF_ONE_EDIT = frozenset(
+    {
+        "target_said",
+        "target_p",
+        "neighbours_kept",
+        "relation_kept",
+        "essence_kept",
+        "subject_drift",
+        "siblings_kept",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -48,23 +64,34 @@ class Judgement:
         return all(gate.passed for gate in self.gates if gate.name == "not_finite")
 
 
-def judge(before: Measurement, after: Measurement, effects: Effects, limits: Limits) -> Judgement:
+def judge(
+    after: Measurement,
+    around: Surroundings,
+    siblings: Sequence[FactReport],
+    effects: Effects,
+    limits: Limits,
+) -> Judgement:
     """Hold what was measured against the limits.
 
     Args:
-        before: What the head says around the edit.
         after: What the model says with the edit's batch.
+        around: What the edit leaves as it was.
+        siblings: The other live facts of its subject.
         effects: What the batch does besides.
         limits: What this edit is held to.
     """
-    said, p, kept = after.prompt.said, after.prompt.p, _share_kept(before, after)
+    said, p = after.prompt.said, after.prompt.p
     size, reach = _size(effects, limits), _reach(effects, limits)
     return Judgement(
         (
             *size,
             _at_least("target_said", said, limits.target_said),
             _at_least("target_p", p, limits.target_p),
-            _at_least("neighbours_kept", kept, limits.neighbours_kept),
+            _at_least("neighbours_kept", around.neighbours_kept, limits.neighbours_kept),
+            _at_least("relation_kept", around.relation_kept, limits.relation_kept),
+            _at_least("essence_kept", around.essence_kept, limits.essence_kept),
+            _at_most("subject_drift", around.subject_drift, limits.subject_drift),
+            _at_least("siblings_kept", _share_kept(siblings), limits.siblings_kept),
             *reach,
         )
     )
@@ -91,13 +118,15 @@ def _reach(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:
     )
 
 
-def _share_kept(before: Measurement, after: Measurement) -> float | None:
-    pairs = list(zip(before.neighbours, after.neighbours, strict=True))
-    return sum(old.argmax == new.argmax for old, new in pairs) / len(pairs) if pairs else None
+def _share_kept(facts: Sequence[FactReport]) -> float | None:
+    """The share of facts, said before, that are still said; None where none was."""
+    held = [fact.after for fact in facts if fact.before is not None and fact.before.match]
+    return sum(said is not None and said.match for said in held) / len(held) if held else None
 
 
-def _at_most(name: str, measured: float, allowed: float) -> GateReport:
-    return _gate(name, measured, allowed, measured <= allowed)  # NaN is no pass
+def _at_most(name: str, measured: float | None, allowed: float) -> GateReport:
+    passed = measured is None or measured <= allowed  # NaN is no pass
+    return _gate(name, measured, allowed, passed)
 
 
 def _at_least(name: str, measured: float | None, allowed: float) -> GateReport:

@@ -116,13 +116,9 @@ def paraphrase_reports(
     ]
 
 
-def neighbour_reports(
-    text: EditText, before: Measurement, after: Measurement
-) -> list[NeighbourReport]:
-    """Whether each neighbour still has the same most probable answer."""
+def neighbour_reports(text: EditText, kept: Sequence[bool]) -> list[NeighbourReport]:
+    """Whether each neighbour is answered as before."""
     return [
-        NeighbourReport(prompt=near.prompt, kept=old.argmax == new.argmax)
-        for near, old, new in zip(
-            text.as_edited().neighbours, before.neighbours, after.neighbours, strict=True
-        )
+        NeighbourReport(prompt=near.prompt, kept=same)
+        for near, same in zip(text.as_edited().neighbours, kept, strict=True)
     ]

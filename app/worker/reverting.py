@@ -18,8 +18,8 @@ from app.resident.history import Change, History
 from app.resident.resident import Resident
 from app.reverts.kin import Kin, KinEdit, kin_of
 from app.reverts.report import RevertReport
+from app.revisions.live import LiveEdit
 from app.revisions.placements import Placement
-from app.revisions.repository import LiveEdit
 from app.worker.effects import Candidate, EffectGauge
 from app.worker.gates import Judgement, judge_batch
 from app.worker.measuring import ask
@@ -97,18 +97,20 @@ class Reverter:
         restoring = []
         if kin.restored is not None and kin.factors is not None:
             place = kin.factors
-            restoring = [LiveEdit(kin.restored.id, 0, place.artefact, place.row, None)]
+            restoring = [LiveEdit(kin.restored.id, 0, place.artefact, place.row)]
         change = self.history.without([kin.undone.id], restoring)
         return self._measured(kin, change, None, unsolvable)
 
     def _solved_again(self, kin: Kin) -> Undoing:
         gone = [kin.undone.id, *(edit.id for edit in kin.siblings)]
         start = self.history.without(gone)
+        method = kin.staying[0].method
+        remembers = self.editor.remembers(method)
         solution = self.editor.solve(
             self.resident.shadow(start.weights.materialise()),
             _facts(kin.staying),
-            method=kin.staying[0].method,
-            past_keys=self.history.past_keys(leaving_out=gone),
+            method=method,
+            past_keys=self.history.past_keys(leaving_out=gone) if remembers else None,
             thorough=True,
         )
         change = Change(

@@ -25,6 +25,7 @@ class AlphaEdit(LowRank):
 
     projects_in_loop = True
     has_null_space = True
+    remembers = True
 
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
         """A, shape (B, d_in).

@@ -62,6 +62,7 @@ class Method(Protocol):
             the finished updates of all layers, as the authors' code has it for the others.
         separable: Whether each edit has factors of its own, so that it can be undone alone.
         has_null_space: Whether updates stay in a null space that SPHERE would take them out of.
+        remembers: Whether the solve has use for the keys of the edits that are live.
     """
 
     single_layer: bool
@@ -69,6 +70,7 @@ class Method(Protocol):
     projects_in_loop: bool
     separable: bool
     has_null_space: bool
+    remembers: bool
 
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
         """A (B, d_in): row j times edit j's residual is edit j's part of Δ."""
@@ -95,6 +97,7 @@ class LowRank:
     projects_in_loop = False
     separable = True
     has_null_space = False
+    remembers = False
 
     def reshape(self, layer: LayerUpdate) -> Tensor:
         """The update as it is."""

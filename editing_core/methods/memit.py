@@ -33,6 +33,8 @@ class MemitSequential(LowRank):
     with a past, as AlphaEdit's: Δ = R (I + K̂ᵀK⊥)⁻¹ K⊥ᵀ (λC)^(−1/2).
     """
 
+    remembers = True
+
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
         """A = (I + K̂ᵀK⊥)⁻¹ K⊥ᵀ (λC)^(−1/2), shape (B, d_in).
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from app.database.database import Database
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.live import live_edits
 from app.settings import Settings
 from editing_core.delta import Delta, Weights
 from editing_core.digest import weights_digest
@@ -22,7 +23,7 @@ def check_weights(settings: Settings) -> None:
     with database.read() as session:
         for revision in revisions.page(session, after=None, limit=10_000):
             rows = defaultdict[str, list[int]](list)
-            for edit in revisions.live_edits(session, revision.number):
+            for edit in live_edits(session, revision.number):
                 rows[edit.artefact].append(edit.artefact_index)
             live = [Delta.from_bytes(artefacts.read(d)).select(own) for d, own in rows.items()]
             digest = weights_digest(base.changed(add=live).materialise())

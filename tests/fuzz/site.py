@@ -27,8 +27,8 @@ from app.resident.history import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.reverts.service import Wanted, request_revert
-from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
+from app.revisions.live import live_edits
 from app.revisions.placements import Placement
 from app.revisions.service import record_base
 from app.services import Services
@@ -175,7 +175,7 @@ class Site:
     def placements(self, revision: int) -> dict[str, Placement]:
         """Edit id → where its factors in a revision are, of the edits that are live there."""
         with self.database.read() as session:
-            live = revisions.live_edits(session, revision)
+            live = live_edits(session, revision)
         return {edit.edit_id: edit.placement for edit in live}
 
     def delta(self, placement: Placement) -> Delta:

@@ -13,7 +13,7 @@ from torch import Tensor
 from app.client import Errata
 from app.main import create_app
 from app.resident.factors import read_factors
-from app.revisions import repository
+from app.revisions.live import live_edits
 from app.services import Services
 from app.serving import Serving
 from app.settings import Settings
@@ -60,7 +60,7 @@ class Lived:
     def sums(self, revision: int) -> dict[int, Tensor]:
         """Layer → Σ live factors of a revision, multiplied out."""
         with self.services.database.read() as session:
-            live = repository.live_edits(session, revision)
+            live = live_edits(session, revision)
         total: dict[int, Tensor] = {}
         for delta in read_factors(self.services.artefacts, live):
             for layer, part in delta.layers.items():

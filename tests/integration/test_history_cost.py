@@ -5,9 +5,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import httpx2
 import pytest
+import rfc8785
 from sqlalchemy import QueuePool, event
 
 from app.client import Errata
@@ -18,6 +20,7 @@ from app.ledger import repository
 from app.ledger.auditing import audit
 from app.ledger.chain import link
 from app.ledger.models import EntryKind
+from app.ledger.prefix import VerifiedPrefix
 from app.paging import PAGE_BYTES
 from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
@@ -108,6 +111,26 @@ def test_a_cut_chain_is_found_however_it_is_read(
         execute('DELETE FROM ledger_entries WHERE "index" = :index', index=entries - 1)
     verdict = audit(history.database, artefacts)
     assert (verdict.ok, verdict.first_bad) == (False, entries - 1)
+
+
+def test_a_second_check_makes_nothing_canonical_that_the_first_had_verified(
+    history: History, artefacts: ArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _grow(history.database, 500)
+    prefix, made, dumps = VerifiedPrefix(), list[object](), rfc8785.dumps
+
+    def count(value: Any) -> bytes:
+        made.append(value)
+        return dumps(value)
+
+    monkeypatch.setattr(rfc8785, "dumps", count)
+    first = audit(history.database, artefacts, prefix=prefix)
+    assert (first.ok, len(made) >= first.entries) == (True, True)
+    _grow(history.database, 2)
+    made.clear()
+    second = audit(history.database, artefacts, prefix=prefix)
+    assert (second.ok, second.entries) == (True, first.entries + 2)
+    assert len(made) < 10
 
 
 def test_a_check_ends_when_it_is_told_to(history: History, artefacts: ArtefactStore) -> None:

@@ -59,7 +59,7 @@ def test_a_comparison_with_a_revision_that_is_not_there_is_refused(told: Lived) 
 def test_a_revision_does_not_differ_from_itself(told: Lived, revision: int | str) -> None:
     found = told.errata.diff(revision, revision)
     assert found.same_weights
-    assert found.counts == {"added": 0, "removed": 0, "superseded": 0}
+    assert found.counts == {"added": 0, "removed": 0, "superseded": 0, "resolved": 0}
     assert [layer.delta_norm for layer in found.layers] == [0.0] * len(found.layers)
     assert all(layer.energy_from == layer.energy_to for layer in found.layers)
     assert (found.probes, found.facts_cut, found.probes_cut) == ([], False, False)

@@ -12,7 +12,7 @@ from app.errors import IdempotencyMismatch
 from app.events import repository as events
 from app.idempotency.once import Once, digest_of
 from app.operations.service import try_out
-from app.revisions import repository as revisions
+from app.revisions.live import live_edits
 from app.revisions.placements import Placement
 from app.snapshots.service import add_label
 from tests.chain import check_chain
@@ -144,7 +144,7 @@ def test_a_status_that_lied_is_what_is_true_after_the_upgrade(history: History) 
     with history.database.read() as session:
         found = edits.get(session, "a")
         told = events.after(session, 0, limit=99, edit_id="a")
-        live = [edit.placement for edit in revisions.live_edits(session, 4)]
+        live = [edit.placement for edit in live_edits(session, 4)]
     assert (found.status, found.superseded_by) == (EditStatus.REVERTED, None)
     assert (told[-1].status, told[-1].revision) == (EditStatus.REVERTED, 4)
     assert live == [Placement("c", "artefact-4", 0)]

@@ -115,7 +115,8 @@ def test_the_first_key_is_made_by_the_command_line_only(served: Served, settings
     response = httpx2.post(f"{served.url}/v1/keys", json={"scopes": ["admin"]})
     problem = _problem(response)
     assert (response.status_code, problem["error"]["code"]) == (403, "first_key_by_command")
-    assert "errata keys create --scope admin" in problem["detail"]
+    command = f"errata keys create --scope admin --data-dir {settings.data_dir}"
+    assert command in problem["detail"]
     assert httpx2.get(f"{served.url}/v1/edits").status_code == 200  # still open
     headers = bearer(first_key(settings))
     made = httpx2.post(f"{served.url}/v1/keys", json={"scopes": ["query"]}, headers=headers)

@@ -10,6 +10,7 @@ from app.operations.models import OperationStatus
 from app.operations.recovery import CRASHED, give_back, recover
 from app.operations.service import cancel, give_up, reject
 from app.revisions import repository as revisions
+from app.revisions.live import live_edits
 from app.revisions.models import RevisionKind
 from app.revisions.placements import Placement
 from app.revisions.service import AddedEdit, NewRevision, record_base
@@ -24,7 +25,7 @@ def _next(history: History, limit: int = 16) -> list[str]:
 
 def _live(history: History, revision: int) -> list[str]:
     with history.database.read() as session:
-        return [edit.edit_id for edit in revisions.live_edits(session, revision)]
+        return [edit.edit_id for edit in live_edits(session, revision)]
 
 
 def test_nothing_is_next_in_an_empty_queue(history: History) -> None:
@@ -252,5 +253,5 @@ def test_what_does_not_exist_is_named(database: Database) -> None:
         with pytest.raises(UnknownEdit, match="'edit_x'"):
             edits.get(session, "edit_x")
         with pytest.raises(UnknownRevision, match="7"):
-            revisions.live_edits(session, 7)
+            live_edits(session, 7)
         assert revisions.head(session) is None

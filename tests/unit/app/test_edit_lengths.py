@@ -92,9 +92,8 @@ def test_an_edit_beyond_the_models_positions_is_refused_in_its_longest_context()
     control = ControlTokens.of(tokenizer)
     for spare, contexts in ((0, ("{}",)), (1, ("{}", "So it is. {}"))):
         reach = Reach(positions=size + spare)
-        lengths = Lengths(
-            tokenizer, control, 99, 99, reach=reach, contexts=partial(tuple[str, ...], contexts)
-        )
+        given = partial(tuple, contexts)
+        lengths = Lengths(tokenizer, control, 99, 99, reach=reach, contexts=given)
         if not spare:
             lengths.check(_text())
             lengths = replace(lengths, reach=Reach(positions=size - 1))

@@ -1,9 +1,9 @@
 from app.history.facts import facts_of, pair_up
-from app.revisions.repository import LiveEdit
+from app.revisions.live import LiveEdit
 
 
 def edit(id: str, seq: int) -> LiveEdit:
-    return LiveEdit(edit_id=id, seq=seq, artefact="", artefact_index=0, text=None)
+    return LiveEdit(edit_id=id, seq=seq, artefact="", artefact_index=0)
 
 
 A, B, C, D = (edit(id, seq) for seq, id in enumerate("abcd"))

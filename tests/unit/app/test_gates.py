@@ -1,15 +1,18 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from math import exp, log, nan
 
 import pytest
 
 from app.edits.limits import Limits, WantedLimits
+from app.edits.report import FactReport, Said
 from app.errors import InvalidField
 from app.settings import Settings
 from app.worker.effects import Effects
-from app.worker.gates import Judgement, judge
+from app.worker.gates import GATES, Judgement, judge
 from app.worker.measuring import Measurement
+from app.worker.surroundings import Surroundings
 from editing_core.probe import Score
 
 LIMITS = Limits(
@@ -17,6 +20,10 @@ LIMITS = Limits(
     target_said=1.0,
     target_p=0.5,
     neighbours_kept=0.5,
+    relation_kept=0.5,
+    essence_kept=0.25,
+    subject_drift=0.05,
+    siblings_kept=1.0,
     canaries_kept=0.5,
     earlier_kept=0.75,
     energy_drift=0.05,
@@ -37,19 +44,27 @@ def answer(argmax: str = "x", *, p: float = 0.5, said: float = 1.0) -> Score:
     return Score(logprob=log(p), rank=1, argmax=argmax, said=said)
 
 
-def measured(prompt: Score | None = None, neighbours: str = "") -> Measurement:
-    return Measurement(prompt or answer(), (), tuple(answer(argmax) for argmax in neighbours))
+UNDISTURBED = Surroundings(
+    neighbours=(True, False), relation_kept=0.5, essence_kept=0.25, subject_drift=0.05
+)
+
+
+def fact(*, before: bool = True, after: bool = True) -> FactReport:
+    return FactReport(
+        edit="e", before=Said(p_target=0.5, match=before), after=Said(p_target=0.5, match=after)
+    )
 
 
 def judged(
     *,
     effects: Effects = HARMLESS,
     prompt: Score | None = None,
-    neighbours: tuple[str, str] = ("", ""),
+    around: Surroundings = UNDISTURBED,
+    siblings: Sequence[FactReport] = (),
     limits: Limits = LIMITS,
 ) -> Judgement:
-    before, after = neighbours
-    return judge(measured(neighbours=before), measured(prompt, after), effects, limits)
+    after = Measurement(prompt or answer(), (), ())
+    return judge(after, around, siblings, effects, limits)
 
 
 def failed(judgement: Judgement) -> list[str]:
@@ -57,10 +72,10 @@ def failed(judgement: Judgement) -> list[str]:
 
 
 def test_what_is_just_allowed_passes() -> None:
-    found = judged(prompt=answer(p=exp(log(0.5))), neighbours=("ab", "ax"))
+    found = judged(prompt=answer(p=exp(log(0.5))), siblings=[fact()])
     assert (failed(found), found.reason) == ([], None)
     assert not found.blames_the_batch
-    assert len(found.gates) == 9
+    assert {gate.name for gate in found.gates} == set(GATES)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +108,47 @@ def test_a_target_that_is_not_reached_is_the_edits_own_fault(prompt: Score, gate
     assert not found.blames_the_batch
 
 
-def test_neighbours_are_compared_with_what_they_said_before() -> None:
-    found = judged(neighbours=("abc", "axy"))
-    assert (failed(found), found.reason) == (["neighbours_kept"], "gate_neighbours_not_kept")
-    shown = found.gates[4]
-    assert shown.measured == pytest.approx(1 / 3)
-    assert shown.allowed == 0.5
+@pytest.mark.parametrize(
+    ("around", "gate", "reason"),
+    [
+        (
+            replace(UNDISTURBED, neighbours=(True, False, False)),
+            "neighbours_kept",
+            "gate_neighbours_not_kept",
+        ),
+        (replace(UNDISTURBED, relation_kept=0.4), "relation_kept", "gate_relation_not_kept"),
+        (replace(UNDISTURBED, essence_kept=0.2), "essence_kept", "gate_essence_not_kept"),
+        (replace(UNDISTURBED, subject_drift=0.06), "subject_drift", "gate_subject_drifted"),
+        (replace(UNDISTURBED, subject_drift=nan), "subject_drift", "gate_subject_drifted"),
+    ],
+)
+def test_harm_around_an_edit_is_its_own_fault(around: Surroundings, gate: str, reason: str) -> None:
+    found = judged(around=around)
+    assert (failed(found), found.reason) == ([gate], reason)
     assert not found.blames_the_batch
 
 
+@pytest.mark.parametrize(
+    ("siblings", "share"),
+    [
+        ([fact(), fact(after=False)], 0.5),
+        ([fact(after=False), fact(before=False)], 0.0),
+        ([fact().model_copy(update={"after": None})], 0.0),
+    ],
+)
+def test_a_fact_of_the_same_subject_is_not_lost(siblings: list[FactReport], share: float) -> None:
+    found = judged(siblings=siblings)
+    assert (failed(found), found.reason) == (["siblings_kept"], "gate_siblings_not_kept")
+    assert [gate.measured for gate in found.gates if not gate.passed] == [share]
+
+
 def test_where_there_is_nothing_to_keep_nothing_is_lost() -> None:
-    found = judged(effects=replace(HARMLESS, earlier_kept=None))
+    alone = replace(UNDISTURBED, neighbours=(), subject_drift=None)
+    unsaid = [fact(before=False, after=False)]
+    found = judged(effects=replace(HARMLESS, earlier_kept=None), around=alone, siblings=unsaid)
     assert failed(found) == []
     unmeasured = [gate.name for gate in found.gates if gate.measured is None]
-    assert unmeasured == ["neighbours_kept", "earlier_kept"]
+    assert unmeasured == ["neighbours_kept", "subject_drift", "siblings_kept", "earlier_kept"]
 
 
 def test_what_is_no_number_fails_and_can_still_be_written_as_json() -> None:

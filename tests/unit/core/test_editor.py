@@ -128,6 +128,17 @@ def test_remembered_keys_weaken_a_second_edit_of_the_same_fact(
     assert weakened == pytest.approx(lowest / (1 + lowest), rel=1e-3)  # 1/2 as the ridge vanishes
 
 
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_keys_are_asked_for_only_where_they_change_something(
+    tiny_model: LoadedModel, editor: Editor, method: str
+) -> None:
+    first = editor.solve(tiny_model.model, _EDITS[:1], method=method)
+    keys = {layer: part.keys for layer, part in first.delta.layers.items()}
+    again = editor.solve(tiny_model.model, _EDITS[:1], method=method, past_keys=keys)
+    changed = first.delta.to_bytes() != again.delta.to_bytes()
+    assert changed == editor.remembers(method)
+
+
 def test_a_projection_that_leaves_nothing_of_a_key_is_refused(
     tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
 ) -> None:

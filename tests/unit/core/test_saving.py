@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ _PUBLISHED: list[dict[str, Any]] = [
 
 def _saved(folder: Path, config: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Path:
     """A random model of this config, opened and saved as an export is."""
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**deepcopy(config)))
     saved = folder / "saved"
     saved.mkdir()
     save_model(saved, model, tokenizer)
@@ -81,7 +82,7 @@ def test_a_config_says_again_what_it_said_in_the_older_schema(
 def test_the_newest_reader_computes_as_before(published: dict[str, Any], tmp_path: Path) -> None:
     config = {**_SIZES, "pad_token_id": 0, **published}
     saved = _saved(tmp_path, config, tiny_tokenizer())
-    before = AutoConfig.for_model(**config).to_dict()
+    before = AutoConfig.for_model(**deepcopy(config)).to_dict()
     after = open_model(saved).config.to_dict()
     for config in (before, after):
         (config.get("rope_parameters") or {}).pop("type", None)  # the former name of `rope_type`

@@ -29,6 +29,7 @@ class Builder:
         self.most_alive = 0
         self.unknown = set[int]()
         self.withdrawn = set[int]()
+        self.held_up = dict[int, threading.Event]()
 
     def require_served(self, revision: int) -> None:
         if revision in self.withdrawn:
@@ -37,6 +38,8 @@ class Builder:
     def __call__(self, revision: int) -> View:
         if revision in self.unknown:
             raise UnknownRevision(revision)
+        if revision in self.held_up:
+            self.held_up[revision].wait(_SOON_S)
         view = View(revision, self._model)
         self.built.append(revision)
         self.threads.add(threading.current_thread().name)
@@ -83,7 +86,24 @@ def test_no_more_are_alive_than_may_be_whoever_asks_for_what(builder: Builder) -
     asyncio.run(run())
     assert set(builder.built) == set(range(10))
     assert builder.most_alive <= 3
-    assert builder.threads == {"rebuilding_0"}
+    assert builder.threads <= {"rebuilding_0", "rebuilding_1"}
+
+
+def test_a_revision_that_takes_long_does_not_hold_up_another(builder: Builder) -> None:
+    far = builder.held_up[1] = threading.Event()
+
+    async def run() -> None:
+        async with kept(builder, most=2) as views:
+            waiting = asyncio.create_task(_revision_of(views, 1))
+            await asyncio.sleep(0)
+            try:
+                assert await _revision_of(views, 2) == 2
+                assert not waiting.done()
+            finally:
+                far.set()
+            assert await waiting == 1
+
+    asyncio.run(run())
 
 
 def test_one_that_nobody_uses_stays_until_its_place_is_needed(builder: Builder) -> None:
