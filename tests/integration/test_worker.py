@@ -122,10 +122,9 @@ def test_undoing_on_top_of_a_head_that_has_moved_is_rejected_in_its_turn(service
         )
 
     with service.database.write() as session:  # nothing runs before all of it is accepted
-        edit = service.accept(session, "France")
-        rollback(session, "late", if_head=0)
-        rollback(session, "in_time", if_head=1)
-    service.doorbell.ring(edit)
+        for id, if_head in (("first", 0), ("late", 0), ("in_time", 1)):
+            rollback(session, id, if_head)
+    service.doorbell.ring("first")
 
     def status(id: str) -> OperationStatus:
         with service.database.read() as session:
