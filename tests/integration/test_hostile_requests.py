@@ -90,7 +90,7 @@ def test_a_wrong_method_is_a_problem_document_that_says_what_is_allowed(
 ) -> None:
     response = client.put("/v1/ledger")
     assert response.status_code == 405
-    assert response.headers["Allow"] == "GET"
+    assert response.headers["Allow"] == "GET, HEAD"
     assert response.json()["status"] == 405
 
 

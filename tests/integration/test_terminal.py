@@ -41,6 +41,15 @@ _EDIT = {
     "look_alikes": [{"subject": EVIL, "edit": EVIL}],
 }
 _OPERATION = {"id": EVIL, "kind": EVIL, "status": "rejected", "revision": None, "reason": EVIL}
+_REVERTED_FACT = {"edit": EVIL, "before": {"p_target": 0.5, "match": True}, "after": None}
+_REVERTED = {
+    "undone": _REVERTED_FACT,
+    "restored": _REVERTED_FACT,
+    "siblings": [_REVERTED_FACT],
+    "lost": [EVIL],
+    "solved_again": False,
+    "refused": EVIL,
+}
 _ENTRY = {"index": 0, "actor": EVIL, "at": EVIL, "prev_hash": EVIL, "hash": EVIL}
 _ENTRIES = [
     {**_ENTRY, "kind": "revision", "payload": {"number": EVIL, "kind": EVIL, "operations": [EVIL]}},
@@ -73,16 +82,26 @@ _EXPORT = {
     "warnings": [EVIL],
     "download": None,
 }
+_QUEUE = {
+    "state": "paused",
+    "paused_at": EVIL,
+    "paused_by": EVIL,
+    "reason": EVIL,
+    "waiting": {EVIL: 1},
+    "in_hand": {EVIL: 0},
+}
 _DRIFT = {"revision": 1, "kind": EVIL, "live_edits": 1, "perplexity": 1.0, "layers": []}
 _PROBE = {"edit": EVIL, "prompt": EVIL, "target": EVIL, "from": _SCORE, "to": _SCORE}
 _ANSWERS: dict[str, Any] = {
     "/v1/edits": _EDIT,
     "/v1/edits/e": _EDIT,
     "/v1/edits/e/requeue": _EDIT,
-    "/v1/edits/e/revert": _OPERATION,
+    "/v1/edits/e/revert": {**_OPERATION, "report": _REVERTED},
     "/v1/edits/e/withdraw": _EDIT,
     "/v1/operations/o/erase": _OPERATION,
     "/v1/rollbacks": _OPERATION,
+    "/v1/queue": _QUEUE,
+    "/v1/queue/pause": _QUEUE,
     "/v1/snapshots": {
         "revision": 1,
         "label": EVIL,
@@ -146,6 +165,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "withdraw": ("withdraw", "e", "--why", "harm"),
     "snapshot": ("snapshot", "l"),
     "rollback": ("rollback", "0", "--no-wait"),
+    "queue show": ("queue", "show"),
+    "queue pause": ("queue", "pause"),
     "verify": ("verify",),
     "diff": ("diff", "0"),
     "bisect": ("bisect", "p", "e"),
@@ -159,6 +180,7 @@ ON_THEIR_OWN = {
     "serve",
     "worker",
     "keys",
+    "recipe",
     "backup",
     "calibrate",
     "bench",
