@@ -41,24 +41,28 @@ def pause(services: Services, reason: str | None, once: Once) -> None:
     """Have no more edits begun, and those in hand set back; paused already, it stays as it was."""
     once = once.asking({"reason": reason})
     with services.database.write() as session:
+        if once.recall(session) is not None:
+            return
+        once.keep(session, _QUEUE)
         row, now = repository.state(session), services.clock()
-        if once.recall(session) is not None or row.paused_at is not None:
+        if row.paused_at is not None:
             return
         row.paused_at, row.paused_by, row.reason = now, once.actor, reason
         _tell(session, {"act": "pause"}, once.actor, now)
-        once.keep(session, _QUEUE)
     _log.warning("queue_paused", actor=once.actor)
 
 
 def resume(services: Services, once: Once) -> None:
     """Have edits begun again; if it is not paused, nothing happens."""
     with services.database.write() as session:
+        if once.recall(session) is not None:
+            return
+        once.keep(session, _QUEUE)
         row, now = repository.state(session), services.clock()
-        if once.recall(session) is not None or row.paused_at is None:
+        if row.paused_at is None:
             return
         row.paused_at = row.paused_by = row.reason = None
         _tell(session, {"act": "resume"}, once.actor, now)
-        once.keep(session, _QUEUE)
     _log.warning("queue_resumed", actor=once.actor)
     services.doorbell.ring(_QUEUE)
 
@@ -84,11 +88,13 @@ def cancel(services: Services, wanted: CancelRequest, once: Once) -> int:
         cancelled |= {operation.id for operation in found}
         if not wanted.dry_run:
             tell_cancelled(found)
-    if cancelled and not wanted.dry_run:
+    if not wanted.dry_run:
         with services.database.write() as session:
-            told: JsonObject = {"act": "cancel", "cancelled": len(cancelled)}
-            _tell(session, told, actor, services.clock())
             once.keep(session, str(len(cancelled)))
+            if cancelled:
+                told: JsonObject = {"act": "cancel", "cancelled": len(cancelled)}
+                _tell(session, told, actor, services.clock())
+    if cancelled and not wanted.dry_run:
         _log.warning("queue_cancelled", actor=actor, cancelled=len(cancelled))
     return len(cancelled)
 

@@ -66,6 +66,29 @@ def test_a_paused_queue_claims_no_edit_but_undoing_also_after_a_restart(
         database.close()
 
 
+def test_what_is_sent_again_neither_pauses_nor_cancels_what_came_since(
+    settings: Settings,
+) -> None:
+    with running(settings) as client:
+        client.post("/v1/queue/pause", headers=_key("pause"))
+        client.post("/v1/queue/resume", headers=_key("resume"))
+        assert client.post("/v1/queue/pause", headers=_key("pause")).json()["state"] == "running"
+        client.post("/v1/queue/pause", headers=_key("another"))
+        assert client.post("/v1/queue/resume", headers=_key("resume")).json()["state"] == "paused"
+        _post(client, "France")
+        for _ in range(2):
+            answer = client.post("/v1/queue/cancel", json={"all": True}, headers=_key("cancel"))
+            assert answer.json() == {"cancelled": 1}
+            _post(client, "Italy")
+        assert client.get("/v1/queue").json()["waiting"]["edits"] == 2
+        other = client.post("/v1/queue/cancel", json={"actor": "x"}, headers=_key("cancel"))
+        assert other.status_code == 422
+
+
+def _key(name: str) -> dict[str, str]:
+    return {"Idempotency-Key": name}
+
+
 @pytest.mark.parametrize(
     ("wanted", "left"),
     [
