@@ -115,7 +115,8 @@ clean: ## Remove the environment and caches, but never the data
 .venv: $(INSTALLED)
 
 $(EVAL_INSTALLED): $(INSTALLED)
-	@$(PIP) install $(HASHED) 'errata[eval]'
+	@{ $(call uv,$(BIN)/python,--require-hashes -c constraints.txt -c $(VENV)/torch.txt -r pyproject.toml --extra eval); } \
+		|| $(PIP) install $(HASHED) 'errata[eval]'
 	@touch $@
 
 # Apart from Errata's own environment, whose versions some of the clients do not bear. Node is a wheel, too.
