@@ -75,8 +75,9 @@ router = APIRouter(
     prefix="/v1",
     tags=["events"],
     dependencies=[require(Scope.EDIT)],
-    responses=common_responses(422, 429, 503),
+    responses=common_responses(422, 503),
 )
+_LISTENING = common_responses(429)
 
 
 async def _hub(request: Request) -> Hub:
@@ -112,7 +113,7 @@ async def create_ticket(doorkeeper: DoorkeeperDep, actor: ActorDep) -> TicketRes
     return TicketResource(ticket=ticket.text, expires_at=ticket.ends_at)
 
 
-@router.get("/events", response_class=EventStream, openapi_extra=_BY_TICKET)
+@router.get("/events", response_class=EventStream, responses=_LISTENING, openapi_extra=_BY_TICKET)
 async def follow_all(listener: ListenerDep, seen: SeenDep) -> Response:
     """Every change of an edit's status from now on, or after `Last-Event-ID`; never ends."""
     after = await run_in_threadpool(service.start, listener.database, seen)
@@ -122,7 +123,7 @@ async def follow_all(listener: ListenerDep, seen: SeenDep) -> Response:
 @router.get(
     "/edits/{edit_id}/events",
     response_class=EventStream,
-    responses=_NO_MORE | common_responses(404),
+    responses=_NO_MORE | _LISTENING | common_responses(404),
     openapi_extra=_BY_TICKET,
 )
 async def follow_edit(edit_id: IdPath, listener: ListenerDep, seen: SeenDep) -> Response:

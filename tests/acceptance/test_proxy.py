@@ -18,6 +18,7 @@ from app.client import Errata
 from tests.acceptance.server import Server, calibrate_quickly, environment, running
 from tests.proxy import Proxy, proxying
 from tests.tiny import build_tiny_model
+from tests.waiting import wait_until
 
 _LARGE = 20_000_000
 _WAIT_S = 60.0
@@ -208,14 +209,14 @@ def test_one_address_has_so_many_connections_and_no_more(before_echo: Proxy) -> 
         for _ in range(3):
             held = stack.enter_context(before_echo.connect())
             held.sendall(request % b"silent")
-        # They count once their requests are read, which none of them says.
-        for _ in range(100):
+
+        def status() -> bytes:
             with before_echo.connect() as connection:
                 connection.sendall(request % b"")
-                status = _answer(connection).split()[1]
-            if status == b"429":
-                break
-        assert status == b"429"
+                return _answer(connection).split()[1]
+
+        # They count once their requests are read, which none of them says.
+        wait_until(lambda: status() == b"429", _WAIT_S, what="the refusal")
 
 
 def test_a_service_that_is_away_is_told_of_as_a_problem(

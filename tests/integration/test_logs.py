@@ -95,7 +95,7 @@ def test_a_worker_tells_ids_and_revisions_and_no_words(
     service.worker.stop()
     events = {record["event"]: record for record in _records(written)}
     reasons = {record.get("reason") for record in _records(written)}
-    assert reasons >= {"gate_target_not_reached", "invalid_edit"}
+    assert reasons >= {"gate_target_not_reached", "unreadable_prompt"}
     assert events["operation_dead"]["operation_id"] == dead
     assert events["operation_ended"]["revision"] == 1
     assert WORDS not in written.getvalue()

@@ -218,9 +218,15 @@ def _edit_in_every_way(user: _User) -> None:
     user.edit("not-known-field", **{WORDS: WORDS})
     as_json = {"Content-Type": "application/json"}
     user.ask("no-json", "POST", "/v1/edits", content=f"{{{WORDS}", headers=as_json)
-    one = {"subject": WORDS, "prompt": "{} is", "target": "Rome", "force": True}
+    one = {"subject": f"{WORDS} II", "prompt": "{} is", "target": "Rome", "force": True}
     batch = {"edits": [one, one | {"subject": "France"}], "atomic": True}
-    user.ask("batch", "POST", "/v1/edit-batches", json=batch)
+    written = f"/v1/edit-batches/{user.ask('batch', 'POST', '/v1/edit-batches', json=batch)['id']}"
+
+    def is_written() -> bool:  # what is undone would go before it
+        edits = user.ask("written", "GET", written)["edits"]
+        return all(edit["status"] == "committed" for edit in edits)
+
+    wait_until(is_written, _WAIT_S)
     revert = f"/v1/edits/{committed['id']}/revert"
     undone = user.ask("revert", "POST", revert, json={"reason": WORDS})
     operation = f"/v1/operations/{undone['id']}"
