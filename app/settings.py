@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     """Least probability of the target after an edit (geometric mean over its tokens)."""
     gate_neighbours_kept: Share = 0.0
     """Least share of an edit's neighbours that must be answered as before."""
-    gate_relation_kept: Share = 0.5
+    gate_relation_kept: Share = 0.3
     """Least share of other subjects with which an edit's prompt must be continued as before."""
     gate_essence_kept: Share = 0.0
     """Least share of tokens that must be said as before in other texts about an edit's subject."""
