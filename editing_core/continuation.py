@@ -9,6 +9,9 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.probe import hidden_states
+from editing_core.reach import Reach
+
+_ROWS = 32  # rows a forward pass: a batch may have a thousand edits with ten prompts each
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,6 @@ class Continuation:
     said: tuple[int, ...]
 
 
-@torch.no_grad()
 def continuations(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -29,15 +31,29 @@ def continuations(
 ) -> list[Continuation]:
     """The most probable tokens after each prompt, one after another, up to the text's end.
 
+    A prompt that leaves the model too few positions is read from a later token on.
+
     Args:
         model: What goes on.
         tokenizer: Its tokenizer.
         prompts: What it goes on from; they need not be of one length.
         tokens: Most of them after each prompt.
     """
-    if not prompts:
-        return []
+    positions = Reach.of(model).positions
+    room = None if positions is None else positions - tokens
     rows: list[list[int]] = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    rows = [row if room is None else row[-room:] for row in rows]
+    return [
+        found
+        for first in range(0, len(rows), _ROWS)
+        for found in _continued(model, rows[first : first + _ROWS], tokens)
+    ]
+
+
+@torch.no_grad()
+def _continued(
+    model: PreTrainedModel, rows: Sequence[list[int]], tokens: int
+) -> list[Continuation]:
     width = max(map(len, rows))
     padding = [[0] * (width - len(row)) for row in rows]  # on the left: all rows go on together
     ids = [pad + row for pad, row in zip(padding, rows, strict=True)]
@@ -62,14 +78,20 @@ def _up_to_end(said: Sequence[int], ends: int | Sequence[int] | None) -> tuple[i
     return tuple(said[:size])
 
 
-@torch.no_grad()
 def shares_kept(model: PreTrainedModel, expected: Sequence[Continuation]) -> list[float]:
     """The share of each continuation's tokens that are the arg-max at their places.
 
     Teacher-forced: a token counts where it follows what was said before it.
     """
-    if not expected:
-        return []
+    return [
+        share
+        for first in range(0, len(expected), _ROWS)
+        for share in _shares(model, expected[first : first + _ROWS])
+    ]
+
+
+@torch.no_grad()
+def _shares(model: PreTrainedModel, expected: Sequence[Continuation]) -> list[float]:
     hidden = hidden_states(model, [[*one.prompt, *one.said[:-1]] for one in expected])
     shares = []
     for one, states in zip(expected, hidden, strict=True):

@@ -230,7 +230,7 @@ def _text_of(recipe: Recipe, base: LoadedModel, settings: Settings) -> str:
         if text is not None and statistics_digest(base, recipe.layers, text) == digest:
             return text
     if _kept_statistics(settings, digest).exists():
-        return in_use  # not read any more
+        return in_use  # unread: the statistics are kept
     raise other_statistics(recipe, statistics_digest(base, recipe.layers, in_use))
 
 

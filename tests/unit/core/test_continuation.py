@@ -2,6 +2,7 @@ import torch
 
 from editing_core.continuation import Continuation, continuations, shares_kept
 from editing_core.model.loading import LoadedModel
+from editing_core.reach import Reach
 
 _PROMPTS = ["The capital of France is", "Rome", "They say that I, of all people, said so in"]
 
@@ -35,3 +36,19 @@ def test_the_share_is_of_tokens_at_their_places(tiny_model: LoadedModel) -> None
 def test_without_prompts_there_is_nothing_to_keep(tiny_model: LoadedModel) -> None:
     assert continuations(tiny_model.model, tiny_model.tokenizer, [], tokens=4) == []
     assert shares_kept(tiny_model.model, []) == []
+
+
+def test_many_prompts_go_on_as_few_do(tiny_model: LoadedModel) -> None:
+    many = [f"{prompt} {number}" for number in range(25) for prompt in _PROMPTS]
+    found = continuations(tiny_model.model, tiny_model.tokenizer, many, tokens=3)
+    assert [one.said for one in found] == [_greedy(tiny_model, prompt, 3) for prompt in many]
+    assert shares_kept(tiny_model.model, found) == [1.0] * len(many)
+
+
+def test_a_prompt_beyond_the_models_positions_is_read_from_its_end(
+    tiny_model: LoadedModel,
+) -> None:
+    positions = Reach.of(tiny_model.model).positions
+    assert positions is not None
+    (found,) = continuations(tiny_model.model, tiny_model.tokenizer, ["so " * positions], tokens=4)
+    assert len(found.prompt) == positions - 4
