@@ -14,7 +14,7 @@ from rich.console import Console
 
 from app.display import StepDisplay, complain, tell, tell_json
 from app.env_file import UnusableEnvFileError
-from app.options import warn_of_shown_secret
+from app.options import DatabaseUrl, DataDir, Json, Model, warn_of_shown_secret
 from app.settings import SECRETS, Settings
 
 _EXIT_FAILED = 1
@@ -83,12 +83,8 @@ def worker_command(**given: str | None) -> None:
 
 def backup_command(
     folder: Annotated[Path, typer.Argument(file_okay=False, help="A new or empty folder.")],
-    database_url: Annotated[
-        str | None, typer.Option(envvar="ERRATA_DATABASE_URL", help="As for errata serve.")
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
-    ] = None,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Copy everything that cannot be computed again; a server may go on editing meanwhile.
 
@@ -132,13 +128,9 @@ def calibrate_command(
         str | None, typer.Option(help="Layers to edit, such as 4-8; default: the best found.")
     ] = None,
     chat: Annotated[bool, typer.Option(help="Edit in conversation, too.")] = True,
-    model: Annotated[
-        str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
-    ] = None,
-    machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    machine: Json = False,
 ) -> None:
     """Find the recipe for a model: layers, λ, τ and L2, by trying them on facts.
 
@@ -221,13 +213,9 @@ def bench_command(
             help="Steps a value goes on once the target is said everywhere; default: the recipe's.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
-    ] = None,
-    machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    machine: Json = False,
 ) -> None:
     """Edit a set of facts by each method in turn, and measure what becomes of the model.
 

@@ -44,6 +44,11 @@ Key = Annotated[
         help=f"API key, if the server wants one; {_KEY_FILE} names a file with it.",
     ),
 ]
+Model = Annotated[str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")]
+DataDir = Annotated[str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(envvar="ERRATA_DATABASE_URL", help="As for errata serve.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")]
 
 _DIGITS = 10  # of the largest revision number

@@ -32,7 +32,7 @@ class Outlook:
 
 
 class _Stopped(Exception):
-    """Control flow out of the preparation: its result is not wanted any more."""
+    """Control flow out of the preparation, once its result is not wanted."""
 
 
 class Preparation(Generic[T]):

@@ -88,7 +88,7 @@ def _start(services: Services, progress: Progress) -> Future[Runtime]:
 
 
 def _has_prepared(runtime: Runtime, told: threading.Event) -> bool:
-    """Wait until edits can be computed; whether they can, and nobody told us to end before.
+    """Wait until edits can be computed; False if the process is told to end before that.
 
     Raises:
         Exception: What keeps them from being computed.

@@ -80,7 +80,7 @@ class TooManyLabels(WrongState):
 
 
 class SiblingsUnknown(WrongState):
-    """Nobody can tell what a revert would do to facts that share its value."""
+    """Facts that share the value to undo cannot be measured: their words are erased."""
 
     code = "siblings_unknown"
 

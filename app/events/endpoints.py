@@ -107,7 +107,7 @@ async def create_ticket(doorkeeper: DoorkeeperDep, actor: ActorDep) -> TicketRes
     It is for `EventSource`, which sends no headers. It opens nothing else, and ends with its key.
     """
     key_id = key_of(actor)
-    if key_id is None:  # nobody needs one
+    if key_id is None:  # open mode needs none
         return TicketResource(ticket="none", expires_at=None)
     ticket = await run_in_threadpool(doorkeeper.issue_ticket, key_id)
     return TicketResource(ticket=ticket.text, expires_at=ticket.ends_at)

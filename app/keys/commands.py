@@ -14,7 +14,7 @@ from app.clock import utc_now
 from app.display import complain, draw, note, table, tell, tell_json
 from app.keys.scopes import Scope
 from app.local import settings_of
-from app.options import Json
+from app.options import DatabaseUrl, DataDir, Json
 
 if TYPE_CHECKING:
     from app.keys.schemas import KeyResource
@@ -26,11 +26,6 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 keys_cli = typer.Typer(
     help="Make, list and revoke API keys, on the database itself.", no_args_is_help=True
 )
-
-DatabaseUrl = Annotated[
-    str | None, typer.Option(envvar="ERRATA_DATABASE_URL", help="As for errata serve.")
-]
-DataDir = Annotated[str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")]
 
 
 @keys_cli.command()

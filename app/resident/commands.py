@@ -8,6 +8,7 @@ from rich.console import Console
 
 from app.display import StepDisplay, complain, tell, tell_json
 from app.local import settings_of
+from app.options import DataDir, Json, Model
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -25,13 +26,9 @@ def recipe_command(
             "the model that is set. Without it, all are listed."
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(envvar="ERRATA_MODEL", help="As for errata serve.")
-    ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(envvar="ERRATA_DATA_DIR", help="As for errata serve.")
-    ] = None,
-    machine: Annotated[bool, typer.Option("--json", help="Answer as JSON, for machines.")] = False,
+    model: Model = None,
+    data_dir: DataDir = None,
+    machine: Json = False,
 ) -> None:
     """List the recipes that are kept, or choose the one that the next start edits by.
 

@@ -39,7 +39,7 @@ from editing_core.values import Value
 
 @dataclass(frozen=True)
 class SolvedBatch:
-    """A solution that is not committed: nobody sees these weights yet.
+    """A solution that is not committed: no reader sees these weights.
 
     Attributes:
         requests: The edits, in order of ``seq``.

@@ -100,7 +100,7 @@ class Claims:
         self._in_hand = ()
 
     def _recover(self, session: Session, fence: int | None) -> Sequence[Operation]:
-        """Set back what is in nobody's hand any more; those that were given up."""
+        """Set back the operations of dead processes; returns those that were given up."""
         running, row, is_new = repository.running(session), state(session), fence != self._fence
         reason, self._failure = recovery.CRASHED if is_new else self._failure, None
         if is_new:

@@ -1,4 +1,4 @@
-"""Ending a computation between two of its steps, when its result is not wanted any more."""
+"""Ending a computation between two of its steps, once its result is not wanted."""
 
 import threading
 

@@ -48,7 +48,7 @@ class ProcessId:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it surely no longer runs; never known from another boot or namespace."""
+        """Whether it has certainly ended; unknown from another boot or namespace."""
         place = (self.boot, self.namespace)
         if None in place or place != _place():
             return False

@@ -130,7 +130,7 @@ def start(
     lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own(), watch=interruption)
 
     def sweep_files() -> None:
-        """Nobody else can commit while the lease is ours, so nobody needs what is swept."""
+        """Holding the lease excludes other commits, so what is swept belongs to none."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
 
     if preparation.is_ready and lease.acquire():

@@ -113,7 +113,7 @@ class Worker:
             except (Unavailable, OSError) as error:
                 _log.warning("worker_interrupted", error=str(error))
                 self._stopping.wait(_RETRY_S)
-            # The outermost frame of this thread: nobody may end it. What was in hand is set back;
+            # The outermost frame of this thread survives any error. What was in hand is set back;
             # for what was alone this counts as an attempt, until it is given up.
             except Exception as error:
                 _log.exception("run_failed")
