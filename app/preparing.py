@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from app.observability.logs import get_logger
 from app.pace import Pace
 from app.readers import step_back
+from app.retrying import retried
 from editing_core.giving_way import GiveWay
 from editing_core.progress import Progress
 
@@ -98,7 +99,11 @@ class Preparation(Generic[T]):
         started = time.monotonic()
         _log.info("edits_wait")
         try:
-            self._made = self._make(self._advance)
+            self._made = retried(
+                lambda: self._make(self._advance),
+                stopping=self._stopping,
+                when_away=lambda error: _log.warning("preparation_interrupted", error=str(error)),
+            )
         except _Stopped:
             _log.info("preparation_stopped")
         # The outermost frame of this thread: /readyz gives the reason, and `errata serve` ends.

@@ -41,9 +41,13 @@ class Pending(Generic[T]):
         self._value = value
         self._settled.set()
 
+    def delay(self, reason: str, cause: str) -> None:
+        """Say that it will be there later, and to those who run the service, why."""
+        self._reason, self._cause = reason, cause
+
     def fail(self, reason: str, cause: str) -> None:
         """Say that it will never be there, and to those who run the service, why."""
-        self._reason, self._cause = reason, cause
+        self.delay(reason, cause)
         self._settled.set()
 
     def get(self) -> T:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 
 from app.edits.lengths import Lengths
+from app.errors import Unavailable
 from app.exports.exporter import Exporter
 from app.exports.service import Kept
 from app.exports.store import ExportStore
@@ -29,6 +30,7 @@ from app.query.service import QueryService
 from app.query.writing import end_tokens
 from app.resident.resident import Resident
 from app.resident.views import OldViews
+from app.retrying import retried
 from app.revisions.repository import head as newest_revision
 from app.services import Pending, Services
 from app.snapshots.models import Snapshot
@@ -81,6 +83,7 @@ class Loader:
     def __init__(self, services: Services, start_runtime: StartRuntime) -> None:
         self._services = services
         self._start_runtime = start_runtime
+        self._stopping = threading.Event()
         self.serving = Pending[Serving](f"loading model {services.settings.model}")
         # A daemon: a download or a calibration must not keep a stopped service from ending.
         self._thread = threading.Thread(target=self._load, name="loader", daemon=True)
@@ -92,6 +95,7 @@ class Loader:
     def stop(self, timeout_s: float) -> None:
         """End exports, queries and worker; what has not ended after `timeout_s` is left behind."""
         until = monotonic() + timeout_s
+        self._stopping.set()
         serving = self.serving.wait(timeout_s)
         if serving is not None:
             serving.exporter.stop(max(0.0, until - monotonic()))
@@ -103,13 +107,22 @@ class Loader:
     def _load(self) -> None:
         model = self._services.settings.model
         try:
-            runtime = self._start_runtime(self._services)
+            runtime = retried(
+                lambda: self._start_runtime(self._services),
+                stopping=self._stopping,
+                when_away=self._tell_away,
+            )
         # The outermost frame of this thread: whatever went wrong is the reason /readyz gives.
         except Exception as error:
             self.serving.fail(f"model {model} was not loaded", str(error))
             _log.exception("model_not_loaded", model=model)
             return
         self.serving.fill(self._serve(runtime))
+
+    def _tell_away(self, error: Unavailable) -> None:
+        model = self._services.settings.model
+        self.serving.delay(f"model {model} is not loaded yet: loading begins again", str(error))
+        _log.warning("loading_interrupted", model=model, error=str(error))
 
     def _serve(self, runtime: Runtime) -> Serving:
         resident, settings = runtime.resident, self._services.settings

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
@@ -20,13 +20,14 @@ _BUILDERS = 2  # a near revision need not wait for a far one; each takes memory 
 class _Kept:
     """A view, or one that is being built, and how many use it."""
 
-    view: asyncio.Future[View]
+    built: asyncio.Future[None] = field(init=False)
+    view: View = field(init=False)
     users: int = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether it may go. While it is built it takes memory, even if no request waits for it."""
-        return not self.users and self.view.done()
+        return not self.users and self.built.done()
 
 
 class OldViews:
@@ -75,7 +76,8 @@ class OldViews:
         await self.require_served(revision)
         kept = await self._place(revision)
         try:
-            yield await asyncio.shield(kept.view)
+            await asyncio.shield(kept.built)
+            yield kept.view
         finally:
             kept.users -= 1
             if kept.is_idle:
@@ -123,13 +125,21 @@ class OldViews:
                 return None
             del self._kept[idle]
         loop = asyncio.get_running_loop()
-        kept = _Kept(loop.run_in_executor(self._threads, self._build, revision))
-        kept.view.add_done_callback(lambda view: self._built(revision, view))
-        self._kept[revision] = kept
+        self._kept[revision] = kept = _Kept()
+        kept.built = loop.run_in_executor(self._threads, self._fill, revision)
+        kept.built.add_done_callback(lambda built: self._built(revision, built))
         return kept
 
-    def _built(self, revision: int, view: asyncio.Future[View]) -> None:
-        if view.cancelled() or view.exception() is not None:
+    def _fill(self, revision: int) -> None:
+        """Build a view, on one of the threads.
+
+        It returns nothing: a thread that held its result for a moment would keep a view in memory
+        beyond its time.
+        """
+        self._kept[revision].view = self._build(revision)
+
+    def _built(self, revision: int, built: asyncio.Future[None]) -> None:
+        if built.cancelled() or built.exception() is not None:
             self._kept.pop(revision, None)  # the next request builds it anew
         self._tell()
 

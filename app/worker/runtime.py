@@ -133,8 +133,6 @@ def start(
         """Holding the lease excludes other commits, so what is swept belongs to none."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
 
-    if preparation.is_ready and lease.acquire():
-        sweep_files()
     history = History(database, artefacts, opened.weights, snapshots)
     # Before the first start has prepared edits, there is no revision 0 but the model itself.
     weights = history.recover() if origin or preparation.is_ready else opened.weights

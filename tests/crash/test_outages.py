@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from app.client import Errata, Refused
+from app.main import Components, create_app, start_worker
 from app.queue.embedded import EmbeddedValkey
+from app.services import Services
+from app.serving import Runtime
 from app.settings import Settings
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
 from tests.integration.keyed import first_key
+from tests.local_client import local_client
 from tests.postgres import crash, new_schema, running_postgres
 from tests.waiting import wait_until
 
@@ -116,18 +120,45 @@ def own_postgres() -> Iterator[Any]:
         yield server
 
 
-@pytest.mark.postgres
-@pytest.mark.parametrize("template", ["sqlite"], indirect=True)
-def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
-    template: Settings, tmp_path: Path, own_postgres: Any
-) -> None:
+@pytest.fixture
+def on_own_postgres(template: Settings, tmp_path: Path, own_postgres: Any) -> Settings:
+    """A new installation on a database that a test may end."""
     url = new_schema(own_postgres).replace("postgresql://", "postgresql+psycopg://", 1)
     data = tmp_path / "data"
     data.mkdir()
     shutil.copytree(template.data_dir / "recipes", data / "recipes")
     for name in ("recipe.json", "calibration.txt"):
         (data / name).write_bytes((template.data_dir / name).read_bytes())
-    settings = template.model_copy(update={"data_dir": data, "database_url": url})
+    return template.model_copy(update={"data_dir": data, "database_url": url})
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("template", ["sqlite"], indirect=True)
+def test_a_database_that_goes_away_while_the_model_loads_is_waited_for(
+    on_own_postgres: Settings, own_postgres: Any
+) -> None:
+    starts = 0
+
+    def start_runtime(services: Services) -> Runtime:
+        nonlocal starts
+        starts += 1
+        if starts == 1:
+            crash(own_postgres)
+        return start_worker(services)
+
+    app = create_app(on_own_postgres, components=Components(start_runtime=start_runtime))
+    with local_client(app) as client:
+        wait_until(lambda: starts > 1, _WAIT_S, what="a second start")
+        own_postgres.ensure_postgres_running()
+        wait_until(lambda: client.get("/readyz").status_code == 200, _WAIT_S)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("template", ["sqlite"], indirect=True)
+def test_without_its_database_a_server_answers_queries_and_accepts_nothing(
+    on_own_postgres: Settings, tmp_path: Path, own_postgres: Any
+) -> None:
+    settings = on_own_postgres
     with started(settings, tmp_path / "log") as child:
         child.await_ready()
         # Without a key nobody is let in while it cannot be found out whether one was made.

@@ -59,8 +59,8 @@ def test_it_leaves_its_evidence_and_the_next_start_edits_by_its_recipe(
 
 
 def test_layers_that_cannot_be_edited_are_refused(alone: Run, tmp_path: Path) -> None:
-    model = str(build_tiny_model(tmp_path / "tiny"))
-    done = alone("calibrate", "--layers", "2-3", "--model", model)
+    model, data = str(build_tiny_model(tmp_path / "tiny")), str(tmp_path / "data")
+    done = alone("calibrate", "--layers", "2-3", "--model", model, "--data-dir", data)
     assert done.returncode == 1
     assert "layer 3 cannot be edited: tiny has 4 blocks, of which 0 to 2 may be" in done.stderr
     done = alone("calibrate", "--layers", "four", "--model", model)
