@@ -8,8 +8,10 @@ Edits are solved in float64 on the device of the statistics, which need not be t
 host, unless they are moved. What the model computes is brought here.
 """
 
+import fcntl
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -182,11 +184,25 @@ def cached_statistics(
     directory: Path,
     progress: Progress = silent,
 ) -> Statistics:
-    """The statistics of this model and text, collected once and kept in ``directory``."""
+    """The statistics of this model and text, collected once and kept in ``directory``.
+
+    Of several processes that share the directory one collects, and the others wait for it.
+    """
     path = statistics_path(model, layers, text, directory)
     if not path.exists():
-        collect(model, layers, text, progress).save(path)
+        with _locked(path):
+            if not path.exists():
+                collect(model, layers, text, progress).save(path)
     return Statistics.load(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """The right to make a file, for one process at a time; a process that dies gives it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from app.client.answers import (
     SnapshotPage,
 )
 from app.client.connection import PAGE, Connection, Words
-from app.client.events import EditEvent, follow
+from app.client.events import Event, follow
 from app.client.exports import Exports
 from app.client.keys import Keys
 from app.client.queue import QueueControl
@@ -179,11 +179,11 @@ class Errata(Connection):
         """
         return self._ended(f"/v1/edits/{edit_id}", Edit, timeout_s)
 
-    def edit_events(self, edit_id: str) -> Iterator[EditEvent]:
+    def edit_events(self, edit_id: str) -> Iterator[Event]:
         """Each status of one edit as it comes, from the first until it has ended."""
         return follow(self._http, f"/v1/edits/{edit_id}/events", None, self._problem)
 
-    def events(self, after: int | None = None) -> Iterator[EditEvent]:
+    def events(self, after: int | None = None) -> Iterator[Event]:
         """Each new status of any edit, from now on or after an event's number; never ends."""
         return follow(self._http, "/v1/events", after, self._problem)
 

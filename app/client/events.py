@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx2
 
@@ -18,11 +19,16 @@ Problem = Callable[[httpx2.Response], ClientError]
 """Makes an error of an answer other than success."""
 
 
-class EditEvent(Answer):
-    """An edit has another status now; `number` is what to resume after."""
+class Event(Answer):
+    """An operation, or its edit, has another status now; `number` is what to resume after.
+
+    `edit` is the same id where it is an edit, and None for a revert or a rollback.
+    """
 
     number: int
-    edit: str
+    kind: Literal["edit", "revert", "rollback"]
+    operation: str
+    edit: str | None
     status: Status
     at: str
     revision: int | None
@@ -38,9 +44,7 @@ class _Frame:
     data: str = ""
 
 
-def follow(
-    http: httpx2.Client, path: str, after: int | None, problem: Problem
-) -> Iterator[EditEvent]:
+def follow(http: httpx2.Client, path: str, after: int | None, problem: Problem) -> Iterator[Event]:
     """The events of a stream until it ends, connecting again after each break.
 
     Args:
@@ -68,7 +72,7 @@ def follow(
                     if frame.event == "end":
                         return
                     if frame.data:
-                        yield EditEvent.model_validate_json(frame.data)
+                        yield Event.model_validate_json(frame.data)
                     patient_until = time.monotonic() + _PATIENCE_S
         except httpx2.TransportError as error:
             if time.monotonic() > patient_until:

@@ -6,7 +6,7 @@ from app.batches.models import EditBatch
 from app.database.base import Base
 from app.edits.models import Edit, StoredText
 from app.erasures.models import Erasure
-from app.events.models import EditEvent
+from app.events.models import Event
 from app.exports.models import Export
 from app.idempotency.models import IdempotencyKey
 from app.keys.models import ApiKey
@@ -23,8 +23,8 @@ __all__ = [
     "ApiKey",
     "Edit",
     "EditBatch",
-    "EditEvent",
     "Erasure",
+    "Event",
     "Export",
     "IdempotencyKey",
     "LedgerEntry",

@@ -9,7 +9,6 @@ from app.edits.models import Edit, EditStatus, StoredText
 from app.edits.report import EditReport
 from app.edits.text import EditText, fact_digest, look_digest, subject_digest
 from app.errors import UnknownEdit
-from app.events import repository as events
 from app.idempotency import repository as idempotency
 from app.operations.models import Operation
 
@@ -47,7 +46,6 @@ def add(session: Session, edit: Edit, text: EditText, *, salt: str) -> None:
     """Store a new edit with its words; its operation is there already."""
     session.add(edit)
     session.flush()
-    events.record(session, edit, now=session.get_one(Operation, edit.id).created_at)
     session.add(
         StoredText(
             edit_id=edit.id,

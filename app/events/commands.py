@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.client import DEFAULT_URL, Errata
-from app.client.events import EditEvent
+from app.client.events import Event
 from app.display import tell, tell_json
 from app.options import Json, Key, Url
 
@@ -30,9 +30,9 @@ def events_command(
                 tell(event_line(event))
 
 
-def event_line(event: EditEvent) -> str:
+def event_line(event: Event) -> str:
     """An event for people."""
-    line = f"{event.number}  {event.at}  {event.edit}  {event.status}"
+    line = f"{event.number}  {event.at}  {event.operation}  {event.status}"
     if event.revision is not None:
         line += f" in revision {event.revision}"
     return line if event.reason is None else f"{line}: {event.reason}"

@@ -82,7 +82,7 @@ class Hub(Follower):
         if not self._newest or after < self._floor:
             return None
         newer = [*takewhile(lambda event: event.number > after, reversed(self._recent))]
-        events = tuple(event for event in reversed(newer) if edit_id in (None, event.edit))
+        events = tuple(event for event in reversed(newer) if edit_id in (None, event.operation))
         return Page(events, max(after, self._newest), is_last=True)
 
     async def beyond(self, after: int) -> None:

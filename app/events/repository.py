@@ -6,36 +6,35 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.edits.models import Edit
-from app.events.models import EditEvent
+from app.edits.models import EditStatus
+from app.events.models import Event
 
 
 def record(
     session: Session,
-    edit: Edit,
+    operation_id: str,
+    status: EditStatus,
     *,
     now: datetime,
     revision: int | None = None,
     reason: str | None = None,
 ) -> None:
-    """Note the status an edit has just been given."""
+    """Note the status that an operation, or its edit, has just been given."""
     session.add(
-        EditEvent(edit_id=edit.id, status=edit.status, at=now, revision=revision, reason=reason)
+        Event(operation_id=operation_id, status=status, at=now, revision=revision, reason=reason)
     )
 
 
 def newest(session: Session) -> int:
     """Number of the last event; 0 without any."""
-    return session.scalar(select(func.max(EditEvent.number))) or 0
+    return session.scalar(select(func.max(Event.number))) or 0
 
 
 def after(
     session: Session, number: int, *, limit: int, edit_id: str | None = None
-) -> Sequence[EditEvent]:
+) -> Sequence[Event]:
     """Up to `limit` events that came after a number, of one edit or of all, oldest first."""
-    query = (
-        select(EditEvent).where(EditEvent.number > number).order_by(EditEvent.number).limit(limit)
-    )
+    query = select(Event).where(Event.number > number).order_by(Event.number).limit(limit)
     if edit_id is not None:
-        query = query.where(EditEvent.edit_id == edit_id)
+        query = query.where(Event.operation_id == edit_id)
     return session.scalars(query).all()

@@ -5,7 +5,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from app.edits.models import EditStatus
-from app.events.models import EditEvent
+from app.events.models import Event
+from app.operations.models import OperationKind
 
 
 class TicketResource(BaseModel):
@@ -19,23 +20,32 @@ class TicketResource(BaseModel):
 
 
 class EventResource(BaseModel):
-    """An edit has another status now; what the edit says is not in it."""
+    """An operation, or the edit that it is, has another status now.
+
+    What an edit or a reason says is not in it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
-    edit: str
+    kind: OperationKind
+    operation: str
+    edit: str | None
+    """The same id where it is an edit; null for a revert or a rollback."""
     status: EditStatus
     at: datetime
     revision: int | None
     reason: str | None
 
     @classmethod
-    def of(cls, event: EditEvent) -> "EventResource":
+    def of(cls, event: Event) -> "EventResource":
         """The event as the API shows it."""
+        operation = event.operation
         return cls(
             number=event.number,
-            edit=event.edit_id,
+            kind=operation.kind,
+            operation=operation.id,
+            edit=operation.id if operation.kind is OperationKind.EDIT else None,
             status=event.status,
             at=event.at,
             revision=event.revision,

@@ -15,6 +15,7 @@ from app.events.hub import Hub
 from app.events.schemas import EventResource
 from app.events.service import Page
 from app.observability.logs import get_logger
+from app.operations.models import OperationKind
 
 _READMITTED_EVERY_S = 3.0  # a stream ends this soon after its key was revoked or expired
 _RETRY_MS = 1_000  # how soon a client that lost the stream shall come back
@@ -84,6 +85,8 @@ class Listener:
 
 
 def _frame(event: EventResource) -> bytes:
+    """An event of an edit is named by its status, one of undoing by what undoes."""
+    name = event.status if event.kind is OperationKind.EDIT else event.kind
     return format_sse_event(
-        id=str(event.number), event=event.status.value, data_str=event.model_dump_json()
+        id=str(event.number), event=name.value, data_str=event.model_dump_json()
     )

@@ -71,6 +71,7 @@ def accept(
         if_head=if_head,
     )
     repository.add(session, operation)
+    _tell(session, operation, now)
     failpoint(Failpoint.ACCEPTING)
     return operation
 
@@ -205,12 +206,25 @@ def tell_cancelled(operations: Iterable[Operation]) -> None:
 
 
 def move(session: Session, operation: Operation, status: OperationStatus, now: datetime) -> None:
-    """Set the status of an operation and, for an edit, the one its client sees and is told of."""
+    """Set the status of an operation and, for an edit, the one its client sees."""
     operation.status = status
     if operation.kind is OperationKind.EDIT:
-        edit = session.get_one(Edit, operation.id)
-        edit.status = EditStatus(status.value)
-        events.record(session, edit, now=now, revision=operation.revision, reason=operation.reason)
+        session.get_one(Edit, operation.id).status = EditStatus(status.value)
+    _tell(session, operation, now)
+
+
+def _tell(session: Session, operation: Operation, now: datetime) -> None:
+    """Record the status that an operation has now for those who follow events."""
+    status = operation.status
+    events.record(
+        session,
+        operation.id,
+        EditStatus(status.value),
+        now=now,
+        revision=operation.revision,
+        # Before it ends, the reason of a revert or a rollback is in its client's words.
+        reason=operation.reason if status in _BEFORE else None,
+    )
 
 
 def _keep(session: Session, operation_id: str, report: JsonObject | None) -> None:

@@ -47,7 +47,9 @@ def settle(
         doubtful = _predecessors(moved)
     for edit, status in before.values():
         if edit.status is not status:
-            events.record(session, edit, now=revision.created_at, revision=revision.number)
+            events.record(
+                session, edit.id, edit.status, now=revision.created_at, revision=revision.number
+            )
 
 
 def _moves(edit: Edit, successor: str | None) -> bool:

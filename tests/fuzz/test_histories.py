@@ -30,7 +30,7 @@ from app.ledger import repository as ledger
 from app.ledger.records import read
 from app.ledger.recount import Recount
 from app.operations import repository as operations
-from app.operations.models import OperationStatus
+from app.operations.models import Operation, OperationStatus
 from app.reverts.service import Wanted
 from app.revisions import repository as revisions
 from app.revisions.placements import Placement
@@ -169,11 +169,13 @@ class Histories(RuleBasedStateMachine):
                 assert check_chain(session).ok
 
     @invariant()
-    def the_last_event_of_every_edit_is_its_status(self) -> None:
+    def the_last_event_of_every_operation_is_its_status(self) -> None:
         if hasattr(self, "site"):
             with self.site.database.read() as session:
-                told = {e.edit_id: e.status for e in events.after(session, 0, limit=10_000)}
-                assert told == dict(session.execute(select(Edit.id, Edit.status)).all())
+                told = {e.operation_id: e.status for e in events.after(session, 0, limit=10_000)}
+                all_of_them = session.execute(select(Operation.id, Operation.status)).all()
+                edits_of_them = session.execute(select(Edit.id, Edit.status)).all()
+                assert told == {**dict(all_of_them), **dict(edits_of_them)}
 
     def _settle(self) -> None:
         """What the worker has ended leaves the model's queue, from the front, and changes it."""

@@ -33,8 +33,8 @@ class Told:
 
     @property
     def short(self) -> tuple[str, str, int | None]:
-        """Edit, status and revision."""
-        return self.data["edit"], self.event, self.data["revision"]
+        """Operation, status and revision."""
+        return self.data["operation"], self.data["status"], self.data["revision"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from sqlalchemy import Engine, event
 
 from app.database.database import Database
-from app.edits import repository as edits
+from app.edits.models import EditStatus
 from app.events import repository
 from app.events.hub import Hub
 from app.events.schemas import EventResource
@@ -56,9 +56,8 @@ async def numbers(frames: AsyncGenerator[bytes], upto: int) -> list[int]:
 def write(history: History, count: int) -> None:
     """So many events in one transaction."""
     with history.database.write() as session:
-        edit = edits.get(session, "a")
         for _ in range(count):
-            repository.record(session, edit, now=history.clock())
+            repository.record(session, "a", EditStatus.ACCEPTED, now=history.clock())
 
 
 @contextmanager

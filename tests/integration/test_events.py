@@ -33,7 +33,7 @@ def served(settings: Settings, database: Database) -> Iterator[Served]:
 
 
 def live_a_little(history: History) -> list[tuple[str, str, int | None]]:
-    """Give edits every status there is; what a listener is to be told of it."""
+    """Give edits every status they can have, and undo some; what a listener is to be told of it."""
     history.edit("a", "b")
     history.edit("c", supersedes="a")
     history.undo("rollback", 1, restored=["a"], removed=["c"])
@@ -63,6 +63,9 @@ def live_a_little(history: History) -> list[tuple[str, str, int | None]]:
         ("c", "running", None),
         ("c", "committed", 2),
         ("a", "superseded", 2),
+        ("rollback", "accepted", None),
+        ("rollback", "running", None),
+        ("rollback", "committed", 3),
         ("a", "committed", 3),
         ("c", "reverted", 3),
         ("lost", "accepted", None),
@@ -85,7 +88,9 @@ def test_every_status_is_told_once_and_a_break_after_any_event_loses_and_doubles
     expected = live_a_little(history)
     events = served.told(ALL, after=0, most=len(expected))
     assert [event.short for event in events] == expected
-    assert {event.event for event in events} == set(EditStatus)
+    assert {event.event for event in events} == {*EditStatus, "rollback"}
+    assert {event.data["kind"] for event in events} == {"edit", "rollback"}
+    assert all(event.data["edit"] in (event.data["operation"], None) for event in events)
     for k, event in enumerate(events[:-1]):
         assert served.told(ALL, after=event.id, most=len(events) - k - 1) == events[k + 1 :]
     for edit_id in ("a", "b", "c", "lost", "false", "tried"):
@@ -102,7 +107,7 @@ def test_every_status_is_told_once_and_a_break_after_any_event_loses_and_doubles
 
 
 def test_fifty_listeners_hear_the_same_while_it_happens(served: Served, history: History) -> None:
-    ears = [Ear(served.url + ALL, 23) for _ in range(50)]
+    ears = [Ear(served.url + ALL, 26) for _ in range(50)]
     assert all(ear.opened.wait(SOON_S) for ear in ears)
     assert served.hub.listeners == 50
     expected = live_a_little(history)

@@ -136,7 +136,7 @@ def test_swapped_entries_are_named(recorded: History) -> None:
 def test_bytes_that_are_not_even_text_are_named(recorded: History, settings: Settings) -> None:
     path = settings.database_url.removeprefix("sqlite:///")
     connection = pysqlite3.connect(path)
-    connection.execute("DROP TRIGGER ledger_refuse_update")
+    connection.execute("DROP TRIGGER ledger_entries_refuse_update")
     connection.execute(
         "UPDATE ledger_entries SET payload = CAST(x'7bff7d' AS TEXT) WHERE \"index\" = 6"
     )

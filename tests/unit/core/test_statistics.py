@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,23 @@ def test_the_same_text_is_read_once_and_another_text_anew(
     other = cached_statistics(tiny_model, _LAYERS, _TEXT + "More.", tmp_path, progress)
     assert steps
     assert other.digest != first.digest
+
+
+def test_of_several_that_need_the_same_at_once_one_collects_and_the_others_wait(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    together, collectors = threading.Barrier(3), set[int]()
+
+    def progress(_step: str, _done: int, _total: int) -> None:
+        collectors.add(threading.get_ident())
+
+    def prepare(_: int) -> str:
+        together.wait()
+        return cached_statistics(tiny_model, _LAYERS, _TEXT, tmp_path, progress).digest
+
+    with ThreadPoolExecutor(3) as threads:
+        assert len(set(threads.map(prepare, range(3)))) == 1
+    assert len(collectors) == 1
 
 
 def test_an_empty_text_is_refused(tiny_model: LoadedModel) -> None:
