@@ -24,7 +24,7 @@ def tampering(database: Database) -> Iterator[Execute]:
             assert raw is not None
             for pragma in ("foreign_keys = OFF", "ignore_check_constraints = ON"):
                 raw.execute(f"PRAGMA {pragma}")
-            for table in ("ledger", "revisions", "revision_changes", "withdrawals"):
+            for table in ("ledger_entries", "revisions", "revision_changes", "withdrawals"):
                 for write in ("update", "delete"):
                     raw.execute(f"DROP TRIGGER IF EXISTS {table}_refuse_{write}")
 
