@@ -47,6 +47,13 @@ router = APIRouter(
     dependencies=[require(Scope.QUERY), Depends(require_model)],
     responses=common_responses(400, 404, 410, 413, 422, 503),
 )
+# The same, but for paths that OpenAI has not.
+probe_router = APIRouter(
+    prefix="/v1",
+    tags=["query"],
+    dependencies=router.dependencies,
+    responses=router.responses,
+)
 # It names edits, which is the auditor's to see.
 bisect_router = APIRouter(
     prefix="/v1",
@@ -131,7 +138,7 @@ async def _answer(
     return Response(document, media_type="application/json", headers=headers)
 
 
-@router.post("/probe", responses=_LIMITED)
+@probe_router.post("/probe", responses=_LIMITED)
 async def create_probe(
     body: ProbeRequest,
     query: QueryDep,
@@ -143,7 +150,7 @@ async def create_probe(
     return await while_connected(request, query.probe(body, min_revision, tab))
 
 
-@router.post("/compare", responses=_LIMITED)
+@probe_router.post("/compare", responses=_LIMITED)
 async def create_comparison(
     body: CompareRequest, query: QueryDep, tab: TabDep, request: Request
 ) -> Comparison:
