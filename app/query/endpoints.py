@@ -93,6 +93,12 @@ async def get_model(model: str, query: QueryDep, response: Response) -> Model:
     return found
 
 
+@router.get("/models/{owner}/{model}", include_in_schema=False)
+async def get_model_of_owner(owner: str, model: str, query: QueryDep, response: Response) -> Model:
+    """The same for a name with a slash, as many models elsewhere have; none here has."""
+    return await get_model(f"{owner}/{model}", query, response)
+
+
 @router.post("/completions", response_model=Completion, responses=_STREAMED)
 async def create_completion(
     body: CompletionRequest,

@@ -10,7 +10,13 @@ from tests.integration.service import FACT
 
 pytestmark = only_sqlite
 
-_ANY = {"/v1/completions", "/v1/chat/completions", "/v1/models", "/v1/models/{model}"}
+_ANY = {
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{model}",
+    "/v1/models/{owner}/{model}",
+}
 _STREAMS = {"/v1/events", "/v1/events/tickets", "/v1/edits/{edit_id}/events"}
 
 
