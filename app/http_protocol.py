@@ -28,7 +28,6 @@ _LINGER_S = 2.0  # for a client to read a refusal while it still sends
 
 
 _UNREADABLE = Refusal(400, "bad_request", "this is not a request of HTTP/1.1")
-_LATE = Refusal(408, "request_timeout", "the request did not arrive in time")
 _ENDING = Refusal(503, "unavailable", "the service ends; try again later")
 _FULL = Refusal(503, "unavailable", "every connection is in use; try again later")
 
@@ -212,7 +211,19 @@ class Connection(HttpToolsProtocol):
         if why is Ending.MADE_WAY or (why is Ending.LATE_HEADERS and self._head.is_empty):
             self.transport.abort()
         else:
-            self._stop(_LATE)
+            self._stop(self._late(why))
+
+    def _late(self, why: Ending) -> Refusal:
+        limits = self._limits
+        if why is Ending.LATE_HEADERS:
+            missing = f"the headers were not complete after {limits.header_timeout_s:g} s"
+        else:
+            missing = (
+                f"nothing of the body came for {limits.body_stall_s:g} s, or it was not complete "
+                f"after {limits.body_timeout_s:g} s"
+            )
+        told = f"{missing}; nothing was done: send the whole request again on a new connection"
+        return Refusal(408, "request_timeout", told)
 
     @property
     def _is_answering(self) -> bool:

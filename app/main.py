@@ -50,6 +50,7 @@ from app.observability.state import mirrored
 from app.observability.tracing import telemetry
 from app.operations.endings import Endings
 from app.operations.room import Room
+from app.parameters import only_known_parameters
 from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
 from app.queue.memory_doorbell import MemoryDoorbell
@@ -190,9 +191,11 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         observability,
         exports,
     ):
-        api.include_router(feature.router, responses=strangers)
-    for router in (query.router, query.bisect_router):
-        api.include_router(router, responses=strangers)
+        strict = [] if feature in (events, observability) else [only_known_parameters]
+        api.include_router(feature.router, responses=strangers, dependencies=strict)
+    api.include_router(query.router, responses=strangers)
+    for router in (query.probe_router, query.bisect_router):
+        api.include_router(router, responses=strangers, dependencies=[only_known_parameters])
     return api
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -212,12 +213,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     details = {
         404: "nothing is served under this path; /docs and /openapi.json list what is",
-        405: f"{request.method} is not served under this path",
+        405: f"{request.method} is not served under this path; the header Allow lists what is",
     }
     generic = error.detail == status.phrase
     headers = dict(error.headers or {})
-    if "GET" in headers.get("Allow", ""):
-        headers["Allow"] += ", HEAD"
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     return problem_response(
         request,
         status=status,
@@ -225,6 +226,17 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         detail=details.get(status, error.detail) if generic else error.detail,
         headers=headers,
     )
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes that the path belongs to; each route knows its own alone."""
+    allowed = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.path_regex.match(request.scope["path"])
+        for method in route.methods or ()
+    }
+    return sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

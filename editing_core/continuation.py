@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from editing_core.beginning import begun_once
 from editing_core.probe import hidden_states
 from editing_core.reach import Reach
 
@@ -41,7 +42,7 @@ def continuations(
     """
     positions = Reach.of(model).positions
     room = None if positions is None else positions - tokens
-    rows: list[list[int]] = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    rows = [begun_once(tokenizer, tokenizer(prompt)["input_ids"]) for prompt in prompts]
     rows = [row if room is None else row[-room:] for row in rows]
     return [
         found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import regex
 from transformers import PreTrainedTokenizerBase
 
+from editing_core.beginning import begun_once
 from editing_core.errors import InvalidEdit
 from editing_core.statement import Statement, tokens_of
 from editing_core.words import touches_word, word_around
@@ -164,7 +165,9 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, edit: Edit, context: str) -> To
     offset = context.index(SLOT)
     text = context.replace(SLOT, edit.filled)
     start, end = (offset + position for position in edit.subject_span)
-    offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    read = tokenizer(text, return_offsets_mapping=True)
+    twice = len(read["input_ids"]) - len(begun_once(tokenizer, read["input_ids"]))
+    offsets = read["offset_mapping"][twice:]
     covering = [
         index for index, (left, right) in enumerate(offsets) if left < end and right > start
     ]

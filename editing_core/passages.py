@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from editing_core.beginning import begun_once
 from editing_core.probe import hidden_states
 
 _BEFORE, _AFTER = 60, 100  # characters of a passage before the name's end, and after it
@@ -75,7 +76,8 @@ class _Row:
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, passage: Passage) -> "_Row":
         follows = tokenizer(passage.after, add_special_tokens=False)["input_ids"]
-        return cls(tokenizer(passage.before)["input_ids"], follows[:_TOKENS])
+        name = begun_once(tokenizer, tokenizer(passage.before)["input_ids"])
+        return cls(name, follows[:_TOKENS])
 
 
 def _places(text: str, name: str) -> list[tuple[int, int]]:

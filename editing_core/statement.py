@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from editing_core.beginning import begun_once
 from editing_core.errors import InvalidEdit
 from editing_core.separator import separator_of
 
@@ -116,6 +117,8 @@ def _parted(
 ) -> Tokens:
     if not statement.target.strip():
         raise _without_tokens()
+    prompt, read = begun_once(tokenizer, prompt), begun_once(tokenizer, ids)
+    ids, offsets = read, offsets[len(ids) - len(read) :]
     boundary = len(statement.prompt)
     following = [place for place, (_, end) in enumerate(offsets) if end > boundary]
     if not following:

@@ -29,6 +29,7 @@ def build_tiny_model(
     seed: int = 0,
     layers: int = 4,
     sizes: Mapping[str, Any] | None = None,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Path:
     """Write a random model with a byte-level tokenizer and a chat template to ``folder``.
 
@@ -38,14 +39,15 @@ def build_tiny_model(
         seed: Another one gives other weights.
         layers: How many blocks.
         sizes: Fields of its config that differ from the tiny ones.
+        tokenizer: Another one than the tiny one.
     """
-    tokenizer = tiny_tokenizer()
+    tokenizer = tokenizer or tiny_tokenizer()
     config = config_of(
         family,
         layers=layers,
         **(sizes or {}),
         vocab_size=len(tokenizer),
-        bos_token_id=None,
+        bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

@@ -40,7 +40,8 @@ class Errata(Connection):
     """A connection to one server; close it, or use it as a context manager.
 
     Every method raises `ServerAway` when nothing answers and `Refused` when the server answers
-    with a problem.
+    with a problem. A method that changes something takes an `idempotency_key`: called again with
+    the same one, as after a lost answer, it has the effect of one call.
 
     Args:
         base_url: Where the server is.
@@ -98,7 +99,7 @@ class Errata(Connection):
         # What was not asked for is not sent: the server's defaults are its own.
         sent = {name: value for name, value in body.items() if value not in (None, [], False)}
         sent |= {} if separator is None else {"separator": separator}
-        return self._post(_path("/v1/edits", dry_run), sent, Edit, _headers(idempotency_key))
+        return self._post(_path("/v1/edits", dry_run), sent, Edit, idempotency_key)
 
     def submit_batch(
         self,
@@ -111,7 +112,7 @@ class Errata(Connection):
         """Hand in edits together, each as the API takes it; all or none are committed if atomic."""
         body = {"edits": [dict(edit) for edit in edits], "atomic": atomic}
         path = _path("/v1/edit-batches", dry_run)
-        return self._whole(self._post(path, body, EditBatch, _headers(idempotency_key)))
+        return self._whole(self._post(path, body, EditBatch, idempotency_key))
 
     def batch(self, batch_id: str) -> EditBatch:
         """A batch with its edits as they stand now."""
@@ -119,14 +120,15 @@ class Errata(Connection):
 
     def requeue(self, edit_id: str, *, idempotency_key: str | None = None) -> Edit:
         """Queue a dead edit again, behind everything that waits."""
-        headers = _headers(idempotency_key)
-        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit, headers)
+        return self._post(f"/v1/edits/{edit_id}/requeue", None, Edit, idempotency_key)
 
-    def cancel(self, edit_id: str) -> Edit:
+    def cancel(self, edit_id: str, *, idempotency_key: str | None = None) -> Edit:
         """Cancel an accepted edit; cancelling one of an atomic batch cancels the whole batch."""
-        return self._withdraw(f"/v1/edits/{edit_id}", Edit)
+        return self._withdraw(f"/v1/edits/{edit_id}", Edit, idempotency_key)
 
-    def erase(self, edit_id: str, *, withdraw: bool = False) -> Edit:
+    def erase(
+        self, edit_id: str, *, withdraw: bool = False, idempotency_key: str | None = None
+    ) -> Edit:
         """Remove the words of an edit that has ended, for ever.
 
         `erased_at` is None while a reader keeps them in the database's files; see `wait_erased`.
@@ -134,13 +136,15 @@ class Errata(Connection):
         Args:
             edit_id: The edit.
             withdraw: Whether to withdraw every revision that holds it, too.
+            idempotency_key: Names the request, so that it may be sent again.
         """
         body = {"withdraw": True} if withdraw else None
-        return self._post(f"/v1/edits/{edit_id}/erase", body, Edit)
+        return self._post(f"/v1/edits/{edit_id}/erase", body, Edit, idempotency_key)
 
-    def erase_reason(self, operation_id: str) -> Operation:
+    def erase_reason(self, operation_id: str, *, idempotency_key: str | None = None) -> Operation:
         """Remove the reason that was given for a revert or a rollback, for ever."""
-        return self._post(f"/v1/operations/{operation_id}/erase", None, Operation)
+        path = f"/v1/operations/{operation_id}/erase"
+        return self._post(path, None, Operation, idempotency_key)
 
     def wait_erased(self, found: Words, timeout_s: float = 600.0) -> Words:
         """The edit or operation once nothing of its words is left in the database.
@@ -152,14 +156,16 @@ class Errata(Connection):
             return self._erased(f"/v1/edits/{found.id}", Edit, timeout_s)
         return self._erased(f"/v1/operations/{found.id}", Operation, timeout_s)
 
-    def withdraw(self, edit_id: str, why: str) -> Edit:
+    def withdraw(self, edit_id: str, why: str, *, idempotency_key: str | None = None) -> Edit:
         """Serve and hand out no more any revision that holds an edit which head does not hold.
 
         Args:
             edit_id: The edit.
             why: `erasure`, `legal` or `harm`; the ledger keeps it.
+            idempotency_key: Names the request, so that it may be sent again.
         """
-        return self._post(f"/v1/edits/{edit_id}/withdraw", {"why": why}, Edit)
+        path = f"/v1/edits/{edit_id}/withdraw"
+        return self._post(path, {"why": why}, Edit, idempotency_key)
 
     def edit(self, edit_id: str) -> Edit:
         """One edit as it stands now."""
@@ -196,18 +202,21 @@ class Errata(Connection):
         for page in self._pages("/v1/revisions", RevisionPage):
             yield from page.items
 
-    def snapshot(self, label: str, revision: int | None = None) -> Snapshot:
+    def snapshot(
+        self, label: str, revision: int | None = None, *, idempotency_key: str | None = None
+    ) -> Snapshot:
         """Keep a revision, or the head, whole under a label that a rollback may name."""
-        return self._post("/v1/snapshots", {"label": label, "revision": revision}, Snapshot)
+        body = {"label": label, "revision": revision}
+        return self._post("/v1/snapshots", body, Snapshot, idempotency_key)
 
     def snapshots(self) -> Iterator[Snapshot]:
         """All snapshots in the order they were taken, read page by page."""
         for page in self._pages("/v1/snapshots", SnapshotPage):
             yield from page.items
 
-    def remove_label(self, label: str) -> None:
+    def remove_label(self, label: str, *, idempotency_key: str | None = None) -> None:
         """Remove a label; its revision stays."""
-        self._delete(f"/v1/snapshots/{label}")
+        self._delete(f"/v1/snapshots/{label}", idempotency_key)
 
     def rollback(
         self,
@@ -223,7 +232,7 @@ class Errata(Connection):
         """
         goal = {"to_revision": to} if isinstance(to, int) else {"to_label": to}
         body = goal | _undoing(reason, if_head)
-        return self._post("/v1/rollbacks", body, Operation, _headers(idempotency_key))
+        return self._post("/v1/rollbacks", body, Operation, idempotency_key)
 
     def revert(
         self,
@@ -252,7 +261,7 @@ class Errata(Connection):
         body |= {"force": True} if force else {}
         body |= {} if restore else {"restore": False}
         path = _path(f"/v1/edits/{edit_id}/revert", dry_run)
-        return self._post(path, body, Operation, _headers(idempotency_key))
+        return self._post(path, body, Operation, idempotency_key)
 
     def wait_operation(self, operation_id: str, timeout_s: float = 600.0) -> Operation:
         """The rollback or revert once it has ended, however it ended.
@@ -394,7 +403,3 @@ def _path(path: str, dry_run: bool) -> str:
 def _undoing(reason: str | None, if_head: int | None) -> dict[str, Any]:
     body = {"reason": reason or None, "if_head": if_head}
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _headers(idempotency_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": idempotency_key} if idempotency_key else {}

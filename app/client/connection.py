@@ -114,15 +114,17 @@ class Connection:
         return self._ask(self._http.build_request("GET", path, params=query), kind)
 
     def _post(
-        self, path: str, body: object, kind: type[A], headers: dict[str, str] | None = None
+        self, path: str, body: object, kind: type[A], idempotency_key: str | None = None
     ) -> A:
+        headers = _named(idempotency_key)
         return self._ask(self._http.build_request("POST", path, json=body, headers=headers), kind)
 
-    def _withdraw(self, path: str, kind: type[A]) -> A:
-        return self._ask(self._http.build_request("DELETE", path), kind)
+    def _withdraw(self, path: str, kind: type[A], idempotency_key: str | None) -> A:
+        headers = _named(idempotency_key)
+        return self._ask(self._http.build_request("DELETE", path, headers=headers), kind)
 
-    def _delete(self, path: str) -> None:
-        request = self._http.build_request("DELETE", path)
+    def _delete(self, path: str, idempotency_key: str | None) -> None:
+        request = self._http.build_request("DELETE", path, headers=_named(idempotency_key))
         with self._away_named():
             response = self._http.send(request)
         if not response.is_success:
@@ -179,6 +181,11 @@ class Connection:
     def _alien(self, response: httpx2.Response) -> ServerAway:
         told = f"{response.request.url.path} answered {response.status_code}"
         return ServerAway(str(self._http.base_url), told)
+
+
+def _named(idempotency_key: str | None) -> dict[str, str]:
+    """The header that gives a request a name, by which it may be sent again."""
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
 
 def _cause(error: httpx2.TransportError) -> str:

@@ -17,11 +17,16 @@ class Exports:
         self._connection = connection
 
     def start(
-        self, format: str, *, revision: int | None = None, max_rank: int | None = None
+        self,
+        format: str,
+        *,
+        revision: int | None = None,
+        max_rank: int | None = None,
+        idempotency_key: str | None = None,
     ) -> Export:
         """Ask for a revision, or the head, as `merged`, `lora` or `delta`."""
         body = {"format": format, "revision": revision, "max_rank": max_rank}
-        return self._connection._post("/v1/exports", body, Export)
+        return self._connection._post("/v1/exports", body, Export, idempotency_key)
 
     def get(self, export_id: str) -> Export:
         """One export as it stands now."""
@@ -49,6 +54,6 @@ class Exports:
         """
         self._connection._fetch(f"/v1/exports/{export.id}/download", path, digest=export.digest)
 
-    def remove(self, export_id: str) -> None:
+    def remove(self, export_id: str, *, idempotency_key: str | None = None) -> None:
         """Remove an export and its file from the server."""
-        self._connection._delete(f"/v1/exports/{export_id}")
+        self._connection._delete(f"/v1/exports/{export_id}", idempotency_key)

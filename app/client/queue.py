@@ -17,13 +17,14 @@ class QueueControl:
         """Whether edits are executed, and how many operations wait."""
         return self._connection._get("/v1/queue", Queue)
 
-    def pause(self, reason: str | None = None) -> Queue:
+    def pause(self, reason: str | None = None, *, idempotency_key: str | None = None) -> Queue:
         """Begin no more edits; reverts and rollbacks are executed."""
-        return self._connection._post("/v1/queue/pause", {"reason": reason}, Queue)
+        body = {"reason": reason}
+        return self._connection._post("/v1/queue/pause", body, Queue, idempotency_key)
 
-    def resume(self) -> Queue:
+    def resume(self, *, idempotency_key: str | None = None) -> Queue:
         """Execute edits again, in their order."""
-        return self._connection._post("/v1/queue/resume", None, Queue)
+        return self._connection._post("/v1/queue/resume", None, Queue, idempotency_key)
 
     def cancel(
         self,
@@ -37,6 +38,7 @@ class QueueControl:
         created_before: datetime | None = None,
         all: bool = False,
         dry_run: bool = False,
+        idempotency_key: str | None = None,
     ) -> int:
         """Cancel the edits that wait and match everything given; how many there were.
 
@@ -50,6 +52,7 @@ class QueueControl:
             created_before: Until when.
             all: Every edit that waits; needed where nothing else is given.
             dry_run: Only count them.
+            idempotency_key: Names the request, so that it may be sent again.
         """
         body = {
             "actor": actor,
@@ -62,4 +65,5 @@ class QueueControl:
             "all": all,
             "dry_run": dry_run,
         }
-        return self._connection._post("/v1/queue/cancel", body, CancelledEdits).cancelled
+        found = self._connection._post("/v1/queue/cancel", body, CancelledEdits, idempotency_key)
+        return found.cancelled

@@ -3,6 +3,7 @@
 ErrataError
 ├── Refusal                     the request is at fault; answered 4xx
 │   ├── InvalidField            422  one field is unusable; names it
+│   │   ├── UnknownParameter    a query parameter that the path does not know
 │   │   └── OverBudget          it asks for more than any minute has
 │   ├── ContextTooLong          400  prompt and answer do not fit into the model's context
 │   ├── IdempotencyMismatch     422  the key was used before with another body
@@ -150,6 +151,7 @@ from app.errors.requests import (
     InvalidField,
     OverBudget,
     RangeBeyond,
+    UnknownParameter,
 )
 from app.errors.state import (
     ExportNotFinished,
@@ -227,6 +229,7 @@ __all__ = [
     "UnknownLabel",
     "UnknownModel",
     "UnknownOperation",
+    "UnknownParameter",
     "UnknownRevision",
     "UnusableKey",
     "UnusableMark",

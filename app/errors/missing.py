@@ -44,9 +44,10 @@ class UnknownRevision(NotFound):
 
     code = "unknown_revision"
 
-    def __init__(self, revision: int | str) -> None:
+    def __init__(self, revision: int | str, *, field: str | None = None) -> None:
         super().__init__(
-            f"no revision is numbered {revision}; GET /v1/revisions lists them, 0 is the base"
+            f"no revision is numbered {revision}; GET /v1/revisions lists them, 0 is the base",
+            field=field,
         )
 
 

@@ -1,6 +1,10 @@
 """Requests that are at fault in themselves."""
 
+from collections.abc import Sequence
+
 from app.errors.base import Refusal
+
+_NAME_CHARS = 120
 
 
 class InvalidField(Refusal):
@@ -11,6 +15,15 @@ class InvalidField(Refusal):
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message, field=field)
+
+
+class UnknownParameter(InvalidField):
+    """A query parameter that the path does not know; its value may be a secret, and is not told."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        shown = name if len(name) <= _NAME_CHARS else name[:_NAME_CHARS] + "…"
+        taken = f"it takes {', '.join(known)}" if known else "it takes none"
+        super().__init__(shown, f"{shown} is no query parameter of this path; {taken}")
 
 
 class OverBudget(InvalidField):

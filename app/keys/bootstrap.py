@@ -64,7 +64,7 @@ def revoke_key(
         revoked = service.revoke(
             session, key_id, actor=_ACTOR, now=utc_now(), cancel_queued=cancel_queued
         )
-        return RevokedKeyResource.revoked(revoked)
+        return RevokedKeyResource.revoked(revoked.key, len(revoked.cancelled))
 
 
 @contextmanager

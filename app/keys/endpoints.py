@@ -13,7 +13,7 @@ from app.keys.scopes import LOCAL, Scope
 from app.operations.service import tell_cancelled
 from app.paging import page_of
 from app.problems import common_responses
-from app.services import ActorDep, ServicesDep
+from app.services import ServicesDep
 from app.text import MAX_INTEGER, IdPath
 
 CancelQueued = Annotated[
@@ -78,14 +78,21 @@ def revoke_key(
     key_id: IdPath,
     services: ServicesDep,
     doorkeeper: DoorkeeperDep,
-    actor: ActorDep,
+    once: OnceDep,
     cancel_queued: CancelQueued = False,
 ) -> RevokedKeyResource:
     """Have a key count no longer, from the next request on."""
+    once = once.asking({"cancel_queued": cancel_queued})
     with services.database.write() as session:
+        known = once.recall(session)
+        if known is not None:
+            return RevokedKeyResource.revoked(repository.shown(session, key_id), int(known))
         revoked = service.revoke(
-            session, key_id, actor=actor, now=services.clock(), cancel_queued=cancel_queued
+            session, key_id, actor=once.actor, now=services.clock(), cancel_queued=cancel_queued
         )
+        cancelled = len(revoked.cancelled)
+        once.keep(session, str(cancelled))
+        answer = RevokedKeyResource.revoked(revoked.key, cancelled)
     doorkeeper.forget(key_id)
     tell_cancelled(revoked.cancelled)
-    return RevokedKeyResource.revoked(revoked)
+    return answer

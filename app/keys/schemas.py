@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.keys.models import ApiKey
 from app.keys.repository import DamagedKey
 from app.keys.scopes import Scope
-from app.keys.service import NewKey, RevokedKey
+from app.keys.service import NewKey
 from app.keys.token import Token
 from app.moment import Moment
 from app.text import Phrase
@@ -96,10 +96,9 @@ class RevokedKeyResource(KeyResource):
     cancelled: Annotated[int, Field(description="How many operations were cancelled with it.")]
 
     @classmethod
-    def revoked(cls, revoked: RevokedKey) -> "RevokedKeyResource":
-        """The key, and what went with it."""
-        resource = KeyResource.of(revoked.key)
-        return cls(**resource.model_dump(), cancelled=len(revoked.cancelled))
+    def revoked(cls, key: ApiKey | DamagedKey, cancelled: int) -> "RevokedKeyResource":
+        """The key, and how much went with it."""
+        return cls(**KeyResource.of(key).model_dump(), cancelled=cancelled)
 
 
 class KeyPage(BaseModel):

@@ -32,7 +32,7 @@ def check_stream(request: GenerationRequest) -> None:
         InvalidField: They do not.
     """
     if request.stream_options is not None and not request.stream:
-        raise InvalidField("stream_options", "this needs stream to be true")
+        raise InvalidField("stream_options", "stream_options needs stream to be true")
 
 
 def shape_of(encoder: PromptEncoder, request: GenerationRequest) -> Shape:

@@ -33,13 +33,14 @@ def check_chat(request: ChatRequest) -> None:
     """
     check_stream(request)
     if request.top_logprobs is not None and not request.logprobs:
-        raise InvalidField("top_logprobs", "this needs logprobs to be true")
+        raise InvalidField("top_logprobs", "top_logprobs needs logprobs to be true")
     if (
         None not in (named := {request.max_tokens, request.max_completion_tokens})
         and len(named) > 1
     ):
         raise InvalidField(
-            "max_tokens", "this and max_completion_tokens mean the same; send one, or one value"
+            "max_tokens",
+            "max_tokens and max_completion_tokens mean the same; send one, or one value",
         )
     _check_end(request)
 

@@ -42,7 +42,8 @@ def check_completion(request: CompletionRequest) -> None:
         raise InvalidField("max_tokens", "with 0 and echo false there is nothing to answer")
     if request.best_of is not None and request.best_of != request.n:
         raise InvalidField(
-            "best_of", f"all that is generated is answered; leave it out, or send {request.n} as n"
+            "best_of",
+            f"best_of: all that is generated is answered; leave it out, or send {request.n} as n",
         )
 
 

@@ -1,5 +1,6 @@
 """What one revision says after a text, greedily: the same as `/v1/completions` of it."""
 
+from app.errors import UnknownRevision
 from app.query.cost import REBUILDING, tokens_at_most
 from app.query.lookback import Continuation
 from app.query.schemas import CompletionRequest
@@ -29,7 +30,10 @@ async def continuation(
         max_tokens=max_tokens,
         temperature=0.0,
     )
-    answer = await query.complete(request, min_revision=0, tab=tab)
+    try:
+        answer = await query.complete(request, min_revision=0, tab=tab)
+    except UnknownRevision as error:  # it speaks of a field that is not this request's
+        raise UnknownRevision(revision) from error
     completion = await query.whole(answer)
     await tab.release()
     (choice,) = completion.choices

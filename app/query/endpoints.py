@@ -47,6 +47,13 @@ router = APIRouter(
     dependencies=[require(Scope.QUERY), Depends(require_model)],
     responses=common_responses(400, 404, 410, 413, 422, 503),
 )
+# The same, but for paths that OpenAI has not.
+probe_router = APIRouter(
+    prefix="/v1",
+    tags=["query"],
+    dependencies=router.dependencies,
+    responses=router.responses,
+)
 # It names edits, which is the auditor's to see.
 bisect_router = APIRouter(
     prefix="/v1",
@@ -84,6 +91,12 @@ async def get_model(model: str, query: QueryDep, response: Response) -> Model:
     found = await query.model(model)
     response.headers[REVISION_HEADER] = str(found.revision)
     return found
+
+
+@router.get("/models/{owner}/{model}", include_in_schema=False)
+async def get_model_of_owner(owner: str, model: str, query: QueryDep, response: Response) -> Model:
+    """The same for a name with a slash, as many models elsewhere have; none here has."""
+    return await get_model(f"{owner}/{model}", query, response)
 
 
 @router.post("/completions", response_model=Completion, responses=_STREAMED)
@@ -131,7 +144,7 @@ async def _answer(
     return Response(document, media_type="application/json", headers=headers)
 
 
-@router.post("/probe", responses=_LIMITED)
+@probe_router.post("/probe", responses=_LIMITED)
 async def create_probe(
     body: ProbeRequest,
     query: QueryDep,
@@ -143,7 +156,7 @@ async def create_probe(
     return await while_connected(request, query.probe(body, min_revision, tab))
 
 
-@router.post("/compare", responses=_LIMITED)
+@probe_router.post("/compare", responses=_LIMITED)
 async def create_comparison(
     body: CompareRequest, query: QueryDep, tab: TabDep, request: Request
 ) -> Comparison:

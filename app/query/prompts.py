@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.errors import ContextTooLong, InvalidField
+from editing_core.beginning import begun_once
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class PromptEncoder:
         if isinstance(prompt, str):
             self.check_characters(prompt, field)
             ids = self.tokenizer(prompt, add_special_tokens=add_special_tokens)["input_ids"]
-            return self.checked(self._begun_once(ids) if add_special_tokens else ids, field)
+            ids = begun_once(self.tokenizer, ids) if add_special_tokens else ids
+            return self.checked(ids, field)
         self._check_tokens(len(prompt), field)
         for token in prompt:
             self.check_token(token, field)
@@ -131,14 +133,6 @@ class PromptEncoder:
         if self.tokenizer.bos_token_id is None:
             raise InvalidField(field, "an empty prompt gives this model nothing to continue")
         return [int(self.tokenizer.bos_token_id)]
-
-    def _begun_once(self, ids: list[int]) -> list[int]:
-        """The ids without the beginning that the tokenizer put before that of the text itself."""
-        begin = self.tokenizer.bos_token_id
-        if begin is None or ids[:2] != [begin, begin]:
-            return ids
-        adds_it = self.tokenizer("")["input_ids"][:1] == [begin]
-        return ids[1:] if adds_it else ids
 
     def _check_tokens(self, tokens: int, field: str) -> None:
         if tokens > self.max_tokens:

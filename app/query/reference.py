@@ -31,5 +31,5 @@ def revision_of(reference: str | None, name: str) -> int | None:
         return None
     is_number = revision.isascii() and revision.isdigit() and len(revision) <= _DIGITS
     if not is_number or int(revision) > MAX_INTEGER:
-        raise UnknownRevision(f"{revision[:_SHOWN_CHARS]!r}")
+        raise UnknownRevision(f"{revision[:_SHOWN_CHARS]!r}", field="model")
     return int(revision)

@@ -106,11 +106,12 @@ def keep_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 
     Args:
         logits: (rows, vocabulary).
-        top_p: In (0, 1]; 1 keeps all. The most probable token is always kept.
+        top_p: In [0, 1]; 1 keeps all. The most probable token is always kept.
     """
     if top_p >= 1.0:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True)
     p = ordered.softmax(-1)
     beyond = p.cumsum(-1) - p >= top_p  # what came before is enough already
+    beyond[:, 0] = False
     return logits.masked_fill(beyond.gather(-1, order.argsort(-1)), -torch.inf)

@@ -114,7 +114,7 @@ class GenerationRequest(Extras):
     model: AnyText | None = None
     """`name`, or `name@revision`; left out, the served model at its head."""
     temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, ge=0, le=1)
     frequency_penalty: Penalty = 0.0
     """Taken off a token's logit for each time that the answer has it already."""
     presence_penalty: Penalty = 0.0

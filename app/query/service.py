@@ -284,16 +284,16 @@ class QueryService:
     async def _pinned(self, reference: str | None) -> int | None:
         """The revision that a reference pins, which exists; None for the head."""
         revision = revision_of(reference, self._resident.name)
-        await self._check_there(revision)
+        await self._check_there(revision, field="model")
         return revision
 
-    async def _check_there(self, revision: int | None) -> None:
+    async def _check_there(self, revision: int | None, *, field: str | None = None) -> None:
         if revision is None or revision == self._resident.head:
             return
         if revision > self._resident.head:
             committed = await run_in_threadpool(self._freshness.committed)
             if revision > committed:
-                raise UnknownRevision(revision)
+                raise UnknownRevision(revision, field=field)
         await self._views.require_served(revision)
 
     def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:

@@ -1,5 +1,6 @@
 """One stranger cannot stop the service: limits, deadlines and room on real sockets."""
 
+import json
 import socket
 import struct
 from collections.abc import Iterator
@@ -133,6 +134,29 @@ def test_what_is_not_finished_is_not_waited_for(
         client.sendall(sent)
         assert statuses(until_closed(client)) == answered
     hurried.wait_until_alone()
+
+
+@pytest.mark.parametrize(
+    ("sent", "missing"),
+    [
+        (b"GET /hea", "the headers were not complete after 1 s"),
+        (
+            chunked() + b"2\r\n{",
+            "nothing of the body came for 1 s, or it was not complete after 4 s",
+        ),
+    ],
+)
+def test_who_is_late_is_told_what_was_missing_and_what_to_do(
+    hurried: Process, sent: bytes, missing: str
+) -> None:
+    with hurried.connect() as client:
+        client.sendall(sent)
+        head, _, body = until_closed(client).partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    problem = json.loads(body)
+    told = f"{missing}; nothing was done: send the whole request again on a new connection"
+    assert (problem["status"], problem["detail"]) == (408, told)
+    assert problem["error"]["code"] == "request_timeout"
 
 
 def test_a_body_that_trickles_is_not_waited_for_for_ever(hurried: Process) -> None:

@@ -67,7 +67,11 @@ class Weights:
 
 @pytest.fixture(scope="session")
 def resident(tmp_path_factory: pytest.TempPathFactory) -> Resident:
-    folder = build_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny")
+    return resident_of(build_tiny_model(tmp_path_factory.mktemp("tiny") / "tiny"))
+
+
+def resident_of(folder: Path) -> Resident:
+    """The resident model of a folder, with three revisions."""
     base = load_model(str(folder), cache_dir=folder.parent / "cache")
     weights = Weights(base)
     return Resident(base, weights.at, revision=HEAD, weights=weights.at(HEAD))

@@ -1,6 +1,7 @@
 """What the official client sees, unchanged."""
 
 from typing import Any
+from urllib.parse import quote
 
 import openai as sdk
 import pytest
@@ -198,6 +199,69 @@ def test_an_unknown_model_and_an_unknown_revision_are_not_found(openai: OpenAI) 
     with pytest.raises(sdk.NotFoundError) as revision:
         openai.completions.create(model=f"{MODEL}@99", prompt="a")
     assert revision.value.code == "unknown_revision"
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("gpt-4o", "model_not_found"),
+        ("org/model", "model_not_found"),
+        ("", "model_not_found"),
+        (f"{MODEL}@99", "unknown_revision"),
+        (f"{MODEL}@latest", "unknown_revision"),
+    ],
+)
+def test_an_unknown_model_is_an_error_in_openais_form_wherever_it_is_named(
+    api: TestClient, model: str, code: str
+) -> None:
+    talk = {"messages": [{"role": "user", "content": "Hi"}]}
+    answers = [
+        api.post("/v1/completions", json={"model": model, "prompt": "a"}),
+        api.post("/v1/completions", json={"model": model, "prompt": "a", "stream": True}),
+        api.post("/v1/chat/completions", json={"model": model} | talk),
+    ]
+    if model:
+        answers += [api.get(f"/v1/models/{name}") for name in (model, quote(model, safe=""))]
+    for answer in answers:
+        error = answer.json()["error"]
+        assert answer.status_code == 404
+        assert {*error} == {"message", "type", "param", "code"}
+        assert (error["type"], error["param"], error["code"]) == (
+            "invalid_request_error",
+            "model",
+            code,
+        )
+        assert error["message"]
+
+
+def test_an_unknown_revision_of_a_comparison_is_no_matter_of_a_model(api: TestClient) -> None:
+    answer = api.post("/v1/compare", json={"prompt": "a", "revisions": [99]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_revision")
+    assert answer.json()["error"]["param"] is None
+
+
+def test_no_nucleus_at_all_is_the_most_probable_token(openai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "prompt": PROMPT, "max_tokens": 8}
+    greedy = openai.completions.create(**asked, temperature=0).choices[0].text
+    narrow = openai.completions.create(**asked, temperature=1, top_p=0, seed=5).choices[0].text
+    assert narrow == greedy
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"top_logprobs": 2}, "top_logprobs needs logprobs"),
+        ({"stream_options": {"include_usage": True}}, "stream_options needs stream"),
+        ({"max_tokens": 2, "max_completion_tokens": 3}, "max_tokens and max_completion_tokens"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_named_in_the_message(
+    openai: OpenAI, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(sdk.UnprocessableEntityError, match=told):
+        openai.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "Hi"}], **fields
+        )
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(openai: OpenAI) -> None:

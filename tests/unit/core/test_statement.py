@@ -101,6 +101,17 @@ def test_a_space_at_the_end_of_a_prompt_belongs_to_the_target() -> None:
     assert (tokens.across, tokens.moved) == (" Paris", " ")
 
 
+def test_a_prompt_that_begins_as_the_tokenizer_begins_texts_is_begun_once() -> None:
+    tokenizer = _BUILT["with a beginning"]
+    plain = tokens_of(tokenizer, ("The capital of France is", "Paris"))
+    begun = tokens_of(tokenizer, ("<s>The capital of France is", "Paris"))
+    assert plain.prompt.count(tokenizer.bos_token_id) == 1
+    assert begun == plain
+    twice = tokens_of(tokenizer, ("<s><s>The capital of France is", "Paris"))
+    assert twice.prompt == [tokenizer.bos_token_id, *plain.prompt]
+    assert twice.target == plain.target
+
+
 def test_a_space_mark_before_every_text_is_not_put_before_a_target() -> None:
     tokenizer = _BUILT["sentencepiece-like"]
     tokens = tokens_of(tokenizer, ("The capital is", "Paris"))

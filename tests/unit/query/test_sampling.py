@@ -14,7 +14,7 @@ def sampling(temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
 
 @pytest.mark.parametrize(
     ("top_p", "kept"),
-    [(1e-9, [0]), (0.5, [0]), (0.6, [0, 2]), (0.76, [0, 2, 3]), (1.0, [0, 1, 2, 3])],
+    [(0.0, [0]), (1e-9, [0]), (0.5, [0]), (0.6, [0, 2]), (0.76, [0, 2, 3]), (1.0, [0, 1, 2, 3])],
 )
 def test_the_nucleus_is_the_fewest_tokens_that_make_up_top_p(top_p: float, kept: list[int]) -> None:
     nucleus = keep_nucleus(LOGITS, top_p)

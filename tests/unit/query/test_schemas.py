@@ -38,7 +38,7 @@ def test_any_other_shape_of_prompt_is_refused_by_name(prompt: object) -> None:
         ("temperature", -0.1),
         ("temperature", 2.1),
         ("temperature", float("nan")),
-        ("top_p", 0),
+        ("top_p", -0.1),
         ("top_p", float("inf")),
         ("n", 0),
         ("n", 17),
