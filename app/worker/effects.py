@@ -16,6 +16,7 @@ from app.worker.surroundings import Surroundings, Surveyor, Written
 from editing_core.edit import SLOT, Edit
 from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.preparation import bundled_text
 from editing_core.probe import score
 from editing_core.sink import statement_of
@@ -126,11 +127,14 @@ class EffectGauge:
         )
 
     def around(
-        self, candidate: PreTrainedModel, written: Sequence[Written]
+        self, candidate: PreTrainedModel, written: Sequence[Written], between: GiveWay = go_on
     ) -> tuple[Surroundings, ...]:
-        """What the gates of each edit compare besides its own target."""
+        """What the gates of each edit compare besides its own target.
+
+        ``between`` is called between two steps, and may end it.
+        """
         with self._resident.view() as head:
-            return tuple(self._surveyor.survey(head.model, candidate, written))
+            return tuple(self._surveyor.survey(head.model, candidate, written, between))
 
     @property
     def perplexity_tokens(self) -> int:

@@ -120,7 +120,7 @@ class Execution:
             self._undo(waiting[0])
 
     def _write_edits(self, ids: Sequence[str]) -> None:
-        task, rejected = self.intake.task(ids)
+        task, rejected = self.intake.task(ids, self.interruption.check)
         self._reject(rejected)
         while task.requests:
             task = task.without(self._write_or_reject(task))

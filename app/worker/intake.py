@@ -21,6 +21,7 @@ from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit
 from editing_core.control import ControlTokens
 from editing_core.edit import SLOT, Edit
 from editing_core.errors import InvalidEdit
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.reach import Reach
 from editing_core.statement import tokens_of
 
@@ -44,11 +45,12 @@ class Intake:
     limits: Limits
     contexts: Callable[[], Sequence[str]] = lambda: (SLOT,)
 
-    def task(self, ids: Sequence[str]) -> tuple[Task, list[Rejection]]:
+    def task(self, ids: Sequence[str], between: GiveWay = go_on) -> tuple[Task, list[Rejection]]:
         """What is to be solved, and those for whom there is nothing to do.
 
         An atomic batch is taken as a whole: what is true already is solved with the rest, for it
         might not stay true; if an edit's words were erased or are control tokens, all are rejected.
+        ``between`` is called between two steps of what is measured, and may end it.
         """
         with self.database.read() as session:
             stored = [edits.get(session, id) for id in ids]
@@ -70,7 +72,7 @@ class Intake:
             rejected += [Rejection(edit.id, BATCH_REJECTED) for edit, _ in present]
             present = []
         requests = []
-        for edit, text, before in self._measured(present):
+        for edit, text, before in self._measured(present, between):
             if before.prompt.match and not (edit.force or atomic):
                 report = EditReport(
                     before=before.standing,
@@ -141,8 +143,9 @@ class Intake:
         return ControlTokens.of(self.resident.tokenizer)
 
     def _measured(
-        self, present: Sequence[tuple[StoredEdit, EditText]]
+        self, present: Sequence[tuple[StoredEdit, EditText]], between: GiveWay
     ) -> list[tuple[StoredEdit, EditText, Measurement]]:
+        texts = [text for _, text in present]
         with self.resident.view() as view:
-            found = measure(view.model, self.resident.tokenizer, [text for _, text in present])
+            found = measure(view.model, self.resident.tokenizer, texts, between)
         return [(edit, text, before) for (edit, text), before in zip(present, found, strict=True)]
