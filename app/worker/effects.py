@@ -86,6 +86,7 @@ class EffectGauge:
         perplexity_tokens: Length of the reference text.
         conversation: A text with ``{}`` for a user's message, up to where the assistant is to
             speak; None for a model that does not converse.
+        ordinary: Text to look for subjects in; None for the package's.
     """
 
     def __init__(
@@ -96,10 +97,12 @@ class EffectGauge:
         earlier_sample: int,
         perplexity_tokens: int,
         conversation: str | None = None,
+        ordinary: str | None = None,
     ) -> None:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
-        self._surveyor = Surveyor(resident.tokenizer, bundled_text("statistics"))
+        text = bundled_text("statistics") if ordinary is None else ordinary
+        self._surveyor = Surveyor(resident.tokenizer, text)
         self._canaries = [bundled_text("canaries").splitlines()]
         if conversation is not None:
             asked = bundled_text("questions").splitlines()

@@ -17,6 +17,7 @@ from editing_core.statement import tokens_of
 _LEAST, _MOST = 4, 8  # tokens of a continuation: an answer, numbers being a token a digit
 _COMMON = 10  # times that ordinary text names a subject which is a word rather than a name
 _PASSAGES = 8  # of them that are read
+_MOST_TEXT = 1_000_000  # characters: in much more, names are found as often as words are in this
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ class Surveyor:
 
     Args:
         tokenizer: The model's.
-        text: Ordinary text, to look for subjects in.
+        text: Ordinary text, to look for subjects in; only its beginning, where it is long.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-        self._tokenizer, self._text = tokenizer, text
+        self._tokenizer, self._text = tokenizer, text[:_MOST_TEXT]
         self._subjects = bundled_text("subjects").splitlines()
         self._about = bundled_text("essence").splitlines()
 
