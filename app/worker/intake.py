@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from app.batches import repository as batches
@@ -61,7 +61,9 @@ class Intake:
                 for id, text in texts.items()
                 if text is not None
             }
-        rejected = [Rejection(id, why) for id, text in texts.items() if (why := self._unfit(text))]
+        rejected = [
+            found for id, text in texts.items() if (found := self._unfit(id, text)) is not None
+        ]
         unfit = {found.id for found in rejected}
         present = [
             (edit, text)
@@ -116,27 +118,45 @@ class Intake:
             rejected += [Rejection(id, BATCH_REJECTED) for id in others]
         return rejected
 
-    def _unfit(self, text: EditText | None) -> str | None:
+    def _unfit(self, id: str, text: EditText | None) -> Rejection | None:
         """Why nothing is to be written for an edit; None if something may be.
 
         What is said here is refused when an edit is posted, but for one that was posted before
         the model was loaded, or for another model's words.
         """
         if text is None:
-            return "erased"
-        tokenizer, reach = self.resident.tokenizer, Reach.of(self.resident.base.model)
+            return Rejection(id, "erased")
         try:
-            refuse_control_tokens(self._control, tokenizer, text.as_edited())
-            for _, statement in text.as_edited().statements:
-                tokens = tokens_of(tokenizer, statement)
-                tokens.require_boundary()
-                reach.check(tokens.prompt + tokens.target, "prompt")
-            reach.check_edit(tokenizer, text.edit(""), self.contexts())
-        except InvalidField:
-            return "control_token"
+            self._require_readable(text)
+        except InvalidField as error:
+            return Rejection(id, "control_token", self._unread(text, error))
         except InvalidEdit as error:
-            return f"unreadable_{error.field}"
+            return Rejection(id, f"unreadable_{error.field}", self._unread(text, error))
         return None
+
+    def _require_readable(self, text: EditText) -> None:
+        tokenizer, reach = self.resident.tokenizer, Reach.of(self.resident.base.model)
+        refuse_control_tokens(self._control, tokenizer, text.as_edited())
+        for _, statement in text.as_edited().statements:
+            tokens = tokens_of(tokenizer, statement)
+            tokens.require_boundary()
+            reach.check(tokens.prompt + tokens.target, "prompt")
+        reach.check_edit(tokenizer, text.edit(""), self.contexts())
+
+    def _unread(self, text: EditText, error: Exception) -> EditReport | None:
+        """What the head says of the fact alone, and why it is not edited; None if it cannot say."""
+        alone = replace(text, paraphrases=(), neighbours=())
+        try:
+            with self.resident.view() as view:
+                (found,) = measure(view.model, self.resident.tokenizer, [alone])
+        except InvalidEdit:
+            return None
+        return EditReport(
+            before=found.standing,
+            error=str(error),
+            warnings=warnings_of(text, found),
+            first_in_text=first_report(found, found),
+        )
 
     @cached_property
     def _control(self) -> ControlTokens:
