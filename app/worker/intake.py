@@ -84,7 +84,9 @@ class Intake:
                 rejected.append(Rejection(edit.id, "already_true", report))
             else:
                 limits = self.limits.tightened(edit.gates)
-                requests.append(Request(edit.id, text, before, superseded[edit.id], limits))
+                requests.append(
+                    Request(edit.id, text, before, superseded[edit.id], limits, edit.force)
+                )
         task = Task(tuple(requests), stored[0].method, atomic, stored[0].dry_run)
         crowded = self._crowded(task)
         return task.without({found.id for found in crowded}), [*rejected, *crowded]
@@ -112,11 +114,7 @@ class Intake:
                 facts[request.edit.subject] -= 1
                 report = EditReport(before=request.before.standing, error=_FULL)
                 rejected.append(Rejection(request.id, "subject_full", report))
-        if task.atomic and rejected:
-            full = {found.id for found in rejected}
-            others = (request.id for request in task.requests if request.id not in full)
-            rejected += [Rejection(id, BATCH_REJECTED) for id in others]
-        return rejected
+        return task.with_others(rejected)
 
     def _unfit(self, id: str, text: EditText | None) -> Rejection | None:
         """Why nothing is to be written for an edit; None if something may be.
