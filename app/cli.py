@@ -79,7 +79,9 @@ def edit(
         list[str] | None, typer.Option(help="A prompt that must not change; may be repeated.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="How to compute it.")] = None,
-    force: Annotated[bool, typer.Option(help="Edit even what is already true.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Solve even what is already true, or can hardly pass.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compute and report, but commit nothing.")
     ] = False,

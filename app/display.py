@@ -154,7 +154,9 @@ def edit_table(edit: Edit) -> Group | None:
     headings = ["", f"p({edit.target})", "rank", "most probable"]
     numbers = table(headings, rows, outcome_line(edit))
     gates = [_gate_row(gate) for gate in report.get("gates", ())]
-    return Group(numbers, *([table(["gate", "measured", "allowed", ""], gates)] if gates else ()))
+    shown = [table(["gate", "measured", "allowed", ""], gates)] if gates else []
+    error = report.get("error")
+    return Group(numbers, *shown, *([] if error is None else [Text(printable(error))]))
 
 
 def revert_table(found: Operation) -> RenderableType | None:

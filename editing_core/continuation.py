@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.beginning import begun_once
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.probe import hidden_states
 from editing_core.reach import Reach
 
@@ -29,6 +30,7 @@ def continuations(
     prompts: Sequence[str],
     *,
     tokens: int,
+    give_way: GiveWay = go_on,
 ) -> list[Continuation]:
     """The most probable tokens after each prompt, one after another, up to the text's end.
 
@@ -39,16 +41,17 @@ def continuations(
         tokenizer: Its tokenizer.
         prompts: What it goes on from; they need not be of one length.
         tokens: Most of them after each prompt.
+        give_way: Lets others go first, after some prompts and before the next.
     """
     positions = Reach.of(model).positions
     room = None if positions is None else positions - tokens
     rows = [begun_once(tokenizer, tokenizer(prompt)["input_ids"]) for prompt in prompts]
     rows = [row if room is None else row[-room:] for row in rows]
-    return [
-        found
-        for first in range(0, len(rows), _ROWS)
-        for found in _continued(model, rows[first : first + _ROWS], tokens)
-    ]
+    found: list[Continuation] = []
+    for first in range(0, len(rows), _ROWS):
+        give_way()
+        found += _continued(model, rows[first : first + _ROWS], tokens)
+    return found
 
 
 @torch.no_grad()
@@ -79,16 +82,19 @@ def _up_to_end(said: Sequence[int], ends: int | Sequence[int] | None) -> tuple[i
     return tuple(said[:size])
 
 
-def shares_kept(model: PreTrainedModel, expected: Sequence[Continuation]) -> list[float]:
+def shares_kept(
+    model: PreTrainedModel, expected: Sequence[Continuation], give_way: GiveWay = go_on
+) -> list[float]:
     """The share of each continuation's tokens that are the arg-max at their places.
 
-    Teacher-forced: a token counts where it follows what was said before it.
+    Teacher-forced: a token counts where it follows what was said before it. ``give_way`` is
+    called between two forward passes.
     """
-    return [
-        share
-        for first in range(0, len(expected), _ROWS)
-        for share in _shares(model, expected[first : first + _ROWS])
-    ]
+    shares: list[float] = []
+    for first in range(0, len(expected), _ROWS):
+        give_way()
+        shares += _shares(model, expected[first : first + _ROWS])
+    return shares
 
 
 @torch.no_grad()

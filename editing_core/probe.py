@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.reach import Reach
 from editing_core.statement import Question, Tokens, all_tokens_of
 
@@ -71,9 +72,12 @@ class _Row:
 
 @torch.no_grad()
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Question]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Question],
+    give_way: GiveWay = go_on,
 ) -> list[Score]:
-    """The score of each statement, in order.
+    """The score of each statement, in order; ``give_way`` is called between two forward passes.
 
     Raises:
         InvalidEdit: A target has no tokens, or a text is too long for the model.
@@ -81,6 +85,7 @@ def score(
     scores: list[Score] = []
     reach = Reach.of(model)
     for first in range(0, len(items), _ROWS):
+        give_way()
         tokens = all_tokens_of(tokenizer, items[first : first + _ROWS])
         for one in tokens:
             reach.check(one.prompt + one.target, "prompt")

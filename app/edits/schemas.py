@@ -79,7 +79,11 @@ class EditRequest(BaseModel):
         str | None, Field(description="How the edit is computed; default: ERRATA_METHOD.")
     ] = None
     force: Annotated[
-        StrictBool, Field(description="Edit even if the model says the target already.")
+        StrictBool,
+        Field(
+            description="Solve it even if the model says the target already, or has exceeded a "
+            "limit so far that the edit can hardly meet it."
+        ),
     ] = False
     gates: Annotated[
         WantedLimits | None,

@@ -32,6 +32,13 @@ class RevisionReport(_Report):
     layers: list[LayerDrift]
     recipe_digest: str | None = None
     """The recipe it was computed by; None in what earlier releases recorded."""
+    canaries_kept: float | None = None
+    """Share of canaries continued as by the base; None in what earlier releases recorded."""
+
+    @property
+    def energies(self) -> dict[int, float]:
+        """Layer → hyperspherical energy, where it was recorded."""
+        return {found.layer: found.energy for found in self.layers if found.energy is not None}
 
 
 def number_or_none(value: float) -> float | None:

@@ -120,7 +120,8 @@ def solve_batch(
     started = perf_counter()
     before, after = history.head.weights.materialise(), weights.materialise()
     shadow = resident.shadow(after)
-    measured = measure(shadow, resident.tokenizer, [request.text for request in task.requests])
+    texts = [request.text for request in task.requests]
+    measured = measure(shadow, resident.tokenizer, texts, between)
     between()
     around = gauge.around(
         shadow,
@@ -128,6 +129,7 @@ def solve_batch(
             Written(request.text.as_edited(), request.before, found)
             for request, found in zip(task.requests, measured, strict=True)
         ],
+        between,
     )
     between()
     grams = energies.of(history.head.revision, before)

@@ -19,6 +19,7 @@ def report_of_edits(batch: SolvedBatch, history: History, gauge: EffectGauge) ->
     return _report(
         batch.effects.perplexity,
         gauge.perplexity_tokens,
+        canaries_kept=batch.effects.canaries_kept,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
         norms=batch.weights.distances(history.head.weights),
         collisions=key_collisions(keys, history.recent_keys(leaving_out=batch.removed)),
@@ -39,11 +40,12 @@ def report_of_undoing(
         matrices: The edited matrices as they will be, layer → (d_out, d_in).
         grams: Their row Gram matrices.
         history: Has the head.
-        gauge: Reads the reference text.
+        gauge: Reads the reference text, and asks the canaries.
     """
     return _report(
         gauge.perplexity(matrices),
         gauge.perplexity_tokens,
+        canaries_kept=gauge.canaries_kept(matrices),
         energies={layer: gram.energy for layer, gram in grams.items()},
         norms=change.weights.distances(history.head.weights),
         collisions={},
@@ -68,6 +70,7 @@ def report_of_base(
     return _report(
         reference_perplexity(model, tokenizer, tokens),
         tokens,
+        canaries_kept=1.0,
         energies=energies,
         norms=dict.fromkeys(energies, 0.0),
         collisions={},
@@ -78,6 +81,7 @@ def _report(
     perplexity: float,
     perplexity_tokens: int,
     *,
+    canaries_kept: float,
     energies: Mapping[int, float],
     norms: Mapping[int, float],
     collisions: Mapping[int, float],
@@ -85,6 +89,7 @@ def _report(
     return RevisionReport(
         perplexity=number_or_none(perplexity),
         perplexity_tokens=perplexity_tokens,
+        canaries_kept=canaries_kept,
         layers=[
             LayerDrift(
                 layer=layer,

@@ -1,10 +1,9 @@
 """What a delta does to the model beyond the facts it was made for."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from math import exp
 
 import torch
 from torch import Tensor
@@ -12,10 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.resident.history import History
 from app.resident.resident import Resident
+from app.revisions.report import RevisionReport
+from app.worker.distance import Base, Distance, largest, perplexity_of
 from app.worker.surroundings import Surroundings, Surveyor, Written
 from editing_core.edit import SLOT, Edit
 from editing_core.energy import hyperspherical_energy
 from editing_core.evaluation.perplexity import mean_loss
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.preparation import bundled_text
 from editing_core.probe import score
 from editing_core.sink import statement_of
@@ -23,7 +25,6 @@ from editing_core.statement import Statement
 
 _ANY = "the"  # a target to score canaries with; only what they are continued with is read
 _CHARACTERS_A_TOKEN = 8  # of reference text to tokenise, and some to spare
-_MOST_LOSS = 700.0  # exp of more leaves the floats
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class EffectGauge:
         perplexity_tokens: Length of the reference text.
         conversation: A text with ``{}`` for a user's message, up to where the assistant is to
             speak; None for a model that does not converse.
+        ordinary: Text to look for subjects in; None for the package's.
     """
 
     def __init__(
@@ -95,10 +97,12 @@ class EffectGauge:
         earlier_sample: int,
         perplexity_tokens: int,
         conversation: str | None = None,
+        ordinary: str | None = None,
     ) -> None:
         self._history, self._resident = history, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
-        self._surveyor = Surveyor(resident.tokenizer, bundled_text("statistics"))
+        text = bundled_text("statistics") if ordinary is None else ordinary
+        self._surveyor = Surveyor(resident.tokenizer, text)
         self._canaries = [bundled_text("canaries").splitlines()]
         if conversation is not None:
             asked = bundled_text("questions").splitlines()
@@ -111,26 +115,30 @@ class EffectGauge:
         loss = self._loss(candidate.model)
         return Effects(
             not_finite=_count_not_finite(candidate),
-            delta_norm=_largest(
+            delta_norm=largest(
                 float((after.float() - before.float()).norm() / before.float().norm())
                 for before, after in _pairs(candidate)
             ),
-            canaries_kept=min(map(_share_kept, base.continuations, said)),
+            canaries_kept=base.canaries_kept(said),
             earlier_kept=self._earlier_kept(candidate),
-            energy_drift=_largest(
-                abs(energy / base.energies[layer] - 1)
-                for layer, energy in candidate.energies.items()
-            ),
-            perplexity_ratio=exp(min(loss - base.loss, _MOST_LOSS)),
-            perplexity=_perplexity(loss),
+            energy_drift=base.energy_drift(candidate.energies),
+            perplexity_ratio=base.perplexity_ratio(loss),
+            perplexity=perplexity_of(loss),
         )
 
+    def distance(self, report: RevisionReport) -> Distance:
+        """How far a revision had gone when it was made, by its report: nothing is asked of it."""
+        return self._base.distance(report, self._tokens)
+
     def around(
-        self, candidate: PreTrainedModel, written: Sequence[Written]
+        self, candidate: PreTrainedModel, written: Sequence[Written], between: GiveWay = go_on
     ) -> tuple[Surroundings, ...]:
-        """What the gates of each edit compare besides its own target."""
+        """What the gates of each edit compare besides its own target.
+
+        ``between`` is called between two steps, and may end it.
+        """
         with self._resident.view() as head:
-            return tuple(self._surveyor.survey(head.model, candidate, written))
+            return tuple(self._surveyor.survey(head.model, candidate, written, between))
 
     @property
     def perplexity_tokens(self) -> int:
@@ -139,7 +147,11 @@ class EffectGauge:
 
     def perplexity(self, weights: Mapping[int, Tensor]) -> float:
         """Perplexity on reference text with these edited matrices, layer → (d_out, d_in)."""
-        return _perplexity(self._loss(self._resident.shadow(weights)))
+        return perplexity_of(self._loss(self._resident.shadow(weights)))
+
+    def canaries_kept(self, weights: Mapping[int, Tensor]) -> float:
+        """Share of canaries continued as by the base with these edited matrices."""
+        return self._base.canaries_kept(self._continuations(self._resident.shadow(weights)))
 
     def _earlier_kept(self, candidate: Candidate) -> float | None:
         sample, tokenizer = self._earlier(candidate), self._resident.tokenizer
@@ -171,28 +183,19 @@ class EffectGauge:
         return _reference_loss(model, self._resident.tokenizer, self._tokens)
 
     @cached_property
-    def _base(self) -> "_Base":
+    def _base(self) -> Base:
         model = self._resident.shadow(self._history.base)
         energies = {
             layer: hyperspherical_energy(weight) for layer, weight in self._history.base.items()
         }
-        return _Base(self._continuations(model), self._loss(model), energies)
-
-
-@dataclass(frozen=True)
-class _Base:
-    """What the unedited model says and is."""
-
-    continuations: Sequence[Sequence[str]]
-    loss: float
-    energies: Mapping[int, float]
+        return Base(self._continuations(model), self._loss(model), energies)
 
 
 def reference_perplexity(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int
 ) -> float:
     """Perplexity on the first tokens of the reference text."""
-    return _perplexity(_reference_loss(model, tokenizer, tokens))
+    return perplexity_of(_reference_loss(model, tokenizer, tokens))
 
 
 def _reference_loss(
@@ -202,14 +205,6 @@ def _reference_loss(
     return mean_loss(model, tokenizer, text, tokens=tokens)
 
 
-def _perplexity(loss: float) -> float:
-    return exp(min(loss, _MOST_LOSS))
-
-
-def _share_kept(before: Sequence[str], after: Sequence[str]) -> float:
-    return sum(old == new for old, new in zip(before, after, strict=True)) / len(before)
-
-
 def _pairs(candidate: Candidate) -> list[tuple[Tensor, Tensor]]:
     return [(candidate.before[layer], after) for layer, after in candidate.after.items()]
 
@@ -217,8 +212,3 @@ def _pairs(candidate: Candidate) -> list[tuple[Tensor, Tensor]]:
 def _count_not_finite(candidate: Candidate) -> int:
     entries = sum(int((~torch.isfinite(after)).sum()) for after in candidate.after.values())
     return entries + int((~torch.tensor(candidate.logprobs).isfinite()).sum())
-
-
-def _largest(numbers: Iterable[float]) -> float:
-    """The largest, and NaN if there is one: Python's own ``max`` may pass it over."""
-    return float(torch.tensor(list(numbers), dtype=torch.float64).max())

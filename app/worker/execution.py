@@ -37,6 +37,7 @@ from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.gates import GATES
+from app.worker.headroom import Headroom
 from app.worker.intake import Intake
 from app.worker.interruption import Interruption
 from app.worker.kept import Kept
@@ -120,8 +121,10 @@ class Execution:
             self._undo(waiting[0])
 
     def _write_edits(self, ids: Sequence[str]) -> None:
-        task, rejected = self.intake.task(ids)
-        self._reject(rejected)
+        task, rejected = self.intake.task(ids, self.interruption.check)
+        hopeless = self._headroom.rejections(task, self.history.head.revision)
+        self._reject([*rejected, *hopeless])
+        task = task.without({found.id for found in hopeless})
         while task.requests:
             task = task.without(self._write_or_reject(task))
 
@@ -284,6 +287,10 @@ class Execution:
                 report=found.report.model_dump(mode="json"),
             )
         self._tell_ended(operation.id, operation.kind, OperationStatus.TRIED)
+
+    @cached_property
+    def _headroom(self) -> Headroom:
+        return Headroom(self.database, self.gauge)
 
     @cached_property
     def _reverter(self) -> Reverter:

@@ -6,6 +6,7 @@ from math import isfinite
 
 from app.edits.limits import Limits
 from app.edits.report import FactReport, GateReport
+from app.worker.distance import Distance
 from app.worker.effects import Effects
 from app.worker.measuring import Measurement
 from app.worker.surroundings import Surroundings
@@ -40,6 +41,10 @@ _OF_ONE_EDIT = frozenset(
         "siblings_kept",
     }
 )
+
+# What one edit may give back of what the head has lost: a share, a share, and a factor. It was
+# never seen to give so much (docs/gates.md).
+_CANARIES_BACK, _ENERGY_BACK, _PERPLEXITY_BACK = 0.34, 0.002, 1.05
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,19 @@ def judge(
 def judge_batch(effects: Effects, limits: Limits) -> Judgement:
     """Hold what a batch does besides against the limits, whatever its facts are."""
     return Judgement((*_size(effects, limits), *_reach(effects, limits)))
+
+
+def judge_head(distance: Distance, limits: Limits) -> Judgement:
+    """The gates that an edit on the head fails, whatever it is: no edit gives back so much."""
+    kept, drift, ratio = distance.canaries_kept, distance.energy_drift, distance.perplexity_ratio
+    fewest, most = limits.canaries_kept, limits.energy_drift
+    highest = limits.perplexity_ratio
+    told = [
+        ("canaries_kept", kept, fewest, kept is None or kept + _CANARIES_BACK >= fewest),
+        ("energy_drift", drift, most, drift is None or drift - _ENERGY_BACK <= most),
+        ("perplexity_ratio", ratio, highest, ratio is None or ratio / _PERPLEXITY_BACK <= highest),
+    ]
+    return Judgement(tuple(_gate(*one) for one in told if not one[-1]))
 
 
 def _size(effects: Effects, limits: Limits) -> tuple[GateReport, ...]:

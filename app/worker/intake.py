@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from app.batches import repository as batches
@@ -21,6 +21,7 @@ from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit
 from editing_core.control import ControlTokens
 from editing_core.edit import SLOT, Edit
 from editing_core.errors import InvalidEdit
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.reach import Reach
 from editing_core.statement import tokens_of
 
@@ -44,11 +45,12 @@ class Intake:
     limits: Limits
     contexts: Callable[[], Sequence[str]] = lambda: (SLOT,)
 
-    def task(self, ids: Sequence[str]) -> tuple[Task, list[Rejection]]:
+    def task(self, ids: Sequence[str], between: GiveWay = go_on) -> tuple[Task, list[Rejection]]:
         """What is to be solved, and those for whom there is nothing to do.
 
         An atomic batch is taken as a whole: what is true already is solved with the rest, for it
         might not stay true; if an edit's words were erased or are control tokens, all are rejected.
+        ``between`` is called between two steps of what is measured, and may end it.
         """
         with self.database.read() as session:
             stored = [edits.get(session, id) for id in ids]
@@ -59,7 +61,9 @@ class Intake:
                 for id, text in texts.items()
                 if text is not None
             }
-        rejected = [Rejection(id, why) for id, text in texts.items() if (why := self._unfit(text))]
+        rejected = [
+            found for id, text in texts.items() if (found := self._unfit(id, text)) is not None
+        ]
         unfit = {found.id for found in rejected}
         present = [
             (edit, text)
@@ -70,7 +74,7 @@ class Intake:
             rejected += [Rejection(edit.id, BATCH_REJECTED) for edit, _ in present]
             present = []
         requests = []
-        for edit, text, before in self._measured(present):
+        for edit, text, before in self._measured(present, between):
             if before.prompt.match and not (edit.force or atomic):
                 report = EditReport(
                     before=before.standing,
@@ -80,7 +84,9 @@ class Intake:
                 rejected.append(Rejection(edit.id, "already_true", report))
             else:
                 limits = self.limits.tightened(edit.gates)
-                requests.append(Request(edit.id, text, before, superseded[edit.id], limits))
+                requests.append(
+                    Request(edit.id, text, before, superseded[edit.id], limits, edit.force)
+                )
         task = Task(tuple(requests), stored[0].method, atomic, stored[0].dry_run)
         crowded = self._crowded(task)
         return task.without({found.id for found in crowded}), [*rejected, *crowded]
@@ -108,41 +114,56 @@ class Intake:
                 facts[request.edit.subject] -= 1
                 report = EditReport(before=request.before.standing, error=_FULL)
                 rejected.append(Rejection(request.id, "subject_full", report))
-        if task.atomic and rejected:
-            full = {found.id for found in rejected}
-            others = (request.id for request in task.requests if request.id not in full)
-            rejected += [Rejection(id, BATCH_REJECTED) for id in others]
-        return rejected
+        return task.with_others(rejected)
 
-    def _unfit(self, text: EditText | None) -> str | None:
+    def _unfit(self, id: str, text: EditText | None) -> Rejection | None:
         """Why nothing is to be written for an edit; None if something may be.
 
         What is said here is refused when an edit is posted, but for one that was posted before
         the model was loaded, or for another model's words.
         """
         if text is None:
-            return "erased"
-        tokenizer, reach = self.resident.tokenizer, Reach.of(self.resident.base.model)
+            return Rejection(id, "erased")
         try:
-            refuse_control_tokens(self._control, tokenizer, text.as_edited())
-            for _, statement in text.as_edited().statements:
-                tokens = tokens_of(tokenizer, statement)
-                tokens.require_boundary()
-                reach.check(tokens.prompt + tokens.target, "prompt")
-            reach.check_edit(tokenizer, text.edit(""), self.contexts())
-        except InvalidField:
-            return "control_token"
+            self._require_readable(text)
+        except InvalidField as error:
+            return Rejection(id, "control_token", self._unread(text, error))
         except InvalidEdit as error:
-            return f"unreadable_{error.field}"
+            return Rejection(id, f"unreadable_{error.field}", self._unread(text, error))
         return None
+
+    def _require_readable(self, text: EditText) -> None:
+        tokenizer, reach = self.resident.tokenizer, Reach.of(self.resident.base.model)
+        refuse_control_tokens(self._control, tokenizer, text.as_edited())
+        for _, statement in text.as_edited().statements:
+            tokens = tokens_of(tokenizer, statement)
+            tokens.require_boundary()
+            reach.check(tokens.prompt + tokens.target, "prompt")
+        reach.check_edit(tokenizer, text.edit(""), self.contexts())
+
+    def _unread(self, text: EditText, error: Exception) -> EditReport | None:
+        """What the head says of the fact alone, and why it is not edited; None if it cannot say."""
+        alone = replace(text, paraphrases=(), neighbours=())
+        try:
+            with self.resident.view() as view:
+                (found,) = measure(view.model, self.resident.tokenizer, [alone])
+        except InvalidEdit:
+            return None
+        return EditReport(
+            before=found.standing,
+            error=str(error),
+            warnings=warnings_of(text, found),
+            first_in_text=first_report(found, found),
+        )
 
     @cached_property
     def _control(self) -> ControlTokens:
         return ControlTokens.of(self.resident.tokenizer)
 
     def _measured(
-        self, present: Sequence[tuple[StoredEdit, EditText]]
+        self, present: Sequence[tuple[StoredEdit, EditText]], between: GiveWay
     ) -> list[tuple[StoredEdit, EditText, Measurement]]:
+        texts = [text for _, text in present]
         with self.resident.view() as view:
-            found = measure(view.model, self.resident.tokenizer, [text for _, text in present])
+            found = measure(view.model, self.resident.tokenizer, texts, between)
         return [(edit, text, before) for (edit, text), before in zip(present, found, strict=True)]

@@ -17,6 +17,7 @@ from app.edits.report import (
 from app.edits.text import EditText
 from app.revisions.report import number_or_none
 from editing_core.edit import Edit
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.probe import Score, score
 from editing_core.sink import statement_of
 from editing_core.statement import Statement
@@ -64,11 +65,18 @@ def ask(
 
 
 def measure(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[EditText]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[EditText],
+    between: GiveWay = go_on,
 ) -> list[Measurement]:
-    """One measurement per edit, all prompts of all edits batched together."""
+    """One measurement per edit, all prompts of all edits batched together.
+
+    ``between`` is called between two steps, and may end it.
+    """
     asked = [_statements(tokenizer, text) for text in texts]
-    found = iter(score(model, tokenizer, [one for statements in asked for one in statements]))
+    items = [one for statements in asked for one in statements]
+    found = iter(score(model, tokenizer, items, between))
     return [
         Measurement(
             prompt=next(found),

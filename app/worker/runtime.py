@@ -166,6 +166,7 @@ def start(
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
             conversation=opened.conversation,
+            ordinary=opened.text,
         ),
         metrics=counted,
         interruption=interruption,

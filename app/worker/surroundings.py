@@ -9,6 +9,7 @@ from app.edits.text import EditText
 from app.worker.measuring import Measurement
 from editing_core.continuation import Continuation, continuations, shares_kept
 from editing_core.edit import SLOT
+from editing_core.giving_way import GiveWay, go_on
 from editing_core.passages import count_names, divergence, passages
 from editing_core.preparation import bundled_text
 from editing_core.statement import tokens_of
@@ -16,6 +17,7 @@ from editing_core.statement import tokens_of
 _LEAST, _MOST = 4, 8  # tokens of a continuation: an answer, numbers being a token a digit
 _COMMON = 10  # times that ordinary text names a subject which is a word rather than a name
 _PASSAGES = 8  # of them that are read
+_MOST_TEXT = 1_000_000  # characters: in much more, names are found as often as words are in this
 
 
 @dataclass(frozen=True)
@@ -62,32 +64,41 @@ class Surveyor:
 
     Args:
         tokenizer: The model's.
-        text: Ordinary text, to look for subjects in.
+        text: Ordinary text, to look for subjects in; only its beginning, where it is long.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str) -> None:
-        self._tokenizer, self._text = tokenizer, text
+        self._tokenizer, self._text = tokenizer, text[:_MOST_TEXT]
         self._subjects = bundled_text("subjects").splitlines()
         self._about = bundled_text("essence").splitlines()
 
     def survey(
-        self, head: PreTrainedModel, candidate: PreTrainedModel, written: Sequence[Written]
+        self,
+        head: PreTrainedModel,
+        candidate: PreTrainedModel,
+        written: Sequence[Written],
+        between: GiveWay = go_on,
     ) -> list[Surroundings]:
-        """The surroundings of each edit that is in the candidate and not in the head."""
+        """The surroundings of each edit that is in the candidate and not in the head.
+
+        ``between`` is called before each forward pass or generation, and may end the survey.
+        """
         asked = [_Asked.of(one.text, self._subjects, self._about) for one in written]
         prompts = [prompt for one in asked for prompt in one.prompts]
-        said = iter(continuations(head, self._tokenizer, prompts, tokens=_MOST))
+        said = iter(continuations(head, self._tokenizer, prompts, tokens=_MOST, give_way=between))
         lengths = [self._answer_length(one.text) for one in written]
         expected = [
             _shortened(next(said), length)
             for one, length in zip(asked, lengths, strict=True)
             for _ in one.prompts
         ]
-        shares = iter(shares_kept(candidate, expected))
-        return [
-            _surroundings(around, shares, one, self._drift(head, candidate, one.text.subject))
-            for around, one in zip(asked, written, strict=True)
-        ]
+        shares = iter(shares_kept(candidate, expected, between))
+        found = []
+        for around, one in zip(asked, written, strict=True):
+            between()
+            drift = self._drift(head, candidate, one.text.subject)
+            found.append(_surroundings(around, shares, one, drift))
+        return found
 
     def _answer_length(self, text: EditText) -> int:
         """How many tokens an answer of this relation has, as far as the target tells."""

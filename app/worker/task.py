@@ -1,6 +1,6 @@
 """What the worker is to write in one run: edits, and how far they stand and fall together."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from app.edits.limits import Limits
@@ -24,6 +24,7 @@ class Request:
         before: What the head says around it.
         supersedes: The live edit of the same fact, whose factors and key go.
         limits: What its gates allow.
+        force: Whether it is solved where it is true already, or can hardly pass.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Request:
     before: Measurement
     supersedes: str | None
     limits: Limits
+    force: bool
 
     @property
     def edit(self) -> Edit:
@@ -41,6 +43,21 @@ class Request:
 def core_edit(id: str, text: EditText) -> Edit:
     """An edit as the core takes it."""
     return text.edit(id)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An edit or a revert that must change nothing.
+
+    Attributes:
+        id: Its operation's id.
+        reason: A code: the ledger holds no text.
+        report: What was measured.
+    """
+
+    id: str
+    reason: str
+    report: EditReport | RevertReport | None = None
 
 
 @dataclass(frozen=True)
@@ -63,17 +80,10 @@ class Task:
         """The task without these edits."""
         return replace(self, requests=tuple(r for r in self.requests if r.id not in ids))
 
-
-@dataclass(frozen=True)
-class Rejection:
-    """An edit or a revert that must change nothing.
-
-    Attributes:
-        id: Its operation's id.
-        reason: A code: the ledger holds no text.
-        report: What was measured.
-    """
-
-    id: str
-    reason: str
-    report: EditReport | RevertReport | None = None
+    def with_others(self, rejected: Sequence[Rejection]) -> list[Rejection]:
+        """Rejections of some of its edits; if it is atomic, of the others for their sake, too."""
+        if not (self.atomic and rejected):
+            return [*rejected]
+        ids = {found.id for found in rejected}
+        others = (request.id for request in self.requests if request.id not in ids)
+        return [*rejected, *(Rejection(id, BATCH_REJECTED) for id in others)]

@@ -196,6 +196,24 @@ def test_kills_that_leave_time_for_one_edit_each_never_end_one(
     assert EditStatus.DEAD not in _ever(history)
 
 
+@_SIMULATED
+@given(first=st.floats(1.5, 160.0), pauses=st.lists(st.floats(2.5, 12.0), min_size=2, max_size=2))
+def test_a_kill_of_a_batch_is_no_attempt_of_any_edit(
+    new_history: Callable[[], History], first: float, pauses: list[float]
+) -> None:
+    """Three kills, of which the first meets a batch: no edit has met three alone."""
+    kills = [first, first + pauses[0], first + sum(pauses)]
+    history = new_history()
+    for number in range(_BATCH):
+        history.accept(f"edit-{number}")
+    machine = Machine(history, kills, solve_s=10.0)
+    machine.run(kills[-1] + _CALM_S)
+    machine.end()
+    assert len(machine.deaths) == len(kills)
+    assert _statuses(history) == {EditStatus.COMMITTED}
+    assert EditStatus.DEAD not in _ever(history)
+
+
 def test_an_edit_that_kills_is_given_up_alone_and_tried_ever_more_seldom(
     new_history: Callable[[], History],
 ) -> None:

@@ -71,5 +71,29 @@ def test_what_is_too_long_for_the_model_is_rejected_and_the_others_go_on(service
     assert service.ended(other).status is EditStatus.COMMITTED
 
 
+def test_what_cannot_be_written_is_told_why_and_what_is_said_of_it(service: Service) -> None:
+    """Of the fact alone: that its paraphrase cannot be read is why it is not edited."""
+    positions = Reach.of(service.resident.base.model).positions
+    assert positions is not None
+    long = service.submit("France", neighbours=["The capital of Italy is" + " that" * positions])
+    marked = service.submit("France", neighbours=["<|endoftext|>"])
+    for edit, why in ((long, f"this model has {positions} positions"), (marked, "<|endoftext|>")):
+        ended = service.ended(edit)
+        assert ended.status is EditStatus.REJECTED
+        report = EditReport.model_validate(ended.report)
+        assert report.before.p_target == _close(_p(service, "The capital of France is"))
+        assert report.error is not None
+        assert why in report.error
+        assert report.after is None
+
+
+def test_what_the_model_cannot_read_at_all_has_no_report(service: Service) -> None:
+    positions = Reach.of(service.resident.base.model).positions
+    assert positions is not None
+    long = service.submit("France", prompt="The capital of {} is" + " that" * positions)
+    assert service.ended(long).operation.reason == "unreadable_prompt"
+    assert service.ended(long).report is None
+
+
 def _close(value: float) -> object:
     return pytest.approx(value, rel=1e-4)

@@ -32,6 +32,7 @@ from app.resident.snapshots import Snapshots
 from app.revisions import repository as revisions
 from app.revisions.artefacts import ArtefactStore
 from app.revisions.service import record_base
+from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -54,6 +55,7 @@ from tests.waiting import wait_until
 BROKEN = "rome"  # stands for a method with a bug
 BLAMING = "emmet"  # stands for a method that cannot solve the second edit of a batch
 BATCH_SIZE = 4
+_TOKENS = 32  # of reference text
 WAIT_S = 60.0
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 100
@@ -207,6 +209,7 @@ def working(
     doorbell = RedisDoorbell(valkey.address)
     weight_of = model.architecture.weight_of
     base = {layer: weight_of(model.model, layer) for layer in default_layers(model)}
+    measured = report_of_base(model.model, model.tokenizer, base, _TOKENS)
     with database.write() as session:
         record_base(
             session,
@@ -216,6 +219,7 @@ def working(
             weights_digest=weights_digest(base),
             actor="worker",
             now=utc_now(),
+            report=measured.model_dump(mode="json"),
         )
     artefacts = ArtefactStore(folder / "artefacts")
     snapshots = Snapshots(
@@ -236,7 +240,7 @@ def working(
         actor="worker",
         snapshots=snapshots,
         intake=Intake(database, resident, OPEN_LIMITS),
-        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=32),
+        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=_TOKENS),
         metrics=metrics,
         interruption=ending,
     )

@@ -118,6 +118,13 @@ def test_an_edits_gates_are_shown_with_what_they_allow() -> None:
     assert "failed" not in earlier
 
 
+def test_why_an_edit_was_not_solved_is_shown_in_words() -> None:
+    moment = {"p_target": 0.25, "rank_target": 2, "argmax": " C"}
+    assert "None" not in drawn(edit_table(edit(report={"before": moment, "error": None})))
+    shown = drawn(edit_table(edit(report={"before": moment, "error": "it has\x1b too many"})))
+    assert "it has\\x1b too many" in shown
+
+
 def test_a_rejected_edit_is_told_with_its_reason() -> None:
     rejected = edit(status="rejected", revision=None, reason="already_true")
     assert outcome_line(rejected) == "edit_1 rejected: already_true"

@@ -9,8 +9,9 @@ from app.edits.limits import Limits, WantedLimits
 from app.edits.report import FactReport, Said
 from app.errors import InvalidField
 from app.settings import Settings
+from app.worker.distance import Distance
 from app.worker.effects import Effects
-from app.worker.gates import GATES, Judgement, judge
+from app.worker.gates import GATES, Judgement, judge, judge_head
 from app.worker.measuring import Measurement
 from app.worker.surroundings import Surroundings
 from editing_core.probe import Score
@@ -199,3 +200,30 @@ def test_a_limit_stored_before_the_operator_became_stricter_is_not_looser() -> N
 def test_a_looser_limit_is_refused_with_both_numbers(wanted: WantedLimits, says: str) -> None:
     with pytest.raises(InvalidField, match=says):
         LIMITS.refuse_looser(wanted)
+
+
+_NEAR = Distance(canaries_kept=0.2, energy_drift=0.0515, perplexity_ratio=1.55)
+
+
+def test_an_edit_may_pass_where_the_head_is_hardly_beyond_a_limit_or_not_known() -> None:
+    assert judge_head(_NEAR, LIMITS).gates == ()
+    assert judge_head(Distance(None, None, None), LIMITS).gates == ()
+    assert judge_head(Distance(1.0, 0.0, 1.0), LIMITS).gates == ()
+
+
+@pytest.mark.parametrize(
+    ("distance", "name", "allowed", "reason"),
+    [
+        (replace(_NEAR, canaries_kept=0.15), "canaries_kept", 0.5, "gate_canaries_not_kept"),
+        (replace(_NEAR, energy_drift=0.053), "energy_drift", 0.05, "gate_energy_drifted"),
+        (replace(_NEAR, perplexity_ratio=1.6), "perplexity_ratio", 1.5, "gate_perplexity_too_high"),
+    ],
+)
+def test_no_edit_passes_where_the_head_is_far_beyond_a_limit(
+    distance: Distance, name: str, allowed: float, reason: str
+) -> None:
+    found = judge_head(distance, LIMITS)
+    (gate,) = found.gates
+    assert (gate.name, gate.allowed, gate.passed) == (name, allowed, False)
+    assert gate.measured == getattr(distance, name)
+    assert found.reason == reason
