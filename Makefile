@@ -82,7 +82,7 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 
 demo: $(INSTALLED) ## Ask, edit, ask, audit, roll back, ask: on a throw-away server
-	@$(BIN)/python -m app.demo
+	@$(BIN)/python -m app.cli.demo
 
 bench: $(INSTALLED) ## How fast edits and queries are, as ratios on this machine; posts and pages under load
 	@$(BIN)/python -m benchmarks.core

@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.access.doorkeeper import Doorkeeper
+from app.access.require import DoorkeeperDep
 from app.database.database import Database
+from app.deps.services import Pending
 from app.errors import ErrataError, NotReady, QueueFull, Unavailable
-from app.keys.access import DoorkeeperDep
-from app.keys.doorkeeper import Doorkeeper
+from app.http.problems import common_responses
+from app.kit.preparing import Preparation
+from app.operations.queue_state import state
 from app.operations.repository import count_unfinished
-from app.pausing.repository import state
-from app.preparing import Preparation
-from app.problems import common_responses
 from app.queue.doorbell import Doorbell
-from app.services import Pending
-from app.serving import Serving
+from app.startup import Serving
 
 _PATIENCE_S = 1.5  # less than a probe's own time-out
 

@@ -11,57 +11,58 @@ from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-import app.batches.endpoints as batches
+import app.audit.endpoints as ledger
 import app.docs.endpoints as docs
+import app.edits.batch_endpoints as batches
 import app.edits.endpoints as edits
 import app.events.endpoints as events
 import app.exports.endpoints as exports
-import app.history.endpoints as history
 import app.keys.endpoints as keys
-import app.ledger.endpoints as ledger
+import app.lookback.endpoints as history
 import app.observability.endpoints as observability
-import app.operations.endpoints as operations
 import app.pausing.endpoints as pausing
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
-import app.snapshots.endpoints as snapshots
-from app import health, problems
-from app.body_limit import BodyLimit, BodyLimits
-from app.budgets.budgets import Budgets
-from app.clock import Clock, IdFactory, new_id, utc_now
-from app.connections import ConnectionLimits, Connections
-from app.cross_origin import CrossOrigin
+import app.revisions.label_endpoints as snapshots
+import app.revisions.operation_endpoints as operations
+from app import health
+from app.access.authentication import Authentication
+from app.access.budgets import Budgets
+from app.access.doorkeeper import Doorkeeper, check_guarded
+from app.access.refusals import Refusals
+from app.access.seal import seal_old_keys
+from app.deps.services import Pending, Services
 from app.docs.description import Describe, Description, tell_scopes
-from app.erasures.purge import Purger
 from app.errors import QueueUnavailable, Unavailable
 from app.events.hub import Hub
-from app.head_requests import HeadRequests
-from app.keys.authentication import Authentication
-from app.keys.doorkeeper import Doorkeeper, check_guarded
-from app.keys.refusals import Refusals
-from app.keys.seal import seal_old_keys
-from app.lane import Shared
+from app.http import problems
+from app.http.body_limit import BodyLimit, BodyLimits
+from app.http.connections import ConnectionLimits, Connections
+from app.http.cross_origin import CrossOrigin
+from app.http.head_requests import HeadRequests
+from app.http.parameters import only_known_parameters
+from app.http.security_headers import SecurityHeaders
+from app.http.watch import RequestWatch
+from app.kit.clock import Clock, IdFactory, new_id, utc_now
+from app.kit.lane import Shared
+from app.kit.logs import get_logger
+from app.kit.stopping import MODEL_STOP_S
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.opening import open_database
 from app.ledger.schemas import LedgerVerdict
-from app.observability.http import RequestWatch
-from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
-from app.observability.state import mirrored
-from app.observability.tracing import telemetry
+from app.metrics.metrics import Metrics
+from app.metrics.mirrored import mirrored
+from app.metrics.tracing import telemetry
 from app.operations.endings import Endings
+from app.operations.purging import Purger
 from app.operations.room import Room
-from app.parameters import only_known_parameters
 from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
 from app.queue.memory_doorbell import MemoryDoorbell
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
-from app.revisions.artefacts import ArtefactStore
-from app.security_headers import SecurityHeaders
-from app.services import Pending, Services
-from app.serving import Loader, Runtime, Serving, StartRuntime
 from app.settings import Settings
-from app.stopping import MODEL_STOP_S
-from app.worker import runtime
+from app.startup import Loader, Runtime, Serving, StartRuntime
+from app.worker import start as runtime
 from editing_core.methods import plan_named
 from editing_core.progress import Progress, silent
 

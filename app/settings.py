@@ -14,8 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.env_file import OwnEnvFile
-from app.secret_file import read_secret
+from app.kit.env_file import OwnEnvFile
+from app.kit.files import read_secret
 
 #: settings that may be read from a file, named by a setting of its own: database_url_file
 SECRETS = ("database_url", "redis_url", "key_pepper")

@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.permissions import keep_to_ourselves
+from app.kit.permissions import keep_to_ourselves
 from benchmarks.memory import PeakMemory
 from benchmarks.published import optimise_published
+from editing_core.defaults import bundled_text, default_recipe, prepare_statistics
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.methods.alphaedit import AlphaEdit
 from editing_core.methods.base import LayerProblem
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.packed import PackedModel
-from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
 from editing_core.recipe import Recipe
 from editing_core.sphere import principal_directions
 from editing_core.statistics import Statistics

@@ -18,7 +18,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.client import Errata
-from app.permissions import keep_to_ourselves
+from app.kit.permissions import keep_to_ourselves
 from benchmarks.core import FLOPS, Figure, seconds, show
 from benchmarks.memory import PeakMemory
 from benchmarks.parity import Finding, Twins

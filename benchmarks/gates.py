@@ -16,18 +16,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from app.edits.limits import Limits
-from app.edits.text import EditText
+from app.facts.gate_limits import Limits
+from app.facts.text import EditText
 from app.settings import Settings
 from app.worker.measuring import measure
 from app.worker.surroundings import Surveyor, Written
 from benchmarks.core import REPOSITORY
-from editing_core.delta import Weights
+from editing_core.benchmark.reading import read_records
+from editing_core.defaults import bundled_text, default_recipe, prepare_statistics
 from editing_core.edit import Edit
 from editing_core.editor import Editor
-from editing_core.evaluation.reading import read_records
 from editing_core.model.loading import load_model
-from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
+from editing_core.weights.delta import Weights
 
 _RESULTS = REPOSITORY / "benchmarks" / "results" / "gates.jsonl"
 _METHOD = "memit+sphere"

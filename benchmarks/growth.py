@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from app.clock import utc_now
 from app.database.database import Database
-from app.permissions import keep_to_ourselves
-from app.resident.history import History
+from app.kit.clock import utc_now
+from app.kit.permissions import keep_to_ourselves
+from app.ledger.artefacts import ArtefactStore
+from app.resident.lineage import History
 from app.resident.recipes import Recipes
 from app.resident.snapshots import Snapshots
-from app.revisions.artefacts import ArtefactStore
 from benchmarks.core import REPOSITORY, Figure, seconds, show
 from benchmarks.longhistory import Writer, begun, first_edit
-from editing_core.delta import Delta, Weights, left_grid, on_grid
-from editing_core.digest import weights_digest
 from editing_core.model.loading import load_model
+from editing_core.weights.delta import Delta, Weights, left_grid, on_grid
+from editing_core.weights.digest import weights_digest
 from tests.acceptance.server import running
 
 _AT_ONCE = 16  # revisions in one transaction

@@ -21,13 +21,13 @@ import psutil
 import typer
 from rich.console import Console
 
+from app.cli.serve import StreamingServer, http_config
 from app.client import Errata
+from app.deps.services import Services
+from app.kit.permissions import keep_to_ourselves
 from app.main import Components, create_app
-from app.permissions import keep_to_ourselves
-from app.server import StreamingServer, http_config
-from app.services import Services
-from app.serving import Runtime
 from app.settings import Settings
+from app.startup import Runtime
 from benchmarks.core import Figure, show
 
 _LISTENERS = 50

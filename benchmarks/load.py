@@ -19,7 +19,7 @@ import httpx2
 from rich.console import Console
 
 from app.client import Errata
-from app.permissions import keep_to_ourselves
+from app.kit.permissions import keep_to_ourselves
 from benchmarks.core import REPOSITORY, Figure, show
 from benchmarks.longhistory import long_history
 from benchmarks.openloop import Latencies, measure

@@ -9,17 +9,16 @@ from rich.progress import track
 from sqlalchemy.orm import Session
 
 from app.client import Errata
-from app.clock import new_id, utc_now
-from app.database.base import JsonObject
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
-from app.edits.text import EditText
-from app.operations.models import Operation, OperationKind
-from app.operations.service import accept, claim
-from app.revisions import repository as revisions
-from app.revisions.models import Revision, RevisionKind
-from app.revisions.service import AddedEdit, NewRevision, commit_revision
+from app.database.tables.base import JsonObject
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.operations import Operation, OperationKind
+from app.database.tables.revisions import Revision, RevisionKind
+from app.facts.text import EditText
+from app.kit.clock import new_id, utc_now
+from app.operations import edits, revisions
+from app.operations.commit import AddedEdit, NewRevision, commit_revision
+from app.operations.lifecycle import accept, claim
 from tests.acceptance.server import calibrate_quickly, running
 from tests.tiny import build_tiny_model
 

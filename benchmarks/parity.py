@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from editing_core.delta import Delta, Weights
-from editing_core.digest import weights_digest
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.methods import METHOD_NAMES
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.preparation import default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.solution import Solution
 from editing_core.statistics import Statistics, collect
+from editing_core.weights.delta import Delta, Weights
+from editing_core.weights.digest import weights_digest
 from tests.tiny import build_tiny_model
 
 _SIZES = {"hidden_size": 128, "intermediate_size": 256}

@@ -16,9 +16,9 @@ import httpx2
 import torch
 from rich.console import Console
 
+from app.cli.serve import StreamingServer, http_config
+from app.kit.permissions import keep_to_ourselves
 from app.main import create_app
-from app.permissions import keep_to_ourselves
-from app.server import StreamingServer, http_config
 from app.settings import Settings
 from benchmarks.core import RECORDS, REPOSITORY, Figure, show
 from editing_core.model.loading import LoadedModel, load_model

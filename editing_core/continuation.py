@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from editing_core.beginning import begun_once
 from editing_core.giving_way import GiveWay, go_on
-from editing_core.probe import hidden_states
+from editing_core.measures.probe import hidden_states
 from editing_core.reach import Reach
 
 _ROWS = 32  # rows a forward pass: a batch may have a thousand edits with ten prompts each

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from editing_core.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
-from editing_core.directions import Directions
 from editing_core.edit import Edit, check_target
 from editing_core.errors import EditFailed, NonFinite
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.keys import KeySweep
-from editing_core.memory import PastKeys, Projection
 from editing_core.methods import (
     PLANS,
     FineTune,
@@ -30,6 +27,7 @@ from editing_core.methods import (
 )
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
+from editing_core.past_keys import PastKeys, Projection
 from editing_core.reach import Reach
 from editing_core.recipe import Recipe
 from editing_core.solution import (
@@ -42,8 +40,10 @@ from editing_core.solution import (
     joined,
 )
 from editing_core.sphere import project
+from editing_core.sphere_directions import Directions
 from editing_core.statistics import Statistics
 from editing_core.values import Value, optimise
+from editing_core.weights.delta import Delta, Dense, Factors, dense_on_grid, left_grid, on_grid
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from editing_core.beginning import begun_once
-from editing_core.probe import hidden_states
+from editing_core.measures.probe import hidden_states
 
 _BEFORE, _AFTER = 60, 100  # characters of a passage before the name's end, and after it
 _TOKENS = 20  # after the name: more would dilute what the name does

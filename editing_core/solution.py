@@ -7,9 +7,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from editing_core.delta import Delta
 from editing_core.edit import Edit
 from editing_core.values import Value
+from editing_core.weights.delta import Delta
 
 
 @dataclass(frozen=True)

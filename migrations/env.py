@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from app.database.schema import metadata
+from app.database.tables.schema import metadata
 
 connection = context.config.attributes["connection"]
 

@@ -3,7 +3,7 @@
 The demo model's tests run with the gates as they are by default.
 """
 
-from app.edits.limits import Limits
+from app.facts.gate_limits import Limits
 
 OPEN_LIMITS = Limits(
     delta_norm=1e9,

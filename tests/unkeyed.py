@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from app.clock import utc_now
-from app.idempotency.once import Once
+from app.kit.clock import utc_now
+from app.operations.once import Once
 
 
 def unkeyed(actor: str) -> Once:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.errors import DatabaseAway
-from app.permissions import close_to_others, make_private
+from app.kit.permissions import close_to_others, make_private
 
 # SQLite 3.7.0 to 3.51.2 can lose committed writes in WAL mode when two connections reset the log.
 SAFE_WAL = (3, 51, 3)

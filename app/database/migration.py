@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 import migrations
 from app.database.database import Database
-from app.database.schema import metadata
+from app.database.tables.schema import metadata
 
 
 def upgrade(database: Database, revision: str = "head") -> None:

@@ -1,8 +1,8 @@
 """What a driver's error says of the database: it is away, or there and overloaded.
 
-The difference decides who is let in (`app.keys.doorkeeper`), so only what load cannot cause counts
-as away. A process without a free descriptor, a full pool and a server with too many clients look
-alike to a driver; so the place where the database should be is asked as well.
+The difference decides who is let in (`app.access.doorkeeper`), so only what load cannot cause
+counts as away. A process without a free descriptor, a full pool and a server with too many clients
+look alike to a driver; so the place where the database should be is asked as well.
 """
 
 import socket

@@ -7,26 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.edits import repository, service
-from app.edits.models import EditStatus
+from app.access.require import require
+from app.access.scopes import Scope
+from app.database.tables.edits import EditStatus
+from app.database.tables.withdrawals import Why
+from app.deps.erasure import EraseRequest
+from app.deps.idempotency import OnceDep
+from app.deps.operation import OperationResource
+from app.deps.services import Services, ServicesDep
+from app.deps.waiting import WaitDep
+from app.edits import service
+from app.edits.revert_schemas import RevertRequest
+from app.edits.revert_service import Wanted, request_revert
 from app.edits.schemas import EditPage, EditRequest, EditResource
-from app.erasures.purge import purge_soon
-from app.erasures.schemas import EraseRequest
-from app.idempotency.sent import OnceDep
-from app.keys.access import require
-from app.keys.scopes import Scope
+from app.edits.withdrawal_schemas import WithdrawRequest
+from app.edits.withdrawal_service import Leftovers, withdraw
+from app.http.problems import common_responses
+from app.kit.fields import MAX_INTEGER, IdPath, Phrase
+from app.kit.paging import page_of
+from app.operations import edits as repository
 from app.operations import repository as operations
-from app.operations.schemas import OperationResource
-from app.operations.waiting import WaitDep
-from app.paging import page_of
-from app.problems import common_responses
-from app.reverts.schemas import RevertRequest
-from app.reverts.service import Wanted, request_revert
-from app.services import Services, ServicesDep
-from app.text import MAX_INTEGER, IdPath, Phrase
-from app.withdrawals.models import Why
-from app.withdrawals.schemas import WithdrawRequest
-from app.withdrawals.service import Leftovers, withdraw
+from app.operations.purging import purge_soon
 
 DryRun = Annotated[
     bool, Query(description="Compute, gate and report, but commit nothing: ends as `tried`.")

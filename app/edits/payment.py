@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from app.budgets.budget import Charge
-from app.budgets.budgets import Budgets
-from app.edits.text import EditText
+from app.access.budget import Charge
+from app.access.budgets import Budgets
+from app.deps.services import Services
 from app.errors import InvalidField, RateLimited, Refusal
-from app.services import Services
+from app.facts.text import EditText
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from app.edits.limits import WantedLimits
-from app.edits.look import mixed_word
-from app.edits.models import Edit, EditStatus
-from app.edits.notices import word_warnings
-from app.edits.report import EditReport, EditWarning
-from app.edits.text import EditText
-from app.erasures.schemas import ErasureResource
-from app.text import Label, Phrase, Prompt
-from app.withdrawals.schemas import WithdrawnRevisions
+from app.database.tables.edits import Edit, EditStatus
+from app.deps.erasure import ErasureResource
+from app.edits.withdrawal_schemas import WithdrawnRevisions
+from app.facts.edit_report import EditReport, EditWarning
+from app.facts.gate_limits import WantedLimits
+from app.facts.look import mixed_word
+from app.facts.notices import word_warnings
+from app.facts.text import EditText
+from app.kit.fields import Label, Phrase, Prompt
 
 MAX_PROMPTS = 50
 MAX_LABELS = 16

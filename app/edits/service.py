@@ -6,21 +6,21 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.batches.models import EditBatch
-from app.batches.repository import bound_together
-from app.database.base import JsonObject
-from app.edits import repository
-from app.edits.limits import Limits, WantedLimits
-from app.edits.models import Edit, EditStatus
+from app.database.tables.base import JsonObject
+from app.database.tables.batches import EditBatch
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.operations import OperationKind
+from app.deps.services import Services
 from app.edits.payment import Accepted, pay
 from app.edits.schemas import EditRequest
-from app.edits.text import EditText, Neighbour, without_unused
-from app.erasures import service as erasures
 from app.errors import InvalidField, WrongState
-from app.idempotency.once import Once
-from app.operations.models import OperationKind
-from app.operations.service import accept, cancel, requeue, tell_cancelled
-from app.services import Services
+from app.facts.gate_limits import Limits, WantedLimits
+from app.facts.text import EditText, Neighbour, without_unused
+from app.operations import edits as repository
+from app.operations import erasing as erasures
+from app.operations.batches import bound_together
+from app.operations.lifecycle import accept, cancel, requeue, tell_cancelled
+from app.operations.once import Once
 from editing_core.edit import Edit as CoreEdit
 from editing_core.errors import InvalidEdit
 from editing_core.methods import METHOD_NAMES
@@ -194,7 +194,7 @@ def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
     """Remove the words of an edit that has ended; its effect and the proof of it stay.
 
     Erasing it again changes nothing. The words leave the files of the database after the
-    transaction, by `app.erasures.purge`.
+    transaction, by `app.operations.purging`.
 
     Raises:
         UnknownEdit: There is no such edit.

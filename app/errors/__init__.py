@@ -72,7 +72,7 @@ ErrataError
 ├── BadCheckpoint               a text is no checkpoint; only offline
 └── BrokenEvidence              a bundle does not hold; names the first bad part; only offline
 
-`app.problems` turns each into one problem document.
+`app.http.problems` turns each into one problem document.
 """
 
 from app.errors.access import (

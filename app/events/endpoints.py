@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from app.access.require import DoorkeeperDep, readmit, require
+from app.access.scopes import Scope, key_of
+from app.deps.services import ActorDep, ServicesDep
 from app.events import service
 from app.events.hub import Hub
 from app.events.schemas import TicketResource
 from app.events.stream import Listener
-from app.keys.access import DoorkeeperDep, readmit, require
-from app.keys.scopes import Scope, key_of
-from app.problems import common_responses
-from app.services import ActorDep, ServicesDep
-from app.text import MAX_INTEGER, IdPath
+from app.http.problems import common_responses
+from app.kit.fields import MAX_INTEGER, IdPath
 
 LastEventId = Annotated[
     int | None,

@@ -19,7 +19,7 @@ from app.errors import DatabaseUnavailable, TooManyListeners
 from app.events import service
 from app.events.schemas import EventResource
 from app.events.service import Page
-from app.observability.logs import get_logger
+from app.kit.logs import get_logger
 
 _KEPT = 1_000  # events, for all listeners together
 _LOOK_EVERY_S = 0.5  # for what other processes write

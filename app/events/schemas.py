@@ -4,9 +4,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from app.edits.models import EditStatus
-from app.events.models import Event
-from app.operations.models import OperationKind
+from app.database.tables.edits import EditStatus
+from app.database.tables.events import Event
+from app.database.tables.operations import OperationKind
 
 
 class TicketResource(BaseModel):

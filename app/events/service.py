@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
 from app.errors import InvalidField
-from app.events import repository
 from app.events.schemas import EventResource
+from app.operations import edits
+from app.operations import events as repository
 
 _PAGE = 200
 _UNFINISHED = (EditStatus.ACCEPTED, EditStatus.RUNNING)

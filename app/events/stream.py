@@ -9,13 +9,13 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from app.database.database import Database
+from app.database.tables.operations import OperationKind
 from app.errors import DatabaseUnavailable, KeyNeeded
 from app.events import service
 from app.events.hub import Hub
 from app.events.schemas import EventResource
 from app.events.service import Page
-from app.observability.logs import get_logger
-from app.operations.models import OperationKind
+from app.kit.logs import get_logger
 
 _READMITTED_EVERY_S = 3.0  # a stream ends this soon after its key was revoked or expired
 _RETRY_MS = 1_000  # how soon a client that lost the stream shall come back

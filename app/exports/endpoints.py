@@ -10,28 +10,28 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
+from app.access.require import require
+from app.access.scopes import Scope
+from app.database.tables.exports import Export, ExportStatus
+from app.database.tables.revisions import Revision
+from app.deps.idempotency import OnceDep
+from app.deps.services import DownloadDep, Services, ServicesDep
 from app.errors import ClientGone, ExportGone, ExportNotFinished, RangeBeyond
 from app.exports import repository, service
-from app.exports.models import Export, ExportStatus
 from app.exports.schemas import ExportPage, ExportRequest, ExportResource
 from app.exports.store import ExportStore
-from app.idempotency.sent import OnceDep
-from app.keys.access import require
-from app.keys.scopes import Scope
-from app.paging import page_of
-from app.problems import common_responses
+from app.http.problems import common_responses
+from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.paging import page_of
+from app.operations import revisions
+from app.operations.live import live_edits
+from app.operations.withdrawals import require_served
 from app.query.streaming import while_connected
 from app.resident.factors import read_factors
-from app.revisions import repository as revisions
 from app.revisions.endpoints import find_revision
-from app.revisions.live import live_edits
-from app.revisions.models import Revision
-from app.services import DownloadDep, Services, ServicesDep
-from app.serving import ServingDep
-from app.text import MAX_INTEGER, IdPath
-from app.withdrawals.repository import require_served
-from editing_core.delta import Delta
+from app.startup import ServingDep
 from editing_core.export import live_delta_bytes
+from editing_core.weights.delta import Delta
 
 _TAR = "application/x-tar"
 _SAFETENSORS = "application/octet-stream"

@@ -4,21 +4,21 @@ import threading
 
 from safetensors import SafetensorError
 
-from app.clock import Clock
 from app.database.database import Database
-from app.disk import DiskSpace
+from app.database.tables.exports import Export
 from app.errors import DatabaseUnavailable, ErrataError, Unavailable
 from app.exports import repository, service
 from app.exports.archive import pack
-from app.exports.models import Export
 from app.exports.service import Kept, Written
 from app.exports.store import ExportStore
 from app.exports.writing import Source
-from app.failpoints import ExportFailpoint, failpoint
-from app.observability.logs import get_logger
-from app.readers import step_back
-from app.worker.process import ProcessId
-from app.worker.silence import Silence
+from app.kit.clock import Clock
+from app.kit.disk import DiskSpace
+from app.kit.failpoints import ExportFailpoint, failpoint
+from app.kit.logs import get_logger
+from app.kit.priority import step_back
+from app.kit.process import ProcessId
+from app.kit.silence import Silence
 from editing_core.errors import EditingError
 
 _WRITTEN = 0.5  # share of the work that is done before packing begins

@@ -6,10 +6,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from app.exports.models import Export, ExportFormat
+from app.database.tables.exports import Export, ExportFormat
 from app.ledger import repository as ledger
-from app.revisions import repository as revisions
-from app.revisions.live import LiveEdit
+from app.operations import revisions
+from app.operations.live import LiveEdit
 from editing_core.export import Adapter
 from editing_core.model.loading import LoadedModel
 

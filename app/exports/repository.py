@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.database.tables.exports import Export, ExportFormat, ExportStatus
 from app.errors import UnknownExport
-from app.exports.models import Export, ExportFormat, ExportStatus
-from app.withdrawals.repository import among
-from app.withdrawals.spans import Span
+from app.facts.spans import Span
+from app.operations.withdrawals import among
 
 _UNFINISHED = (ExportStatus.ACCEPTED, ExportStatus.RUNNING)
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.exports.models import Export, ExportFormat, ExportStatus
-from app.text import MAX_INTEGER
+from app.database.tables.exports import Export, ExportFormat, ExportStatus
+from app.kit.fields import MAX_INTEGER
 
 
 class ExportRequest(BaseModel):

@@ -10,16 +10,16 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.base import JsonObject
+from app.database.tables.base import JsonObject
+from app.database.tables.exports import Export, ExportFormat, ExportStatus
+from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.errors import InvalidField, TooManyExports
 from app.exports import repository
-from app.exports.models import Export, ExportFormat, ExportStatus
+from app.facts.spans import Span
+from app.kit.process import ProcessId
+from app.kit.silence import Silence
 from app.ledger import service as ledger
-from app.ledger.models import EntryKind, LedgerEntry
 from app.settings import Settings
-from app.withdrawals.spans import Span
-from app.worker.process import ProcessId
-from app.worker.silence import Silence
 
 _MAX_ATTEMPTS = 3
 #: whom the ledger names for what the service does by itself

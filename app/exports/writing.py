@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.database.database import Database
+from app.database.tables.exports import Export, ExportFormat
 from app.exports.manifest import NAME, Manifest, adapter_notes
-from app.exports.models import Export, ExportFormat
+from app.ledger.artefacts import ArtefactStore
+from app.operations.live import LiveEdit, live_edits
 from app.resident.factors import read_factors
 from app.resident.resident import Resident
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import LiveEdit, live_edits
 from editing_core.export import adapter_of, live_delta_bytes, write_adapter, write_merged
 
 _DELTA = "delta.safetensors"

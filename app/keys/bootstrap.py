@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from app.clock import utc_now
+from app.access import doorkeeper, repository, service
+from app.access.seal import seal_old_keys
+from app.access.service import NewKey
 from app.database.database import Database
-from app.keys import doorkeeper, repository, service
 from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
-from app.keys.seal import seal_old_keys
-from app.keys.service import NewKey
+from app.kit.clock import utc_now
 from app.ledger.opening import open_database
 from app.settings import Settings
 

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from app.access import repository, service
+from app.access.require import DoorkeeperDep, require
+from app.access.scopes import LOCAL, Scope
+from app.deps.idempotency import OnceDep
+from app.deps.services import ServicesDep
 from app.errors import FirstKeyByCommand, KeyMadeBefore
-from app.idempotency.sent import OnceDep
-from app.keys import repository, service
-from app.keys.access import DoorkeeperDep, require
+from app.http.problems import common_responses
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
-from app.keys.scopes import LOCAL, Scope
-from app.operations.service import tell_cancelled
-from app.paging import page_of
-from app.problems import common_responses
-from app.services import ServicesDep
-from app.text import MAX_INTEGER, IdPath
+from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.paging import page_of
+from app.operations.lifecycle import tell_cancelled
 
 CancelQueued = Annotated[
     bool, Query(description="Cancel as well what the key has queued and no worker has begun.")

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.keys.models import ApiKey
-from app.keys.repository import DamagedKey
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
-from app.keys.token import Token
-from app.moment import Moment
-from app.text import Phrase
+from app.access.repository import DamagedKey
+from app.access.scopes import Scope
+from app.access.service import NewKey
+from app.access.token import Token
+from app.database.tables.keys import ApiKey
+from app.kit.fields import Phrase
+from app.kit.moment import Moment
 
 
 class KeyRequest(BaseModel):

@@ -6,12 +6,12 @@ What has left the machine cannot be set back with it.
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.clock import Clock
 from app.errors import Inconsistent
+from app.kit.clock import Clock
+from app.kit.logs import get_logger
 from app.ledger.checkpoint import sign_mark
 from app.ledger.mark import Mark
 from app.ledger.signing import SigningKey
-from app.observability.logs import get_logger
 
 _log = get_logger(__name__)
 

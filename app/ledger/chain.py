@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import rfc8785
 
-from app.database.base import JsonObject
+from app.database.tables.base import JsonObject
 
 #: what the first entry has in place of its predecessor's hash
 GENESIS = "0" * 64

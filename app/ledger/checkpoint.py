@@ -11,8 +11,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from app.clock import rfc3339
 from app.errors import BadCheckpoint, CorruptLedger
+from app.kit.clock import rfc3339
 from app.ledger.chain import Link, canonical, is_digest
 from app.ledger.mark import Mark
 from app.ledger.signing import SigningKey

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.database.base import JsonObject
+from app.database.tables.base import JsonObject
 from app.errors import UnusableMark
 
 NAME = "ledger-mark"

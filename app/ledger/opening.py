@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from app.clock import Clock
-from app.data_directory import guard_data_dir
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import UnusableMark
+from app.kit.clock import Clock
+from app.kit.data_directory import guard_data_dir
 from app.ledger.announcing import Announcer
 from app.ledger.chain import GENESIS, is_digest
 from app.ledger.containment import contains, newest_in

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from app.database.tables.ledger import EntryKind
 from app.ledger.chain import Link
-from app.ledger.models import EntryKind
 
 Number = Annotated[StrictInt, Field(ge=0)]
 

@@ -6,15 +6,15 @@ from typing import Any
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
-from app.database.base import JsonObject
-from app.exports.models import Export
-from app.keys.models import ApiKey
+from app.database.tables.base import JsonObject
+from app.database.tables.exports import Export
+from app.database.tables.keys import ApiKey
+from app.database.tables.labels import Snapshot
+from app.database.tables.ledger import EntryKind, LedgerEntry
+from app.database.tables.operations import Operation
+from app.database.tables.revisions import Revision
+from app.database.tables.withdrawals import Withdrawal
 from app.ledger.chain import Link, canonical
-from app.ledger.models import EntryKind, LedgerEntry
-from app.operations.models import Operation
-from app.revisions.models import Revision
-from app.snapshots.models import Snapshot
-from app.withdrawals.models import Withdrawal
 
 _BATCH = 100
 # Said as the partial index says it: a bound value would not let a planner use the index.

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from app.audit.rows.reading import RowDiffers
 from app.ledger.chain import Link, Verdict, canonical
 from app.ledger.records import ArtefactFlaw
-from app.ledger.rows.reading import RowDiffers
 
 
 class EntryResource(BaseModel):

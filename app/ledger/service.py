@@ -9,23 +9,23 @@ from threading import Event
 
 from sqlalchemy.orm import Session
 
-from app.clock import rfc3339
-from app.database.base import JsonObject
 from app.database.database import Database
+from app.database.tables.base import JsonObject
+from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.errors import ClientGone, NoEntryYet
+from app.kit.clock import rfc3339
+from app.kit.paging import fitting
 from app.ledger import repository
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.bundle import PackedBundle
 from app.ledger.chain import GENESIS, Link, is_digest, link
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.containment import require_contained
 from app.ledger.mark import Mark, Marks
-from app.ledger.models import EntryKind, LedgerEntry
 from app.ledger.records import artefact_of
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
-from app.paging import fitting
-from app.revisions.artefacts import ArtefactStore
-from app.withdrawals.repository import unserved_artefacts
+from app.operations.withdrawals import unserved_artefacts
 
 _PAGE = 200
 

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app.database.tables.ledger import EntryKind
 from app.errors import SetBack
 from app.ledger import repository, service
 from app.ledger.chain import GENESIS, Link
 from app.ledger.mark import Mark
-from app.ledger.models import EntryKind
 
 _SHOWN_DIGITS = 12
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from app.errors import UnusableKey
-from app.secret_file import secret_file
+from app.kit.files import secret_file
 
 _FILE = "ledger-key.pem"
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from app.failpoints import Failpoint, failpoint
+from app.database.tables.ledger import EntryKind
+from app.kit.failpoints import Failpoint, failpoint
+from app.kit.logs import get_logger
 from app.ledger import repository
 from app.ledger.chain import GENESIS
 from app.ledger.containment import newest_in, require_contained
 from app.ledger.mark import Mark, Marks
-from app.ledger.models import EntryKind
 from app.ledger.setback import accepts
-from app.observability.logs import get_logger
 
 #: committed so often that a power cut may take their mark back; the next of another kind sets it
 _FREQUENT = frozenset({EntryKind.OPERATION.value, EntryKind.VERDICT.value})

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from app.keys.access import require
-from app.keys.scopes import Scope
-from app.problems import common_responses
-from app.services import ServicesDep
+from app.access.require import require
+from app.access.scopes import Scope
+from app.deps.services import ServicesDep
+from app.http.problems import common_responses
 
 router = APIRouter(
     tags=["service"],

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from app.database.database import Database
 from app.database.following import Follower
 from app.errors import DatabaseUnavailable
-from app.observability.logs import get_logger
+from app.kit.logs import get_logger
 from app.operations import repository
 
 _LOOK_EVERY_S = 0.5  # for what other processes commit

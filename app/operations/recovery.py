@@ -13,12 +13,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.batches.repository import bound_together
-from app.edits import repository as edits
-from app.edits.models import Edit
-from app.operations import repository
-from app.operations.models import Operation, OperationKind, OperationStatus
-from app.operations.service import give_up, move, queue_again
+from app.database.tables.edits import Edit
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
+from app.operations import edits, repository
+from app.operations.batches import bound_together
+from app.operations.lifecycle import give_up, move, queue_again
 
 MOST_ATTEMPTS = 3  # executions of an operation, alone, that ended without a verdict
 #: why an operation is given up with which processes died

@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
-from app.batches import repository as batches
-from app.edits.models import Edit, StoredText
+from app.database.tables.edits import Edit, StoredText
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.errors import UnknownOperation
-from app.operations.models import Operation, OperationKind, OperationStatus
-from app.pausing.repository import state
+from app.operations import batches
+from app.operations.queue_state import state
 from editing_core.methods import plan_named
 
 # Literally what the index says, for a parameter would keep databases from using it.

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.database.tables.operations import OperationKind
 from app.errors import InvalidField, RateLimited
 from app.operations import repository
-from app.operations.models import OperationKind
 
 _RETRY_S = 10
 _EDITS = (OperationKind.EDIT,)

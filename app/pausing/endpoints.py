@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from app.idempotency.sent import OnceDep
-from app.keys.access import require
-from app.keys.scopes import Scope
+from app.access.require import require
+from app.access.scopes import Scope
+from app.deps.idempotency import OnceDep
+from app.deps.services import Services, ServicesDep
+from app.http.problems import common_responses
 from app.pausing import service
 from app.pausing.schemas import Cancelled, CancelRequest, PauseRequest, QueueResource
-from app.problems import common_responses
-from app.services import Services, ServicesDep
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"], responses=common_responses(503))
 _BRAKE = [require(Scope.ROLLBACK)]

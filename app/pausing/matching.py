@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.edits.models import Edit, StoredText
-from app.edits.text import EditText, subject_digest
-from app.operations.models import Operation, OperationStatus
+from app.database.tables.edits import Edit, StoredText
+from app.database.tables.operations import Operation, OperationStatus
+from app.facts.text import EditText, subject_digest
 from app.pausing.schemas import CancelRequest
 
 _HELD = 20  # edits, each with its texts

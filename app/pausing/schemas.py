@@ -11,9 +11,9 @@ from pydantic import (
     model_validator,
 )
 
-from app.moment import Moment
-from app.operations.models import OperationKind
-from app.text import Phrase
+from app.database.tables.operations import OperationKind
+from app.kit.fields import Phrase
+from app.kit.moment import Moment
 
 _MAX_LABELS = 16
 

@@ -5,19 +5,19 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.batches.repository import bound_together
-from app.database.base import JsonObject
-from app.idempotency.once import Once
+from app.database.tables.base import JsonObject
+from app.database.tables.ledger import EntryKind
+from app.database.tables.operations import Operation, OperationStatus
+from app.deps.services import Services
+from app.kit.logs import get_logger
 from app.ledger import service as ledger
-from app.ledger.models import EntryKind
-from app.observability.logs import get_logger
-from app.operations.models import Operation, OperationStatus
+from app.operations import queue_state as repository
+from app.operations.batches import bound_together
+from app.operations.lifecycle import cancel_some, tell_cancelled
+from app.operations.once import Once
 from app.operations.repository import count_by_kind
-from app.operations.service import cancel_some, tell_cancelled
-from app.pausing import repository
 from app.pausing.matching import matching, waiting
 from app.pausing.schemas import CancelRequest, Counts, QueueResource
-from app.services import Services
 
 _QUEUE = "queue"  # by which idempotency keys and the doorbell name it
 _PAGE = 200  # edits that are cancelled in one transaction, and atomic batches whole

@@ -5,13 +5,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.errors import InvalidField
+from app.generation.engine import Piece
+from app.generation.sampling import Sampling
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
 from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
 from app.query.cost import check_scores, conversation_at_most
-from app.query.engine import Piece
 from app.query.prompts import PromptEncoder
 from app.query.rendering import chat_logprobs
-from app.query.sampling import Sampling
 from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
 
 _ANSWER_TOKENS = 256  # length of an answer when the request names none

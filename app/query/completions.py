@@ -6,20 +6,20 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from app.errors import InvalidField
+from app.generation.detokenizer import decode
+from app.generation.engine import Ask, Piece
+from app.generation.sampling import Sampling
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
 from app.query.cost import check_echo, check_scores, tokens_at_most
-from app.query.engine import Ask, Piece
 from app.query.prompts import PromptEncoder
 from app.query.rendering import ScoredWord, completion_logprobs
-from app.query.sampling import Sampling
 from app.query.schemas import (
     Completion,
     CompletionChoice,
     CompletionLogprobs,
     CompletionRequest,
 )
-from app.query.text import decode
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.errors import InvalidField
-from app.query.sampling import Sampling
+from app.generation.sampling import Sampling
 
 #: what rebuilding a revision counts for, in tokens: it takes as long as reading some hundreds
 REBUILDING = 500

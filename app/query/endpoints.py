@@ -7,17 +7,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.access.require import require
+from app.access.scopes import Scope
+from app.deps.services import Services, ServicesDep
 from app.errors import InvalidField
-from app.keys.access import require
-from app.keys.scopes import Scope
-from app.observability.http import REVISION_HEADER
-from app.problems import common_responses
-from app.query.bisection import bisect
+from app.facts.spans import Span, merged
+from app.http.problems import common_responses
+from app.http.watch import REVISION_HEADER
+from app.kit.fields import MAX_INTEGER
+from app.lookback.bisection import bisect
+from app.lookback.comparison import compare
+from app.lookback.questions import Bisection, BisectRequest, CompareRequest, Comparison
+from app.operations import revisions, withdrawals
 from app.query.chat import ChatReply
-from app.query.comparison import compare
 from app.query.completions import CompletionAnswer
 from app.query.freshness import MIN_REVISION_HEADER
-from app.query.lookback import Bisection, BisectRequest, CompareRequest, Comparison
+from app.query.reservation import Tab, TabDep
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -31,15 +36,9 @@ from app.query.schemas import (
 )
 from app.query.service import QueryService
 from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
-from app.query.tab import Tab, TabDep
-from app.revisions import repository as revisions
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
-from app.services import Services, ServicesDep
-from app.serving import require_model
-from app.text import MAX_INTEGER
-from app.withdrawals import repository as withdrawals
-from app.withdrawals.spans import Span, merged
+from app.startup import require_model
 
 router = APIRouter(
     prefix="/v1",

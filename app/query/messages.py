@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from app.kit.fields import AnyText
 from app.query.body import Asked, Ignored, Only
-from app.text import AnyText
 
 _MAX_PARTS = 1000
 _MAX_NAME = 64

@@ -12,7 +12,7 @@ from app.query.prompts import PromptEncoder
 from app.query.schemas import ProbeItem, ProbeResult, ProbeScore
 from editing_core.edit import without_end_space
 from editing_core.errors import InvalidEdit
-from editing_core.probe import score
+from editing_core.measures.probe import score
 from editing_core.statement import Statement, tokens_of
 
 _TOKENS_AT_ONCE = 512  # in one forward pass: bounds how long others wait, not results

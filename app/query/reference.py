@@ -1,7 +1,7 @@
 """How a request names the model it wants: `name`, `name@17`, `name@head`, `name@0`."""
 
 from app.errors import UnknownModel, UnknownRevision
-from app.text import MAX_INTEGER
+from app.kit.fields import MAX_INTEGER
 
 _SHOWN_CHARS = 80
 _DIGITS = len(str(MAX_INTEGER))

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from app.query.sampling import TokenScore
+from app.generation.detokenizer import decode, token_text
+from app.generation.sampling import TokenScore
 from app.query.schemas import ChatLogprobs, ChatTokenLogprob, CompletionLogprobs, TopLogprob
-from app.query.text import decode, token_text
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from app.kit.fields import MAX_INTEGER, AnyText, encodable
 from app.query.body import Asked, Body, Ignored
 from app.query.extras import ChatExtras, CompletionExtras, Extras
 from app.query.messages import Message
 from app.query.structure import ResponseFormat
-from app.text import MAX_INTEGER, AnyText, encodable
 
 FinishReason = Literal["stop", "length"]
 

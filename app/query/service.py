@@ -9,9 +9,14 @@ from typing import overload
 from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerFast
 
-from app.clock import Clock, IdFactory
 from app.errors import InvalidField, UnknownRevision
-from app.lane import Lane
+from app.generation.engine import Ask, Engine
+from app.generation.grammar import Grammars
+from app.generation.sampling import Sampling
+from app.generation.shaping import Shape
+from app.generation.thread import GenerationThread
+from app.kit.clock import Clock, IdFactory
+from app.kit.lane import Lane
 from app.query.answer import Heading, Pieces, Tally, shape_of
 from app.query.chat import (
     ChatReply,
@@ -32,10 +37,7 @@ from app.query.completions import (
 )
 from app.query.conversations import Conversations
 from app.query.cost import REBUILDING, QueryLimits
-from app.query.engine import Ask, Engine
-from app.query.executor import GenerationThread
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
-from app.query.grammar import Grammars
 from app.query.probes import (
     Probe,
     batches,
@@ -47,7 +49,7 @@ from app.query.probes import (
 )
 from app.query.prompts import PromptEncoder
 from app.query.reference import revision_of
-from app.query.sampling import Sampling
+from app.query.reservation import Tab
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -60,10 +62,8 @@ from app.query.schemas import (
     ProbeResponse,
     ProbeScore,
 )
-from app.query.shaping import Shape
-from app.query.tab import Tab
+from app.resident.old_views import OldViews
 from app.resident.resident import Resident, View
-from app.resident.views import OldViews
 
 SeedSource = Callable[[], int]
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from app.errors import ClientGone, ErrataError
-from app.problems import ErrorObject
+from app.http.problems import ErrorObject
 from app.query.chunks import ChatChunk, CompletionChunk
 
 T = TypeVar("T")

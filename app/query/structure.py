@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from app.kit.fields import AnyText
 from app.query.body import Asked, Ignored
-from app.text import AnyText
 
 
 def _any_object() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from app.errors import ErrataError, QueueFull, QueueUnavailable
-from app.observability.logs import get_logger
+from app.kit.logs import get_logger
 
 STREAM = "errata:doorbell"
 GROUP = "worker"

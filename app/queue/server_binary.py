@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from app.errors import QueueUnavailable
-from app.observability.logs import get_logger
+from app.kit.logs import get_logger
 
 #: what a server is started with: nothing of the service's environment, secrets among it, is passed
 ENVIRONMENT = {"LC_ALL": "C"}

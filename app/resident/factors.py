@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import LiveEdit
-from editing_core.delta import Delta
+from app.ledger.artefacts import ArtefactStore
+from app.operations.live import LiveEdit
+from editing_core.weights.delta import Delta
 
 
 def read_factors(artefacts: ArtefactStore, edits: Iterable[LiveEdit]) -> Iterator[Delta]:

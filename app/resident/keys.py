@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import LiveEdit
-from app.revisions.placements import Placement
-from editing_core.delta import Delta
+from app.facts.placements import Placement
+from app.ledger.artefacts import ArtefactStore
+from app.operations.live import LiveEdit
+from editing_core.weights.delta import Delta
 
 LayerKeys = Mapping[int, Tensor]
 """Layer → key (d_in,)."""

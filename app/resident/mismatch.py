@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import RecipeMismatch
-from app.revisions.origin import Origin
+from app.operations.origin import Origin
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel
 from editing_core.recipe import Recipe

@@ -11,22 +11,17 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from app.operations.origin import Origin
 from app.resident.mismatch import other_statistics, require_known, require_recipe
 from app.resident.recipes import Recipes
-from app.revisions.origin import Origin
 from app.settings import Settings
 from editing_core.contexts import chat_context
+from editing_core.defaults import bundled_text, default_layers, default_recipe, prepare_statistics
 from editing_core.edit import SLOT, opens_turn
 from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.model.device import device_named
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.preparation import (
-    bundled_text,
-    default_layers,
-    default_recipe,
-    prepare_statistics,
-)
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
 from editing_core.statistics import Statistics, statistics_digest

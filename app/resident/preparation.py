@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.permissions import make_private
+from app.kit.permissions import make_private
+from app.operations.origin import Origin
 from app.resident.mismatch import other_layers
 from app.resident.opening import (
     Prepared,
@@ -16,18 +17,17 @@ from app.resident.opening import (
     use_recipe,
 )
 from app.resident.recipes import Recipes
-from app.revisions.origin import Origin
 from app.settings import Settings
+from editing_core.benchmark.record import Record
 from editing_core.calibration import Calibration, calibrate
-from editing_core.evaluation.record import Record
-from editing_core.model.loading import LoadedModel
-from editing_core.preparation import (
+from editing_core.defaults import (
     bundled_text,
     candidate_layers,
     check_layers,
     default_recipe,
     prepare_statistics,
 )
+from editing_core.model.loading import LoadedModel
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
 from editing_core.statistics import keep_part

@@ -7,15 +7,15 @@ from functools import partial
 from torch import Tensor
 
 from app.database.database import Database
+from app.database.tables.revisions import Revision
 from app.errors import CorruptArtefact, Inconsistent
-from app.observability.logs import get_logger
+from app.kit.logs import get_logger
+from app.ledger.artefacts import ArtefactStore
+from app.operations.live import LiveDifference, difference
 from app.resident.factors import read_factors
 from app.resident.snapshots import Snapshots
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import LiveDifference, difference
-from app.revisions.models import Revision
-from editing_core.delta import Weights
-from editing_core.digest import weights_digest
+from editing_core.weights.delta import Weights
+from editing_core.weights.digest import weights_digest
 
 # Reading a snapshot and checking it takes as long as reading and adding so many single edits:
 # 105 ms against 21 ms each on the demo model, and both grow alike with the matrices.

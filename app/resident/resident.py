@@ -87,7 +87,7 @@ class Resident:
         self._require_served(revision)
 
     def rebuilt(self, revision: int) -> View:
-        """The model at a revision, made anew; `app.resident.views` has few of them at a time.
+        """The model at a revision, made anew; `app.resident.old_views` has few of them at a time.
 
         Raises:
             UnknownRevision: There is no such revision.

@@ -6,19 +6,20 @@ from threading import Lock
 
 from torch import Tensor
 
-from app.clock import Clock
 from app.database.database import Database
+from app.database.tables.labels import Snapshot
+from app.database.tables.revisions import Revision
 from app.errors import CorruptArtefact, StorageUnavailable, Unavailable
-from app.idempotency.once import Once
-from app.observability.logs import get_logger
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.models import Revision
-from app.snapshots import repository, service
-from app.snapshots.limits import LabelLimits
-from app.snapshots.models import Snapshot
-from app.withdrawals.repository import require_served
-from editing_core.delta import Weights
+from app.kit.clock import Clock
+from app.kit.logs import get_logger
+from app.ledger.artefacts import ArtefactStore
+from app.operations import labels as service
+from app.operations import snapshots as repository
+from app.operations.label_limits import LabelLimits
+from app.operations.once import Once
+from app.operations.withdrawals import require_served
 from editing_core.errors import ForeignSums
+from editing_core.weights.delta import Weights
 
 _ANY_NUMBER = LabelLimits()
 _log = get_logger(__name__)

@@ -9,27 +9,26 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from app.database.base import JsonObject
+from app.access.require import require
+from app.access.scopes import Scope
+from app.database.tables.base import JsonObject
+from app.database.tables.operations import OperationKind
+from app.database.tables.revisions import Revision
+from app.deps.idempotency import OnceDep
+from app.deps.operation import OperationResource
+from app.deps.services import Services, ServicesDep
+from app.deps.waiting import WaitDep
 from app.errors import InvalidField, UnknownRevision
-from app.idempotency.once import Once
-from app.idempotency.sent import OnceDep
-from app.keys.access import require
-from app.keys.scopes import Scope
+from app.http.problems import common_responses
+from app.kit.fields import MAX_INTEGER
+from app.kit.paging import page_of
 from app.ledger import repository as ledger
 from app.operations import repository as operations
-from app.operations.models import OperationKind
-from app.operations.schemas import OperationResource
-from app.operations.service import accept
-from app.operations.waiting import WaitDep
-from app.paging import page_of
-from app.problems import common_responses
-from app.revisions import repository
-from app.revisions.models import Revision
+from app.operations import revisions as repository
+from app.operations import snapshots, withdrawals
+from app.operations.lifecycle import accept
+from app.operations.once import Once
 from app.revisions.schemas import RevisionPage, RevisionResource, RollbackRequest
-from app.services import Services, ServicesDep
-from app.snapshots import repository as snapshots
-from app.text import MAX_INTEGER
-from app.withdrawals import repository as withdrawals
 
 _MAX_DIGITS = 9
 _HELD = 20

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.revisions.models import Revision, RevisionKind
-from app.text import MAX_INTEGER, Phrase, SnapshotLabel
+from app.database.tables.revisions import Revision, RevisionKind
+from app.kit.fields import MAX_INTEGER, Phrase, SnapshotLabel
 
 
 class ReasonRequest(BaseModel):

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.orm import Session
 
-from app.clock import Clock
-from app.failpoints import Failpoint, failpoint
-from app.observability.logs import get_logger
-from app.observability.metrics import Metrics
+from app.database.tables.operations import Operation, OperationStatus
+from app.kit.clock import Clock
+from app.kit.failpoints import Failpoint, failpoint
+from app.kit.logs import get_logger
+from app.metrics.metrics import Metrics
+from app.operations import lifecycle as operations
 from app.operations import recovery, repository
-from app.operations import service as operations
-from app.operations.models import Operation, OperationStatus
-from app.pausing.repository import state
+from app.operations.queue_state import state
 from app.worker.lease import Lease
 
 _LONGEST_PAUSE_S = 30.0

@@ -6,7 +6,7 @@ from math import exp
 
 import torch
 
-from app.revisions.report import RevisionReport
+from app.facts.revision_report import RevisionReport
 
 _MOST_LOSS = 700.0  # exp of more leaves the floats
 

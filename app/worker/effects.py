@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from app.resident.history import History
+from app.facts.revision_report import RevisionReport
+from app.resident.lineage import History
 from app.resident.resident import Resident
-from app.revisions.report import RevisionReport
 from app.worker.distance import Base, Distance, largest, perplexity_of
 from app.worker.surroundings import Surroundings, Surveyor, Written
+from editing_core.defaults import bundled_text
 from editing_core.edit import SLOT, Edit
-from editing_core.energy import hyperspherical_energy
-from editing_core.evaluation.perplexity import mean_loss
 from editing_core.giving_way import GiveWay, go_on
-from editing_core.preparation import bundled_text
-from editing_core.probe import score
+from editing_core.measures.energy import hyperspherical_energy
+from editing_core.measures.perplexity import mean_loss
+from editing_core.measures.probe import score
 from editing_core.sink import statement_of
 from editing_core.statement import Statement
 

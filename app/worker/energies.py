@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from editing_core.delta import Delta, Factors
-from editing_core.energy import RowGram
+from editing_core.measures.energy import RowGram
+from editing_core.weights.delta import Delta, Factors
 
 _FRESH_EVERY = 64  # carried Gram matrices, before rounding is cleared away
 

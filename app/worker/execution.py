@@ -11,29 +11,27 @@ from time import perf_counter
 
 from torch import Tensor
 
-from app.clock import Clock
 from app.database.database import Database
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
+from app.database.tables.revisions import RevisionKind
 from app.errors import RevisionWithdrawn
-from app.failpoints import Failpoint, failpoint
-from app.observability.logs import get_logger
-from app.observability.metrics import Metrics, expect
-from app.operations import service as operations
-from app.operations.models import Operation, OperationKind, OperationStatus
+from app.facts.revert_report import RevertReport
+from app.facts.revision_report import RevisionReport
+from app.kit.clock import Clock
+from app.kit.failpoints import Failpoint, failpoint
+from app.kit.logs import get_logger
+from app.ledger.artefacts import ArtefactStore
+from app.metrics.metrics import Metrics, expect
+from app.operations import lifecycle as operations
+from app.operations import reverts
+from app.operations.commit import AddedEdit, NewRevision, commit_revision
+from app.operations.origin import note_recipe
 from app.operations.repository import UNFINISHED
 from app.operations.repository import get as get_operation
-from app.resident.history import Change, History
+from app.operations.revisions import head as recorded_head
+from app.resident.lineage import Change, History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
-from app.reverts import repository as reverts
-from app.reverts.report import RevertReport
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.models import RevisionKind
-from app.revisions.origin import note_recipe
-from app.revisions.report import RevisionReport
-from app.revisions.repository import head as recorded_head
-from app.revisions.service import AddedEdit, NewRevision, commit_revision
-from app.worker.batch import SolvedBatch, edit_report, solve_batch
-from app.worker.drifting import report_of_edits, report_of_undoing
 from app.worker.effects import EffectGauge
 from app.worker.energies import Energies
 from app.worker.gates import GATES
@@ -44,11 +42,13 @@ from app.worker.kept import Kept
 from app.worker.lease import Lease
 from app.worker.rejections import gated, unsolvable
 from app.worker.reverting import Reverter, Undoing
+from app.worker.revision_report import report_of_edits, report_of_undoing
+from app.worker.solving import SolvedBatch, edit_report, solve_batch
 from app.worker.task import Rejection, Task
-from editing_core.digest import weights_digest
 from editing_core.editor import Editor
-from editing_core.energy import RowGram
 from editing_core.errors import EditingError
+from editing_core.measures.energy import RowGram
+from editing_core.weights.digest import weights_digest
 
 _log = get_logger(__name__)
 

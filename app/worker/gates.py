@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from app.edits.limits import Limits
-from app.edits.report import FactReport, GateReport
+from app.facts.edit_report import FactReport, GateReport
+from app.facts.gate_limits import Limits
 from app.worker.distance import Distance
 from app.worker.effects import Effects
 from app.worker.measuring import Measurement

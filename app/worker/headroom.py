@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from app.database.database import Database
-from app.edits.report import EditReport, GateReport
-from app.revisions.report import RevisionReport
-from app.revisions.repository import get
+from app.facts.edit_report import EditReport, GateReport
+from app.facts.revision_report import RevisionReport
+from app.operations.revisions import get
 from app.worker.distance import Distance
 from app.worker.effects import EffectGauge
 from app.worker.gates import Judgement, judge_head

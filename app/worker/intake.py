@@ -5,16 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from app.batches import repository as batches
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.control import refuse_control_tokens
-from app.edits.limits import Limits
-from app.edits.models import Edit as StoredEdit
-from app.edits.report import EditReport
-from app.edits.subjects import MOST_FACTS
-from app.edits.text import EditText
+from app.database.tables.edits import Edit as StoredEdit
 from app.errors import InvalidField
+from app.facts.control import refuse_control_tokens
+from app.facts.edit_report import EditReport
+from app.facts.gate_limits import Limits
+from app.facts.subjects import MOST_FACTS
+from app.facts.text import EditText
+from app.operations import batches, edits
 from app.resident.resident import Resident
 from app.worker.measuring import Measurement, first_report, measure, warnings_of
 from app.worker.task import BATCH_REJECTED, Rejection, Request, Task, core_edit

@@ -4,8 +4,8 @@ import threading
 
 from sqlalchemy.orm import Session
 
+from app.operations.queue_state import state
 from app.operations.repository import next_undoing
-from app.pausing.repository import state
 from editing_core.giving_way import GiveWay, go_on
 
 

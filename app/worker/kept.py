@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.worker.batch import SolvedBatch
+from app.worker.solving import SolvedBatch
 from app.worker.task import Task
 from editing_core.edit import Edit
 from editing_core.values import Value

@@ -15,11 +15,11 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from app.database.database import Database
+from app.database.tables.lease import WriterLease
 from app.errors import LeaseLost, Unavailable
-from app.observability.logs import get_logger
-from app.worker.models import WriterLease
-from app.worker.process import ProcessId
-from app.worker.silence import Silence
+from app.kit.logs import get_logger
+from app.kit.process import ProcessId
+from app.kit.silence import Silence
 
 _BEATS = 4  # while a holder may be silent
 _STOP_S = 1.0

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from app.edits.notices import first_warning, word_warnings
-from app.edits.report import (
+from app.facts.edit_report import (
     EditWarning,
     FirstInText,
     NeighbourReport,
@@ -14,11 +13,12 @@ from app.edits.report import (
     Said,
     Standing,
 )
-from app.edits.text import EditText
-from app.revisions.report import number_or_none
+from app.facts.notices import first_warning, word_warnings
+from app.facts.revision_report import number_or_none
+from app.facts.text import EditText
 from editing_core.edit import Edit
 from editing_core.giving_way import GiveWay, go_on
-from editing_core.probe import Score, score
+from editing_core.measures.probe import Score, score
 from editing_core.sink import statement_of
 from editing_core.statement import Statement
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from app.database.database import Database
-from app.edits.limits import Limits
-from app.edits.report import FactReport, Said
-from app.edits.subjects import MOST_FACTS
-from app.resident.history import Change, History
+from app.facts.edit_report import FactReport, Said
+from app.facts.gate_limits import Limits
+from app.facts.placements import Placement
+from app.facts.revert_report import RevertReport
+from app.facts.subjects import MOST_FACTS
+from app.operations.kin import Kin, KinEdit, kin_of
+from app.operations.live import LiveEdit
+from app.resident.lineage import Change, History
 from app.resident.resident import Resident
-from app.reverts.kin import Kin, KinEdit, kin_of
-from app.reverts.report import RevertReport
-from app.revisions.live import LiveEdit
-from app.revisions.placements import Placement
 from app.worker.effects import Candidate, EffectGauge
 from app.worker.gates import Judgement, judge_batch
 from app.worker.measuring import ask
@@ -27,8 +27,8 @@ from app.worker.rejections import code_of
 from app.worker.task import core_edit
 from editing_core.edit import Edit
 from editing_core.editor import Editor
-from editing_core.energy import RowGram
 from editing_core.errors import EditingError, NonFinite
+from editing_core.measures.energy import RowGram
 from editing_core.methods import plan_named
 from editing_core.solution import Solution
 

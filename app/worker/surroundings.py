@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from app.edits.text import EditText
+from app.facts.text import EditText
 from app.worker.measuring import Measurement
 from editing_core.continuation import Continuation, continuations, shares_kept
+from editing_core.defaults import bundled_text
 from editing_core.edit import SLOT
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.passages import count_names, divergence, passages
-from editing_core.preparation import bundled_text
 from editing_core.statement import tokens_of
 
 _LEAST, _MOST = 4, 8  # tokens of a continuation: an answer, numbers being a token a digit

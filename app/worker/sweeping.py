@@ -4,12 +4,12 @@ from collections.abc import Set
 from datetime import date, timedelta
 
 from app.database.database import Database
+from app.kit.logs import get_logger
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.containment import require_contained
 from app.ledger.mark import Marks
-from app.observability.logs import get_logger
+from app.operations import revisions
 from app.resident.snapshots import Snapshots
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
 
 _KEPT = timedelta(days=30)
 _log = get_logger(__name__)

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from app.edits.limits import Limits
-from app.edits.report import EditReport
-from app.edits.text import EditText
-from app.reverts.report import RevertReport
+from app.facts.edit_report import EditReport
+from app.facts.gate_limits import Limits
+from app.facts.revert_report import RevertReport
+from app.facts.text import EditText
 from app.worker.measuring import Measurement
 from editing_core.edit import Edit
 

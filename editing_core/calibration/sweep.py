@@ -11,6 +11,8 @@ from statistics import mean
 import torch
 from torch import Tensor
 
+from editing_core.benchmark.metrics import measure
+from editing_core.benchmark.record import Record
 from editing_core.calibration.nullspace import (
     NullSpace,
     check_usable,
@@ -18,19 +20,17 @@ from editing_core.calibration.nullspace import (
     tau_that_keeps_trace,
 )
 from editing_core.calibration.trial import Calibration, Trial
-from editing_core.delta import Weights
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
-from editing_core.evaluation.metrics import measure
-from editing_core.evaluation.perplexity import perplexity
-from editing_core.evaluation.record import Record
 from editing_core.keys import KeySweep
+from editing_core.measures.perplexity import perplexity
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.progress import Progress, silent
 from editing_core.recipe import Recipe
 from editing_core.statistics import Statistics
 from editing_core.values import Value, optimise
+from editing_core.weights.delta import Weights
 
 _TRACE_SHARES = (0.1, 0.2, 0.4, 0.6)  # of the keys' energy that null spaces are tried with
 _RIDGES = (0.03, 0.1, 0.3, 1.0)  # L2 as a multiple of mean ‖Pk‖²

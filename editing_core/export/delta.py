@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from editing_core.delta import Delta, Dense, Factors
-from editing_core.header import metadata_in
+from editing_core.weights.delta import Delta, Dense, Factors
+from editing_core.weights.header import metadata_in
 
 _NAMES = {Factors: ("left", "right"), Dense: ("matrix",)}
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editing_core.delta import Delta, Factors
 from editing_core.errors import NotLowRank, RankTooHigh
 from editing_core.model.architecture import Architecture
+from editing_core.weights.delta import Delta, Factors
 
 #: the highest rank that vLLM serves
 MAX_RANK = 512

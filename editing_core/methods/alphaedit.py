@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace
-from editing_core.memory import PastKeys, Projection
 from editing_core.methods.base import LayerProblem, LowRank
 from editing_core.methods.memit import ridge_rows
+from editing_core.past_keys import PastKeys, Projection
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment
 

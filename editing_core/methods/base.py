@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from editing_core.memory import PastKeys, Projection
+from editing_core.past_keys import PastKeys, Projection
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment
 

@@ -11,7 +11,6 @@ from tempfile import mkdtemp
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from editing_core.digest import tensors_digest
 from editing_core.errors import ModelNotFound
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.checking import check
@@ -26,6 +25,7 @@ from editing_core.model.opening import (
 )
 from editing_core.model.saving import complete
 from editing_core.progress import Progress, silent
+from editing_core.weights.digest import tensors_digest
 
 
 @dataclass(frozen=True)

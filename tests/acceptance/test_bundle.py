@@ -12,10 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.evidence.recomputation import Recomputation
+from app.evidence.verification import verify_bundle
 from app.ledger.chain import canonical
-from app.ledger.recomputation import Recomputation
 from app.ledger.signing import SigningKey
-from app.ledger.verification import verify_bundle
 from editing_core.progress import silent
 from tests.acceptance.server import calibrate_quickly, client, environment, running
 from tests.bundles import lines_of, members_of, rewritten, write_bundle

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.client import Errata
-from editing_core.preparation import bundled_text
+from editing_core.defaults import bundled_text
 from tests.acceptance.server import Server, client, running
 
 pytestmark = [pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from editing_core.delta import Weights
+from editing_core.defaults import bundled_text, default_recipe, prepare_statistics
 from editing_core.edit import Edit
 from editing_core.editor import Editor
+from editing_core.measures.probe import score
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import bundled_text, default_recipe, prepare_statistics
-from editing_core.probe import score
 from editing_core.sink import statement_of
+from editing_core.weights.delta import Weights
 
 _EDIT = Edit("paris", "Paris", "{} is the capital of", "Italy")
 

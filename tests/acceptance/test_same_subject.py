@@ -4,23 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from app.edits.limits import Limits
+from app.database.tables.operations import OperationStatus
+from app.deps.operation import OperationResource
+from app.edits.revert_service import Wanted
+from app.facts.gate_limits import Limits
 from app.operations import repository as operations
-from app.operations.models import OperationStatus
-from app.operations.schemas import OperationResource
-from app.reverts.service import Wanted
 from app.settings import Settings
-from editing_core.delta import Weights
+from editing_core.defaults import bundled_text, default_layers, default_recipe, prepare_statistics
 from editing_core.edit import Edit
 from editing_core.editor import Editor
+from editing_core.measures.probe import Score, score
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import (
-    bundled_text,
-    default_layers,
-    default_recipe,
-    prepare_statistics,
-)
-from editing_core.probe import Score, score
+from editing_core.weights.delta import Weights
 from tests.fuzz.site import Prepared, Site
 
 _METHOD = "alphaedit+sphere"

@@ -6,11 +6,11 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from app.client import Errata
-from app.clock import rfc3339, utc_now
 from app.database.database import Database
+from app.database.tables.ledger import EntryKind, LedgerEntry
+from app.kit.clock import rfc3339, utc_now
 from app.ledger import repository as ledger
 from app.ledger.chain import link
-from app.ledger.models import EntryKind, LedgerEntry
 from app.settings import Settings
 
 _WAIT_S = 120.0

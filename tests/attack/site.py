@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
 
+from app.access.scopes import Scope
 from app.client import Errata
-from app.keys.scopes import Scope
 from tests.acceptance.server import Server, environment, running
 from tests.attack.attackers import Attack, Attackers, P
 from tests.attack.raw import Answer, Target

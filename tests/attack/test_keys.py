@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.raw import Answer, Request, Target, ask, ask_all, outcomes
 from tests.attack.site import WatchedSite
 from tests.waiting import wait_until

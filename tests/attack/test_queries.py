@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.raw import Answer, Request, Target, ask_all, hold, outcomes
 from tests.attack.site import WatchedSite
 

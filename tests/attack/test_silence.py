@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.attackers import Attack
 from tests.attack.raw import Answer, Target, hold, outcomes
 from tests.attack.site import WatchedSite

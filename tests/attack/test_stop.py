@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.attackers import Attackers
 from tests.attack.raw import Answer, Request, Target, ask_all, hold
 from tests.attack.site import keyed_site, prepared

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.raw import Answer, Request, Target, ask_all, outcomes
 from tests.attack.site import WatchedSite
 

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.raw import Answer, Request, Target, ask, ask_all, exchange, statuses
 from tests.attack.site import WatchedSite
 

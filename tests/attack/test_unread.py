@@ -4,7 +4,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from app.keys.scopes import Scope
+from app.access.scopes import Scope
 from tests.attack.raw import Answer, Target, exchange, hold, statuses
 from tests.attack.site import WatchedSite
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx2
 
+from app.cli.serve import StreamingServer, http_config
+from app.cli.worker import run_worker
 from app.client import Errata, Refused, ServerAway
-from app.failpoints import VARIABLE
+from app.kit.failpoints import VARIABLE
 from app.main import create_app
-from app.server import StreamingServer, http_config
 from app.settings import Settings
-from app.standalone import run_worker
 from tests.waiting import wait_until
 
 _END_S = 60.0

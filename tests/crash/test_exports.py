@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from app.client import ServerAway
-from app.failpoints import ExportFailpoint
+from app.kit.failpoints import ExportFailpoint
 from tests.crash.child import started
 from tests.crash.conftest import Installation
 from tests.waiting import wait_until

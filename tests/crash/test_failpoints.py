@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.client import Errata, ServerAway
-from app.failpoints import Failpoint
+from app.kit.failpoints import Failpoint
 from app.settings import Settings
 from tests.crash.child import started
 from tests.crash.conftest import SUBJECTS, Installation

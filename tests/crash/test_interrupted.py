@@ -9,10 +9,10 @@ import pytest
 
 from app.client import Errata, ServerAway
 from app.database.database import Database
-from app.edits.models import EditStatus
-from app.failpoints import Failpoint
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import Operation
+from app.kit.failpoints import Failpoint
 from app.operations import repository as operations
-from app.operations.models import Operation
 from app.settings import Settings
 from tests.crash.child import started
 from tests.crash.conftest import Installation

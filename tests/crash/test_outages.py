@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from app.client import Errata, Refused
+from app.deps.services import Services
 from app.main import Components, create_app, start_worker
 from app.queue.embedded import EmbeddedValkey
-from app.services import Services
-from app.serving import Runtime
 from app.settings import Settings
+from app.startup import Runtime
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
 from tests.integration.keyed import first_key

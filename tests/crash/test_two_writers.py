@@ -9,7 +9,7 @@ import pytest
 
 from app.database.database import Database
 from app.errors import DatabaseUnavailable
-from app.failpoints import Failpoint
+from app.kit.failpoints import Failpoint
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
 from tests.waiting import wait_until

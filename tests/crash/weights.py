@@ -3,14 +3,14 @@
 from collections import defaultdict
 
 from app.database.database import Database
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import live_edits
+from app.ledger.artefacts import ArtefactStore
+from app.operations import revisions
+from app.operations.live import live_edits
 from app.settings import Settings
-from editing_core.delta import Delta, Weights
-from editing_core.digest import weights_digest
+from editing_core.defaults import default_layers
 from editing_core.model.loading import load_model
-from editing_core.preparation import default_layers
+from editing_core.weights.delta import Delta, Weights
+from editing_core.weights.digest import weights_digest
 
 
 def check_weights(settings: Settings) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx2
 
+from app.access.scopes import Scope
+from app.cli.serve import StreamingServer, http_config
 from app.client import Errata
-from app.keys.scopes import Scope
 from app.main import create_app
-from app.server import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.keyed import first_key
 from tests.integration.looking_back import live, prepared

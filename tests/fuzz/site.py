@@ -11,41 +11,41 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.budgets.budgets import Budgets
+from app.access.budgets import Budgets
+from app.audit.auditing import audit
 from app.database.database import Database
 from app.database.migration import upgrade
+from app.database.tables.operations import OperationKind
+from app.deps.services import Services
 from app.edits import service as edit_service
-from app.edits.limits import Limits
+from app.edits.revert_service import Wanted, request_revert
 from app.edits.schemas import EditRequest
-from app.ledger.auditing import audit
+from app.facts.gate_limits import Limits
+from app.facts.placements import Placement
+from app.kit.process import ProcessId
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.schemas import LedgerVerdict
 from app.operations import repository as operations
-from app.operations.models import OperationKind
-from app.operations.service import accept, cancel
+from app.operations.commit import record_base
+from app.operations.lifecycle import accept, cancel
+from app.operations.live import live_edits
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
-from app.resident.history import History
+from app.resident.lineage import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
-from app.reverts.service import Wanted, request_revert
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.live import live_edits
-from app.revisions.placements import Placement
-from app.revisions.service import record_base
-from app.services import Services
 from app.settings import Settings
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
 from app.worker.lease import Lease
-from app.worker.process import ProcessId
-from app.worker.worker import Worker
-from editing_core.delta import Delta, Weights
-from editing_core.digest import weights_digest
+from app.worker.loop import Worker
 from editing_core.edit import Edit as CoreEdit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statistics import Statistics, collect
+from editing_core.weights.delta import Delta, Weights
+from editing_core.weights.digest import weights_digest
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
 from tests.unkeyed import unkeyed

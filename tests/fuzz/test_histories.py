@@ -23,19 +23,17 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
-from app.events import repository as events
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.operations import Operation, OperationStatus
+from app.edits.revert_service import Wanted
+from app.evidence.recount import Recount
+from app.facts.placements import Placement
 from app.ledger import repository as ledger
 from app.ledger.records import read
-from app.ledger.recount import Recount
+from app.operations import edits, events, revisions
 from app.operations import repository as operations
-from app.operations.models import Operation, OperationStatus
-from app.reverts.service import Wanted
-from app.revisions import repository as revisions
-from app.revisions.placements import Placement
-from editing_core.delta import Weights
-from editing_core.digest import weights_digest
+from editing_core.weights.delta import Weights
+from editing_core.weights.digest import weights_digest
 from tests.chain import check_chain
 from tests.fuzz.site import Crash, Site
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.revisions.artefacts import ArtefactStore
+from app.ledger.artefacts import ArtefactStore
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel
 from tests.integration.history import History

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from app.database.database import Database
-from app.resident.history import Change, History
+from app.database.tables.revisions import RevisionKind
+from app.ledger.artefacts import ArtefactStore
+from app.operations import revisions
+from app.operations.commit import AddedEdit, NewRevision
+from app.operations.label_limits import LabelLimits
+from app.resident.lineage import Change, History
 from app.resident.snapshots import Snapshots
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.models import RevisionKind
-from app.revisions.service import AddedEdit, NewRevision
-from app.snapshots.limits import LabelLimits
-from editing_core.delta import Delta, dense_on_grid, left_grid, on_grid
-from editing_core.digest import weights_digest
+from editing_core.weights.delta import Delta, dense_on_grid, left_grid, on_grid
+from editing_core.weights.digest import weights_digest
 from tests.integration.history import REPORT
 from tests.integration.history import History as Records
 from tests.unkeyed import unkeyed

@@ -12,14 +12,14 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from app.database.database import Database
-from app.idempotency.once import Once
+from app.database.tables.labels import Snapshot
+from app.deps.services import Services
 from app.main import Components
+from app.operations.once import Once
 from app.resident.resident import Resident
-from app.services import Services
 from app.settings import Settings
-from app.snapshots.models import Snapshot
+from editing_core.defaults import default_layers
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers
 from tests.integration.edited import Edited
 from tests.integration.service import running
 from tests.waiting import wait_until

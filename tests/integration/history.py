@@ -7,21 +7,19 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from safetensors.numpy import save
 
-from app.batches import repository as batches
-from app.batches.models import EditBatch
-from app.database.base import JsonObject
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
+from app.database.tables.base import JsonObject
+from app.database.tables.batches import EditBatch
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.operations import Operation, OperationKind
+from app.database.tables.revisions import Revision, RevisionKind
 from app.edits.service import erase
-from app.edits.text import EditText
+from app.facts.text import EditText
+from app.ledger.artefacts import ArtefactStore
+from app.operations import batches, edits, revisions
+from app.operations import lifecycle as service
 from app.operations import repository as operations
-from app.operations import service
-from app.operations.models import Operation, OperationKind
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.models import Revision, RevisionKind
-from app.revisions.service import AddedEdit, NewRevision, commit_revision, record_base
+from app.operations.commit import AddedEdit, NewRevision, commit_revision, record_base
 
 SALT = "00" * 16
 REPORT: JsonObject = {"before": {"p_target": 0.5, "rank_target": 1, "argmax": " word"}}

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.testclient import TestClient
 
-from app.keys.access import authorize
+from app.access.require import authorize
+from app.access.scopes import Scope
+from app.access.service import NewKey
 from app.keys.bootstrap import create_key
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
 from app.main import Components, create_app
 from app.settings import Settings
 from tests.integration.service import load_nothing, running

@@ -10,11 +10,11 @@ from typing import Any
 import httpx2
 from fastapi import APIRouter
 
+from app.access.doorkeeper import Doorkeeper
+from app.cli.serve import StreamingServer, http_config
+from app.deps.services import Services
 from app.events.hub import Hub
-from app.keys.doorkeeper import Doorkeeper
 from app.main import Components, create_app
-from app.server import StreamingServer, http_config
-from app.services import Services
 from app.settings import Settings
 from tests.integration.service import load_nothing
 from tests.waiting import wait_until

@@ -11,12 +11,12 @@ from starlette.testclient import TestClient
 from torch import Tensor
 
 from app.client import Errata
+from app.deps.services import Services
 from app.main import create_app
+from app.operations.live import live_edits
 from app.resident.factors import read_factors
-from app.revisions.live import live_edits
-from app.services import Services
-from app.serving import Serving
 from app.settings import Settings
+from app.startup import Serving
 from tests.local_client import local_client
 from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until

@@ -21,8 +21,8 @@ _HEADER = b"Host: localhost\r\n"
 _SERVER = """
 import resource, socket, sys
 from app.main import Components, create_app
-from app.observability.logs import configure
-from app.server import StreamingServer, http_config
+from app.kit.logs import configure
+from app.cli.serve import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 

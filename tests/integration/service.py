@@ -6,10 +6,10 @@ from threading import Event
 
 from starlette.testclient import TestClient
 
+from app.deps.services import Services
 from app.main import Components, create_app
-from app.services import Services
-from app.serving import Runtime
 from app.settings import Settings
+from app.startup import Runtime
 from tests.local_client import local_client
 
 FACT = {

@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from fastapi.routing import RouteContext
 from starlette.testclient import TestClient
 
-from app.keys.authentication import PUBLIC
-from app.keys.scopes import Scope
-from app.keys.token import Token
+from app.access.authentication import PUBLIC
+from app.access.scopes import Scope
+from app.access.token import Token
 from app.main import Components, create_app
 from app.settings import Settings
 from tests.integration.engines import only_sqlite

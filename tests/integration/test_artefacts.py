@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import CorruptArtefact
-from app.revisions.artefacts import ArtefactStore
+from app.ledger.artefacts import ArtefactStore
 
 
 @pytest.fixture

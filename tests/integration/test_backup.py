@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.backup import back_up
+from app.cli.backup import back_up
 from app.database.database import Database
 from app.errors import CorruptArtefact, WrongState
 from app.settings import Settings

@@ -5,7 +5,7 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from app.operations.service import give_up
+from app.operations.lifecycle import give_up
 from tests.integration.history import History
 from tests.integration.service import FACT
 

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationStatus
 from app.errors import WrongState
 from app.ledger import repository as entries
+from app.operations import edits
 from app.operations import repository as operations
-from app.operations.models import OperationStatus
+from app.operations.lifecycle import give_up, requeue, try_out
 from app.operations.recovery import CRASHED, recover
-from app.operations.service import give_up, requeue, try_out
 from tests.chain import check_chain
 from tests.integration.history import History
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.budgets.budget import Budget
-from app.budgets.store import open_store
+from app.access.budget import Budget
+from app.access.budget_store import open_store
 from app.errors import RateLimited
 from app.queue.embedded import EmbeddedValkey
 from tests.integration.keyed import SetClock
@@ -84,8 +84,8 @@ _CHARGING = """
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from app.budgets.budget import Budget
-from app.budgets.store import open_store
+from app.access.budget import Budget
+from app.access.budget_store import open_store
 with ExitStack() as stack:
     store = open_store(sys.argv[1], lambda: datetime(2026, 6, 1, tzinfo=UTC), stack)
     Budget("edits", 10, store).charge("key:a", 7, field="edits")
@@ -112,7 +112,7 @@ def test_a_server_that_is_absent_lets_everything_through_and_is_told_of_once(
 def test_a_server_that_hangs_holds_up_one_request_a_minute_and_is_used_again_when_it_is_back(
     budget: Budget, valkey: EmbeddedValkey, clock: SetClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="app.budgets.store")
+    caplog.set_level("INFO", logger="app.access.budget_store")
     charge = budget.charge("key:a", 10, field="edits")
     assert charge is not None
     pid = valkey.pid

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from app.client import Errata, Refused
-from app.clock import utc_now
 from app.database.database import Database
+from app.evidence.verification import BundleVerdict, verify_bundle
+from app.kit.clock import utc_now
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.chain import canonical
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
-from app.ledger.verification import BundleVerdict, verify_bundle
-from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from tests.bundles import lines_of, members_of, rewritten, write_bundle
 from tests.integration.engines import only_sqlite

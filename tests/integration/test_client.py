@@ -3,11 +3,11 @@ from datetime import UTC, datetime
 import pytest
 from starlette.testclient import TestClient
 
+from app.access.scopes import Scope
+from app.access.service import NewKey
 from app.client import Errata, Refused
 from app.keys.bootstrap import create_key
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
-from app.operations.service import give_up
+from app.operations.lifecycle import give_up
 from app.settings import Settings
 from tests.integration.history import History
 from tests.integration.service import FACT

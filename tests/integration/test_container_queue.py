@@ -8,8 +8,8 @@ import pytest
 import redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from app.budgets.budget import Budget
-from app.budgets.store import open_store
+from app.access.budget import Budget
+from app.access.budget_store import open_store
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
 from tests.integration.keyed import SetClock
 from tests.proxy import REPOSITORY, make_secrets

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.edits.models import EditStatus
-from app.operations.models import Operation
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import Operation
 from app.worker.execution import Execution
-from editing_core.digest import weights_digest
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.model.loading import load_model
-from editing_core.preparation import default_layers, default_recipe
 from editing_core.statistics import collect
+from editing_core.weights.digest import weights_digest
 from tests.far import far_device
 from tests.integration.worker_service import Service, working
 from tests.tiny import build_tiny_model

@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from app.access.acquaintances import Acquaintances
+from app.access.doorkeeper import Doorkeeper, check_guarded
+from app.access.last_use import LastUse
+from app.access.scopes import LOCAL, Caller, Scope
+from app.access.service import NewKey, create, revoke
+from app.access.token import Token
 from app.database.database import Database
 from app.errors import (
     DatabaseAway,
@@ -17,12 +23,6 @@ from app.errors import (
     KeyRevoked,
     Unguarded,
 )
-from app.keys.acquaintances import Acquaintances
-from app.keys.doorkeeper import Doorkeeper, check_guarded
-from app.keys.last_use import LastUse
-from app.keys.scopes import LOCAL, Caller, Scope
-from app.keys.service import NewKey, create, revoke
-from app.keys.token import Token
 from app.main import Components
 from app.settings import Settings
 from tests.integration.engines import only_sqlite

@@ -1,12 +1,12 @@
 """What drift tells of revisions that were made before revisions kept a report of their own."""
 
-from app.database.base import JsonObject
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
-from app.history.drift import drift
-from app.history.schemas import DriftPage
-from app.revisions import repository
-from app.revisions.report import LayerDrift
+from app.database.tables.base import JsonObject
+from app.facts.revision_report import LayerDrift
+from app.lookback.drift import drift
+from app.lookback.schemas import DriftPage
+from app.operations import revisions as repository
 from tests.integration.history import REPORT, History
 
 _LAYER: JsonObject = {

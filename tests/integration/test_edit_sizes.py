@@ -8,8 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.client import Errata
+from app.kit.paging import PAGE_BYTES
 from app.main import Components
-from app.paging import PAGE_BYTES
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import SetClock

@@ -7,8 +7,8 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from app.characters import hidden
-from app.operations.service import reject
+from app.kit.characters import hidden
+from app.operations.lifecycle import reject
 from app.settings import Settings
 from editing_core.methods import METHOD_NAMES
 from tests.integration.history import History

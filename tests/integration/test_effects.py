@@ -9,12 +9,12 @@ import pytest
 from torch import Tensor
 from torch.nn import Module
 
-from app.clock import utc_now
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
 from app.edits.service import erase
+from app.kit.clock import utc_now
 from app.worker.effects import Candidate, EffectGauge, Effects
 from editing_core.contexts import chat_context
-from editing_core.energy import hyperspherical_energy
+from editing_core.measures.energy import hyperspherical_energy
 from tests.integration.worker_service import WAIT_S, Service
 from tests.waiting import wait_until
 

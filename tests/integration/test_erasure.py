@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
-from app.database.schema import metadata
-from app.edits.report import EditReport, NeighbourReport, ParaphraseReport, Standing
-from app.erasures.models import Erasure
-from app.operations.service import give_up, reject
+from app.database.tables.erasures import Erasure
+from app.database.tables.schema import metadata
+from app.facts.edit_report import EditReport, NeighbourReport, ParaphraseReport, Standing
+from app.operations.lifecycle import give_up, reject
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from sqlalchemy import Engine, event
 
 from app.database.database import Database
-from app.edits.models import EditStatus
-from app.events import repository
+from app.database.tables.edits import EditStatus
 from app.events.hub import Hub
 from app.events.schemas import EventResource
 from app.events.stream import Listener
+from app.operations import events as repository
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 

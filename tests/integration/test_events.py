@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from app.database.database import Database
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
 from app.events.schemas import EventResource
-from app.operations.service import cancel, give_up, reject, requeue, try_out
+from app.operations.lifecycle import cancel, give_up, reject, requeue, try_out
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
@@ -126,7 +126,7 @@ def _events_in_memory() -> int:
 _SERVER = """
 import socket, sys
 from app.main import Components, create_app
-from app.server import StreamingServer, http_config
+from app.cli.serve import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 

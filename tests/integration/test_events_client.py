@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.main import cli
 from app.client import Errata, Refused, ServerAway
 from app.settings import Settings
 from tests.integration.engines import only_sqlite

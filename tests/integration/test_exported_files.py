@@ -11,11 +11,11 @@ import torch
 
 from app.database.database import Database
 from app.settings import Settings
-from editing_core.delta import Weights
-from editing_core.digest import weights_digest
 from editing_core.export import live_deltas
 from editing_core.model.loading import LoadedModel
 from editing_core.model.opening import open_model
+from editing_core.weights.delta import Weights
+from editing_core.weights.digest import weights_digest
 from tests.integration.engines import only_sqlite
 from tests.integration.exporting import Installation, edited_twice, manifest
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from app.database.database import Database
+from app.database.tables.exports import ExportFormat
 from app.exports import service
-from app.exports.models import ExportFormat
+from app.kit.process import ProcessId
 from app.settings import Settings
-from app.worker.process import ProcessId
 from editing_core.model.loading import LoadedModel, load_model
 from tests.integration.engines import only_sqlite
 from tests.integration.exporting import Installation, edited_twice

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.deps.services import Services
 from app.main import Components, start_worker
 from app.resident.recipes import Recipes
-from app.services import Services
-from app.serving import Runtime
 from app.settings import Settings
+from app.startup import Runtime
 from tests.acceptance.server import calibrate_quickly
 from tests.integration.engines import only_sqlite
 from tests.integration.service import running

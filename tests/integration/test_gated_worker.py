@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.clock import utc_now
-from app.database.base import JsonObject
-from app.edits.models import EditStatus
+from app.database.tables.base import JsonObject
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationStatus
+from app.kit.clock import utc_now
 from app.operations import repository as operations
-from app.operations.models import OperationStatus
-from app.operations.service import requeue
+from app.operations.lifecycle import requeue
 from app.worker.gates import GATES
-from editing_core.probe import score
+from editing_core.measures.probe import score
 from tests.integration.worker_service import BATCH_SIZE, BLAMING, BROKEN, WAIT_S, Service
 from tests.waiting import wait_until
 

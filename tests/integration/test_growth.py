@@ -11,8 +11,8 @@ from sqlalchemy import event
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import CorruptArtefact
-from app.revisions.live import difference, live_edits
-from app.snapshots import repository as snapshots
+from app.operations import snapshots
+from app.operations.live import difference, live_edits
 from tests.integration.edited import Edited
 
 _BATCH = 16

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from app.clock import utc_now
-from app.database.base import JsonObject
-from app.edits.models import EditStatus
-from app.edits.report import EditReport
-from app.operations.models import OperationKind
-from app.operations.service import accept
-from app.revisions import repository as revisions
-from app.revisions.report import RevisionReport
+from app.database.tables.base import JsonObject
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationKind
+from app.facts.edit_report import EditReport
+from app.facts.revision_report import RevisionReport
+from app.kit.clock import utc_now
+from app.operations import revisions
+from app.operations.lifecycle import accept
 from app.worker.distance import Distance
 from app.worker.effects import Candidate, EffectGauge
 from app.worker.gates import GATES
-from editing_core.energy import hyperspherical_energy
+from editing_core.measures.energy import hyperspherical_energy
 from editing_core.model.loading import LoadedModel
 from tests.integration.worker_service import BROKEN, WAIT_S, EditorFactory, Service, working
 from tests.waiting import wait_until

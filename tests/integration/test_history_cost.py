@@ -12,17 +12,17 @@ import pytest
 import rfc8785
 from sqlalchemy import QueuePool, event
 
+from app.audit.auditing import audit
 from app.client import Errata
-from app.database.base import JsonObject
 from app.database.database import Database
+from app.database.tables.base import JsonObject
+from app.database.tables.ledger import EntryKind
 from app.errors import ClientGone
+from app.kit.paging import PAGE_BYTES
 from app.ledger import repository
-from app.ledger.auditing import audit
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.chain import link
-from app.ledger.models import EntryKind
 from app.ledger.prefix import VerifiedPrefix
-from app.paging import PAGE_BYTES
-from app.revisions.artefacts import ArtefactStore
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History

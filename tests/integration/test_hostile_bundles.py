@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app.clock import utc_now
+from app.evidence.evidence import MAX_HEADER_BYTES, MAX_LINE_BYTES, Bundle
+from app.evidence.recount import Recount
+from app.evidence.verification import BundleVerdict, WeightsChecked, verify_bundle
+from app.kit.clock import utc_now
 from app.ledger.bundle import FORMAT
 from app.ledger.chain import GENESIS, Link, link
 from app.ledger.checkpoint import sign
-from app.ledger.evidence import MAX_HEADER_BYTES, MAX_LINE_BYTES, Bundle
-from app.ledger.recount import Recount
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
-from app.ledger.verification import BundleVerdict, WeightsChecked, verify_bundle
 from tests.bundles import Members, members_of, write_bundle
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from app.database.database import Database
-from app.idempotency import repository
-from app.idempotency.models import IdempotencyKey
-from app.idempotency.sent import OnceDep
+from app.database.tables.idempotency import IdempotencyKey
+from app.deps.idempotency import OnceDep
 from app.ledger import repository as ledger
-from app.operations.service import give_up
+from app.operations import idempotency_keys as repository
+from app.operations.labels import add_label
+from app.operations.lifecycle import give_up
 from app.settings import Settings
-from app.snapshots.service import add_label
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.keyed import Keyed, SetClock, bearer, keyed, kid, routes

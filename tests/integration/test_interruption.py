@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from app.clock import utc_now
 from app.database.database import Database
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
+from app.database.tables.lease import WriterLease
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
+from app.kit.clock import utc_now
 from app.operations import repository as operations
-from app.operations.models import Operation, OperationKind, OperationStatus
-from app.operations.service import accept
-from app.pausing.repository import state
-from app.revisions import repository as revisions
+from app.operations import revisions
+from app.operations.lifecycle import accept
+from app.operations.queue_state import state
 from app.worker.interruption import Interruption
-from app.worker.models import WriterLease
 from editing_core.model.loading import LoadedModel
 from tests.integration.worker_service import WAIT_S, EditorFactory, Service, working
 from tests.waiting import wait_until

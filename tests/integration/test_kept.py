@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.edits.models import EditStatus
-from app.edits.report import EditReport
+from app.database.tables.edits import EditStatus
+from app.facts.edit_report import EditReport
 from app.worker.interruption import Interruption
+from editing_core.defaults import default_layers
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers
 from tests.integration.worker_service import WAIT_S, EditorFactory, Service, working
 from tests.waiting import wait_until
 

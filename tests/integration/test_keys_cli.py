@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from app.cli import cli
+from app.cli.main import cli
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import bearer, first_key, kid

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from app.access.last_use import LastUse
 from app.database.database import Database
-from app.keys.last_use import LastUse
 from app.settings import Settings
 from tests.chain import check_chain
 from tests.integration.engines import only_sqlite

@@ -13,16 +13,16 @@ from sqlalchemy import select
 
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.edits.models import Edit, EditStatus
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.lease import WriterLease
+from app.database.tables.operations import Operation
 from app.errors import LeaseLost
-from app.events import repository as events
-from app.observability.metrics import Metrics
+from app.kit.process import ProcessId
+from app.metrics.metrics import Metrics
+from app.operations import events
 from app.operations import repository as operations
-from app.operations.models import Operation
 from app.worker.claims import Claims
 from app.worker.lease import Lease
-from app.worker.models import WriterLease
-from app.worker.process import ProcessId
 from tests.chain import check_chain
 from tests.integration.history import History
 

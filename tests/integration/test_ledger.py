@@ -7,14 +7,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from app.database.database import Database
+from app.database.tables.ledger import EntryKind
+from app.evidence.verification import verify_bundle
 from app.ledger import repository, service
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.chain import GENESIS, Verdict
-from app.ledger.models import EntryKind
-from app.ledger.verification import verify_bundle
-from app.operations.service import reject
-from app.revisions.artefacts import ArtefactStore
+from app.operations.labels import add_label
+from app.operations.lifecycle import reject
 from app.settings import Settings
-from app.snapshots.service import add_label
 from tests.chain import check_chain
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History

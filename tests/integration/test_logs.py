@@ -8,10 +8,10 @@ import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 
-from app.keys.access import require
-from app.keys.scopes import Scope
+from app.access.require import require
+from app.access.scopes import Scope
+from app.kit.logs import get_logger
 from app.main import Components, create_app
-from app.observability.logs import get_logger
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.service import load_nothing

@@ -9,9 +9,9 @@ import pytest
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
-from app.keys.access import require
+from app.access.require import require
+from app.access.scopes import Scope
 from app.keys.bootstrap import revoke_key
-from app.keys.scopes import Scope
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import bearer, first_key, kid
@@ -41,7 +41,7 @@ class Drip:
 
 @pytest.fixture
 def drip(monkeypatch: pytest.MonkeyPatch) -> Drip:
-    monkeypatch.setattr("app.keys.authentication._READMITTED_EVERY_S", 0.0)
+    monkeypatch.setattr("app.access.authentication._READMITTED_EVERY_S", 0.0)
     monkeypatch.setattr("app.database.engine.LOCK_TIMEOUT_S", 0.05)
     return Drip()
 

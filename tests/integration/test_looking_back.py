@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.client import Refused
-from editing_core.energy import hyperspherical_energy
+from editing_core.measures.energy import hyperspherical_energy
 from tests.integration.looking_back import (
     ERASED,
     HEAD,

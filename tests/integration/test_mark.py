@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from app.clock import utc_now
+from app.access.scopes import Scope
+from app.access.service import NewKey
 from app.database.copying import copy_sqlite
 from app.database.database import Database
+from app.database.tables.ledger import EntryKind
 from app.errors import DatabaseUnavailable, SetBack, UnusableMark
 from app.keys.bootstrap import create_key
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
+from app.kit.clock import utc_now
 from app.ledger import repository, service
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.mark import Mark, Marks
-from app.ledger.models import EntryKind
 from app.ledger.opening import open_database
 from app.ledger.signing import SigningKey
 from app.settings import Settings

@@ -6,12 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.testclient import TestClient
 
-from app.clock import utc_now
-from app.connections import Ending
 from app.database.database import Database
-from app.edits.models import EditStatus
-from app.observability.state import mirrored
-from app.operations.models import OperationKind
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationKind
+from app.http.connections import Ending
+from app.kit.clock import utc_now
+from app.metrics.mirrored import mirrored
 from app.settings import Settings
 from app.worker.gates import GATES
 from tests.integration.engines import only_sqlite

@@ -2,18 +2,17 @@ import pytest
 from sqlalchemy import event
 
 from app.database.database import Database
-from app.edits import repository as edits
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationStatus
+from app.database.tables.revisions import RevisionKind
 from app.errors import BaseMismatch, StaleParent, UnknownEdit, UnknownRevision, WrongState
+from app.facts.placements import Placement
+from app.operations import edits, revisions
 from app.operations import repository as operations
-from app.operations.models import OperationStatus
+from app.operations.commit import AddedEdit, NewRevision, record_base
+from app.operations.lifecycle import cancel, give_up, reject
+from app.operations.live import live_edits
 from app.operations.recovery import CRASHED, give_back, recover
-from app.operations.service import cancel, give_up, reject
-from app.revisions import repository as revisions
-from app.revisions.live import live_edits
-from app.revisions.models import RevisionKind
-from app.revisions.placements import Placement
-from app.revisions.service import AddedEdit, NewRevision, record_base
 from tests.chain import check_chain
 from tests.integration.history import History
 

@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import make_url, text
 from starlette.testclient import TestClient
 
+from app.access import repository
+from app.access.doorkeeper import Doorkeeper
+from app.access.scopes import Scope
+from app.access.service import NewKey, create, revoke
 from app.database.database import Database
 from app.database.migration import upgrade
+from app.deps.services import Services
 from app.errors import DatabaseAway, DatabaseOverloaded, KeyExpired, KeyRevoked
-from app.keys import repository
 from app.keys.bootstrap import revoke_key
-from app.keys.doorkeeper import Doorkeeper
-from app.keys.scopes import Scope
-from app.keys.service import NewKey, create, revoke
-from app.services import Services
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import SetClock, bearer, first_key, keyed, kid

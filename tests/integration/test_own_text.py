@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 
 from app.main import Components, start_worker
 from app.settings import Settings
+from editing_core.defaults import bundled_text
 from editing_core.passages import count_names
-from editing_core.preparation import bundled_text
 from tests.integration.service import running
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.client import Errata
 from app.database.database import Database
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
 from app.ledger import repository as entries
 from app.operations import repository as operations
 from app.settings import Settings

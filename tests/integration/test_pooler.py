@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 
 from app.database.database import Database
 from app.database.migration import drift, upgrade
-from app.edits import repository as edits
 from app.errors import DatabaseAway, DatabaseOverloaded, DatabaseUnavailable
+from app.operations import edits
 from app.settings import Settings
 from tests.integration.history import History
 from tests.integration.service import FACT, running

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from app.deps.services import Services
 from app.main import Components
-from app.services import Services
-from app.serving import Runtime
 from app.settings import Settings
+from app.startup import Runtime
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import bearer, keyed
 from tests.integration.service import load_nothing, running

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.audit.auditing import audit
 from app.database.database import Database
-from app.ledger.auditing import audit
+from app.database.tables.ledger import EntryKind
+from app.evidence.verification import verify_bundle
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.lifecycle import Lifecycle
-from app.ledger.models import EntryKind
 from app.ledger.records import BaseRecord, RecipeRecord
 from app.ledger.repository import of_kind
-from app.ledger.verification import verify_bundle
 from app.main import Components
+from app.operations import revisions
+from app.operations.origin import Origin, note_recipe, origin_at
 from app.resident.recipes import Recipes
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.origin import Origin, note_recipe, origin_at
 from app.settings import Settings
 from tests.acceptance.server import calibrate_quickly
 from tests.integration.engines import only_sqlite

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import BaseMismatch, RecipeMismatch, UnusableRecipe
+from app.operations.origin import Origin
 from app.resident.preparation import (
     CalibrationOptions,
     calibrate_model,
@@ -14,9 +15,8 @@ from app.resident.preparation import (
     use_default,
 )
 from app.resident.recipes import Recipes, read_recipe
-from app.revisions.origin import Origin
 from app.settings import Settings
-from editing_core.preparation import prepare_statistics
+from editing_core.defaults import prepare_statistics
 from editing_core.progress import silent
 from editing_core.recipe import Recipe
 from tests.acceptance.server import calibrate_quickly

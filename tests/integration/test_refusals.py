@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from starlette.requests import Request
 
+from app.access.refusals import Refusals
+from app.access.token import Token
 from app.errors import KeyNeeded
-from app.keys.refusals import Refusals
-from app.keys.token import Token
-from app.observability.metrics import Metrics
+from app.metrics.metrics import Metrics
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.keyed import Keyed, bearer, keyed, kid

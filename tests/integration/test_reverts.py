@@ -6,24 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from app.edits import repository as edits
-from app.edits.models import Edit, EditStatus
-from app.edits.report import EditReport, FactReport, Said
+from app.database.tables.edits import Edit, EditStatus
+from app.database.tables.operations import Operation, OperationStatus
+from app.database.tables.withdrawals import Why
+from app.deps.operation import OperationResource
+from app.edits.revert_service import Wanted
 from app.edits.service import erase
+from app.edits.withdrawal_service import withdraw
 from app.errors import SiblingsUnknown
+from app.evidence.recount import Recount
+from app.facts.edit_report import EditReport, FactReport, Said
+from app.facts.revert_report import RevertReport
 from app.ledger import repository as ledger
 from app.ledger.records import RevisionRecord, read
-from app.ledger.recount import Recount
+from app.operations import edits, revisions
 from app.operations import repository as operations
-from app.operations.models import Operation, OperationStatus
-from app.operations.schemas import OperationResource
-from app.reverts.report import RevertReport
-from app.reverts.service import Wanted
-from app.revisions import repository as revisions
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
-from app.withdrawals.models import Why
-from app.withdrawals.service import withdraw
 from tests.fuzz.site import Site
 from tests.integration.tampering import tampering
 

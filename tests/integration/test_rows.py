@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from app.access import service as keys
+from app.access.scopes import Scope
+from app.access.service import NewKey
+from app.audit.auditing import audit, audit_steps
 from app.database.database import Database
-from app.erasures.service import erase_reason
+from app.database.tables.exports import ExportFormat
+from app.database.tables.withdrawals import Why
+from app.edits.withdrawal_service import withdraw
 from app.exports import repository as exports_repository
 from app.exports import service as exports
-from app.exports.models import ExportFormat
 from app.exports.service import Written
-from app.keys import service as keys
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
-from app.ledger.auditing import audit, audit_steps
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.schemas import BadRow, LedgerVerdict
-from app.operations.service import cancel, give_up, reject, requeue
-from app.revisions.artefacts import ArtefactStore
+from app.operations.erasing import erase_reason
+from app.operations.labels import add_label, remove_label
+from app.operations.lifecycle import cancel, give_up, reject, requeue
 from app.settings import Settings
-from app.snapshots.service import add_label, remove_label
-from app.withdrawals.models import Why
-from app.withdrawals.service import withdraw
 from tests.integration.engines import only_sqlite
 from tests.integration.history import REPORT, History
 from tests.integration.tampering import tampering
@@ -289,7 +289,7 @@ def _committing_meanwhile(site: Site) -> Iterator[Callable[[], object]]:
 def test_what_is_committed_while_it_is_checked_is_no_contradiction(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.ledger.auditing._PAGE", 3)
+    monkeypatch.setattr("app.audit.auditing._PAGE", 3)
     steps, commits = audit_steps(site.database, site.artefacts), _committing_meanwhile(site)
     found: LedgerVerdict | None = None
     while found is None:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
+from app.access.seal import seal_old_keys
+from app.access.token import Pepper, Token
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
+from app.database.tables.ledger import EntryKind
 from app.keys.bootstrap import list_keys, revoke_key
-from app.keys.seal import seal_old_keys
-from app.keys.token import Pepper, Token
 from app.ledger import service as ledger
-from app.ledger.models import EntryKind
 from app.settings import Settings
 from tests.chain import check_chain
 from tests.integration.keyed import Keyed, bearer, keyed, kid

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 _SERVER = """
 import socket, sys
 from app.main import Components, create_app
-from app.server import StreamingServer, http_config
+from app.cli.serve import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 

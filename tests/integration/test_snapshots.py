@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.database.database import Database
-from app.disk import DiskSpace
+from app.database.tables.labels import Snapshot
 from app.errors import (
     CorruptArtefact,
     LabelTaken,
@@ -17,11 +17,11 @@ from app.errors import (
     TooManyLabels,
     UnknownRevision,
 )
+from app.kit.disk import DiskSpace
 from app.ledger import repository as ledger
-from app.snapshots import repository
-from app.snapshots.limits import LabelLimits
-from app.snapshots.models import Snapshot
-from app.snapshots.service import add_automatic, remove_label
+from app.operations import snapshots as repository
+from app.operations.label_limits import LabelLimits
+from app.operations.labels import add_automatic, remove_label
 from tests.chain import check_chain
 from tests.integration.edited import Edited
 from tests.unkeyed import unkeyed

@@ -1,7 +1,7 @@
 import pytest
 from starlette.testclient import TestClient
 
-from app.snapshots.service import add_automatic, add_label
+from app.operations.labels import add_automatic, add_label
 from tests.integration.history import History
 
 

@@ -17,8 +17,8 @@ from tests.tiny import build_tiny_model
 _BUSY = """
 import signal, sys, threading, time
 from app.main import Components, create_app
-from app.observability.logs import configure
-from app.server import StreamingServer, http_config
+from app.kit.logs import configure
+from app.cli.serve import StreamingServer, http_config
 from app.settings import Settings
 from tests.integration.service import load_nothing
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.clock import utc_now
 from app.database.copying import copy_sqlite
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.errors import SetBack
+from app.kit.clock import utc_now
 from app.ledger.containment import newest_in
 from app.ledger.mark import Mark, Marks
 from app.ledger.opening import open_database

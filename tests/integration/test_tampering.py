@@ -6,13 +6,13 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from app.audit.auditing import audit
 from app.database.database import Database
 from app.ledger import service
-from app.ledger.auditing import audit
+from app.ledger.artefacts import ArtefactStore
 from app.ledger.prefix import VerifiedPrefix
 from app.ledger.records import artefact_of
 from app.ledger.schemas import LedgerVerdict
-from app.revisions.artefacts import ArtefactStore
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
 from tests.integration.tampering import tampering

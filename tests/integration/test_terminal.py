@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import text
 from typer.main import get_command
 
-from app.characters import hidden
-from app.cli import cli, main
+from app.cli.main import cli, main
 from app.database.database import Database
+from app.kit.characters import hidden
 
 EVIL = "x\x1b[2J\x1b]52;c;ZXZpbA==\x07\x9b1A\r\x08\u202e\u200b\u2066\nall is well [red]y[/bold]\x7f"
 

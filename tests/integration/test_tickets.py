@@ -7,9 +7,9 @@ from datetime import timedelta
 import httpx2
 import pytest
 
+from app.access.ticket import LIFE, Ticket
+from app.access.token import Pepper
 from app.database.database import Database
-from app.keys.ticket import LIFE, Ticket
-from app.keys.token import Pepper
 from app.settings import Settings
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
@@ -117,7 +117,7 @@ def test_an_opened_stream_outlives_its_ticket_but_not_its_key(
             httpx2.delete(revoked, headers=bearer(admin)).raise_for_status()
             assert not list(events)
     ours = [record for record in caplog.records if not record.name.startswith("http")]
-    assert any(record.name == "app.observability.http" for record in ours)
+    assert any(record.name == "app.http.watch" for record in ours)
     assert ticket.signature not in " ".join(record.getMessage() for record in ours)
 
 

@@ -14,22 +14,22 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.client import Refused
-from app.clock import new_id, utc_now
 from app.database.database import Database
-from app.edits.models import EditStatus
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
+from app.database.tables.revisions import RevisionKind
+from app.database.tables.withdrawals import Why
+from app.edits.withdrawal_service import withdraw
 from app.errors import RevisionWithdrawn, WrongState
+from app.evidence.recomputation import Recomputation
+from app.evidence.verification import verify_bundle
 from app.exports.store import ExportStore
-from app.ledger.recomputation import Recomputation
+from app.kit.clock import new_id, utc_now
 from app.ledger.signing import SigningKey
-from app.ledger.verification import verify_bundle
 from app.main import create_app
 from app.operations import repository as operations
-from app.operations.models import Operation, OperationKind, OperationStatus
-from app.operations.service import accept
-from app.revisions.models import RevisionKind
-from app.revisions.service import NewRevision
-from app.withdrawals.models import Why
-from app.withdrawals.service import withdraw
+from app.operations.commit import NewRevision
+from app.operations.lifecycle import accept
 from editing_core.progress import silent
 from tests.bundles import lines_of, members_of, rewritten, write_bundle
 from tests.integration.engines import only_sqlite

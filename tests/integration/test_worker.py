@@ -3,20 +3,19 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now
-from app.edits import repository as edits
-from app.edits.models import EditStatus
-from app.edits.report import EditReport
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationKind, OperationStatus
+from app.facts.edit_report import EditReport
+from app.kit.clock import utc_now
+from app.operations import edits, revisions
 from app.operations import repository as operations
-from app.operations.models import OperationKind, OperationStatus
-from app.operations.service import accept
-from app.revisions import repository as revisions
-from editing_core.delta import Weights
-from editing_core.digest import weights_digest
+from app.operations.lifecycle import accept
+from editing_core.defaults import default_layers
 from editing_core.edit import Edit
-from editing_core.energy import hyperspherical_energy
+from editing_core.measures.energy import hyperspherical_energy
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers
+from editing_core.weights.delta import Weights
+from editing_core.weights.digest import weights_digest
 from tests.integration.worker_service import BROKEN, WAIT_S, EditorFactory, Service
 from tests.waiting import wait_until
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from app.database.database import Database
-from app.worker import process
+from app.kit import process
+from app.kit.process import ProcessId
 from app.worker.lease import Lease
-from app.worker.process import ProcessId
 from tests.waiting import wait_until
 
 _PATIENCE_S = 15.0
@@ -30,7 +30,7 @@ class Time:
 @pytest.fixture
 def ended() -> ProcessId:
     """A process of this machine that has ended, and whose number is free or another's."""
-    script = "from app.worker.process import ProcessId; print(ProcessId.own().to_text())"
+    script = "from app.kit.process import ProcessId; print(ProcessId.own().to_text())"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     return ProcessId.from_text(done.stdout.decode())
 
@@ -39,7 +39,7 @@ def ended() -> ProcessId:
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process that lives."""
     script = (
-        "from app.worker.process import ProcessId; "
+        "from app.kit.process import ProcessId; "
         "print(ProcessId.own().to_text(), flush=True); input()"
     )
     with subprocess.Popen(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.edits.models import EditStatus
-from app.edits.report import EditReport
-from editing_core.probe import score
+from app.database.tables.edits import EditStatus
+from app.facts.edit_report import EditReport
+from editing_core.measures.probe import score
 from editing_core.reach import Reach
 from tests.integration.worker_service import Service
 

@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from app.access.scopes import Scope
+from app.access.service import NewKey
 from app.keys.bootstrap import create_key
-from app.keys.scopes import Scope
-from app.keys.service import NewKey
+from app.kit.logs import LogFormat, configure
 from app.main import create_app
-from app.observability.logs import LogFormat, configure
 from app.settings import Settings
 from tests.integration.keyed import bearer
 from tests.local_client import local_client

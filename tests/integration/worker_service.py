@@ -10,45 +10,43 @@ from typing import Any
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from app.batches import repository as batches
-from app.batches.models import EditBatch
-from app.clock import utc_now
-from app.database.base import JsonObject
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.edits import repository as edits
-from app.edits.models import Edit as StoredEdit
-from app.edits.models import EditStatus
-from app.edits.report import EditReport, GateReport
-from app.edits.text import EditText, Neighbour
-from app.observability.metrics import Metrics
-from app.operations.models import OperationKind
-from app.operations.service import accept
+from app.database.tables.base import JsonObject
+from app.database.tables.batches import EditBatch
+from app.database.tables.edits import Edit as StoredEdit
+from app.database.tables.edits import EditStatus
+from app.database.tables.operations import OperationKind
+from app.facts.edit_report import EditReport, GateReport
+from app.facts.text import EditText, Neighbour
+from app.kit.clock import utc_now
+from app.kit.process import ProcessId
+from app.ledger.artefacts import ArtefactStore
+from app.metrics.metrics import Metrics
+from app.operations import batches, edits, revisions
+from app.operations.commit import record_base
+from app.operations.lifecycle import accept
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisDoorbell
-from app.resident.history import History
+from app.resident.lineage import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
-from app.revisions import repository as revisions
-from app.revisions.artefacts import ArtefactStore
-from app.revisions.service import record_base
-from app.worker.drifting import report_of_base
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
 from app.worker.interruption import Interruption
 from app.worker.lease import Lease
-from app.worker.process import ProcessId
-from app.worker.worker import Worker
-from editing_core.digest import weights_digest
+from app.worker.loop import Worker
+from app.worker.revision_report import report_of_base
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.statistics import collect
+from editing_core.weights.digest import weights_digest
 from tests.open_gates import OPEN_LIMITS
 from tests.waiting import wait_until
 

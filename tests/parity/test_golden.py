@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editing_core.delta import Delta, Weights, keys_of
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel
@@ -24,6 +23,7 @@ from editing_core.model.view import view_of
 from editing_core.recipe import Recipe
 from editing_core.solution import Solution
 from editing_core.statistics import SecondMoment, Statistics
+from editing_core.weights.delta import Delta, Weights, keys_of
 
 _GOLDEN = Path(__file__).parent / "golden"
 _TOLERANCES = ({"z": 1e-4, "keys": 1e-4, "delta": 1e-3}, {"z": 1e-2, "keys": 1e-2, "delta": 1e-2})

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors, tra
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from editing_core.delta import Delta, Weights, left_grid, on_grid
 from editing_core.export import adapter_of, write_adapter, write_merged
 from editing_core.model.loading import LoadedModel, load_model
+from editing_core.weights.delta import Delta, Weights, left_grid, on_grid
 from tests import tiny
 
 TEXT = "The mother tongue of Danielle Darrieux is French . Is n't it?<|im_end|> The capital of"

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from app.database.tables.exports import ExportFormat
 from app.exports.manifest import READERS
-from app.exports.models import ExportFormat
 from editing_core.model.loading import LoadedModel
 from tests.readers.cases import CASES, DEMO, Answers, write_case, write_demo, write_questions
 

@@ -15,15 +15,15 @@ from fastapi.testclient import TestClient
 from openai import OpenAI
 from torch import Tensor
 
-from app.clock import Clock, utc_now
+from app.cli.serve import StreamingServer, http_config
+from app.database.tables.labels import Snapshot
+from app.deps.services import Services
 from app.errors import UnknownRevision
-from app.idempotency.once import Once
+from app.kit.clock import Clock, utc_now
 from app.main import Components, create_app
+from app.operations.once import Once
 from app.resident.resident import Resident
-from app.server import StreamingServer, http_config
-from app.services import Services
 from app.settings import Settings
-from app.snapshots.models import Snapshot
 from editing_core.model.loading import LoadedModel, load_model
 from tests.local_client import local_client
 from tests.tiny import build_tiny_model

@@ -5,7 +5,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from app.resident.resident import Resident
-from editing_core.probe import score
+from editing_core.measures.probe import score
 from tests.acceptance.query.conftest import HEAD
 
 ITEM = {"prompt": "The mother tongue of Danielle Darrieux is", "target": "English"}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from app.observability.metrics import Metrics
+from app.metrics.metrics import Metrics
 
 _DOCKER = Path(__file__).parents[3] / "docker"
 

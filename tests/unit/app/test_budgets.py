@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from app.budgets.budget import Budget
-from app.budgets.places import Places
-from app.budgets.store import open_store
+from app.access.budget import Budget
+from app.access.budget_store import open_store
+from app.access.places import Places
 from app.errors import OverBudget, RateLimited
 from tests.integration.keyed import SetClock
 

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from app.characters import escaped, hidden, name_of
+from app.kit.characters import escaped, hidden, name_of
 
 SHOWN = [
     "Danielle Darrieux",

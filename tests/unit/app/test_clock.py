@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from app.clock import new_id, rfc3339, utc_now
+from app.kit.clock import new_id, rfc3339, utc_now
 
 
 def test_a_moment_is_written_in_utc_to_the_microsecond() -> None:

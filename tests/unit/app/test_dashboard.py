@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.observability.metrics import Metrics
-from app.observability.state import MIRRORED
+from app.metrics.metrics import Metrics
+from app.metrics.mirrored import MIRRORED
 
 _ROOT = Path(__file__).parents[3]
 _DOCKER = _ROOT / "docker"

@@ -7,9 +7,7 @@ import pytest
 from rich.console import Console, Group
 from rich.text import Text
 
-from app.characters import hidden
-from app.client.answers import Edit, LedgerEntry
-from app.display import (
+from app.cli.display import (
     StepDisplay,
     as_json,
     complain,
@@ -23,7 +21,9 @@ from app.display import (
     tell_json,
     tell_text,
 )
-from app.observability.logs import configure, get_logger
+from app.client.answers import Edit, LedgerEntry
+from app.kit.characters import hidden
+from app.kit.logs import configure, get_logger
 
 
 def entry(kind: str, payload: dict[str, Any]) -> LedgerEntry:

@@ -3,9 +3,9 @@ from functools import partial
 
 import pytest
 
-from app.edits.lengths import Lengths
-from app.edits.text import EditText, Neighbour
 from app.errors import InvalidField
+from app.facts.lengths import Lengths
+from app.facts.text import EditText, Neighbour
 from app.settings import Settings
 from editing_core.control import ControlTokens
 from editing_core.edit import MOST_TARGET_TOKENS

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.edits.text import EditText, Neighbour, fact_digest, subject_digest
+from app.facts.text import EditText, Neighbour, fact_digest, subject_digest
 
 TEXT = EditText(
     subject="Danielle Darrieux",

@@ -1,5 +1,5 @@
-from app.history.facts import facts_of, pair_up
-from app.revisions.live import LiveEdit
+from app.lookback.facts import facts_of, pair_up
+from app.operations.live import LiveEdit
 
 
 def edit(id: str, seq: int) -> LiveEdit:

@@ -5,16 +5,16 @@ from math import exp, log, nan
 
 import pytest
 
-from app.edits.limits import Limits, WantedLimits
-from app.edits.report import FactReport, Said
 from app.errors import InvalidField
+from app.facts.edit_report import FactReport, Said
+from app.facts.gate_limits import Limits, WantedLimits
 from app.settings import Settings
 from app.worker.distance import Distance
 from app.worker.effects import Effects
 from app.worker.gates import GATES, Judgement, judge, judge_head
 from app.worker.measuring import Measurement
 from app.worker.surroundings import Surroundings
-from editing_core.probe import Score
+from editing_core.measures.probe import Score
 
 LIMITS = Limits(
     delta_norm=1.0,

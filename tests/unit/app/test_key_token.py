@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from app.access.token import PEPPER_FILE, Pepper, Token
 from app.errors import UnusablePepper
-from app.keys.token import PEPPER_FILE, Pepper, Token
 from app.settings import Settings
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -4,7 +4,7 @@ from threading import Event, current_thread
 
 import pytest
 
-from app.lane import Lane, Shared
+from app.kit.lane import Lane, Shared
 
 _SOON_S = 20.0
 

@@ -6,7 +6,7 @@ import pytest
 # A thread that is always inside of torch, as one that loads or edits is.
 _BUSY = """
 import threading, torch
-from app.server import leave
+from app.cli.serve import leave
 
 def work():
     rows = torch.randn(300, 300, requires_grad=True)

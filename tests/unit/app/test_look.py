@@ -1,6 +1,6 @@
 import pytest
 
-from app.edits.look import look, mixed_word
+from app.facts.look import look, mixed_word
 
 ALIKE = [
     ("Paris", "P\u0430ris"),  # one Cyrillic letter

@@ -5,9 +5,9 @@ import typer
 from rich.console import Console, RenderableType
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.lookback import bisection_lines, difference_tables, drift_table
+from app.cli.main import cli
 from app.client.answers import Bisection, Difference, RevisionDrift
-from app.history.commands import bisection_lines, difference_tables, drift_table
 
 _FACT = {"edit": "edit_1", "seq": 1, "subject": "Rome", "prompt": "{} is in", "target": "Italy"}
 _ERASED = {"edit": "edit_2", "seq": 2, "subject": None, "prompt": None, "target": None}

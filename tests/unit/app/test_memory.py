@@ -3,7 +3,7 @@ import sys
 
 _SCRIPT = """
 import gc
-from app.memory import pass_over_what_is_there
+from app.kit.memory import pass_over_what_is_there
 
 made_at_start = [[] for _ in range(1000)]
 pass_over_what_is_there()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import app
-from app.failpoints import ExportFailpoint, Failpoint
+from app.kit.failpoints import ExportFailpoint, Failpoint
 
 _SOURCE = Path(app.__file__).parent
 
@@ -39,7 +39,7 @@ def test_the_worker_writes_with_its_lease_only() -> None:
     written = {module for module, called, _ in _calls() if called.endswith("database.write")}
     assert {module for module in written if module.startswith("worker/")} == {
         "worker/lease.py",
-        "worker/runtime.py",  # the base, which is the same whoever records it
+        "worker/start.py",  # the base, which is the same whoever records it
     }
 
 
@@ -54,7 +54,7 @@ def test_every_failpoint_lies_in_one_place() -> None:
 def test_one_module_prints() -> None:
     """So that everything that people see on a terminal passes `printable`."""
     for name in ("echo", "secho", "print", "print_json"):
-        assert set(_modules_that_call(name)) <= {"display.py"}, name
+        assert set(_modules_that_call(name)) <= {"cli/display.py"}, name
     standard = [
         module
         for module, called, _ in _calls()

@@ -3,8 +3,8 @@
 import pytest
 from starlette.types import Scope
 
+from app.access.origin import check_host, check_local
 from app.errors import ErrataError, ForeignHost, ForeignRequest
-from app.keys.origin import check_host, check_local
 
 _HOME = ("host", "127.0.0.1:8000")
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
-from app.paging import fitting, page_of
+from app.kit.paging import fitting, page_of
 
 
 class Item(BaseModel):

@@ -3,7 +3,7 @@ from fastapi import Request
 
 from app import errors
 from app.errors import ErrataError, InvalidField
-from app.problems import field_name, problem_response
+from app.http.problems import field_name, problem_response
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.readers import Readers, step_back
+from app.kit.priority import Readers, step_back
 
 _SOON_S = 10.0
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.env_file import UnusableEnvFileError
+from app.cli.worker import run_worker
 from app.errors import QueueUnavailable
+from app.kit.env_file import UnusableEnvFileError
 from app.settings import Settings
-from app.standalone import run_worker
 
 
 @pytest.fixture(autouse=True)

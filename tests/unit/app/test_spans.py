@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.withdrawals.spans import Span, are_within, merged, spans_of
+from app.facts.spans import Span, are_within, merged, spans_of
 
 _REVISIONS = st.sets(st.integers(1, 30))
 

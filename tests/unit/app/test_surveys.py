@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from torch.nn import Module
 
-from app.edits.text import EditText
+from app.facts.text import EditText
 from app.worker.interruption import Interrupted, Interruption
 from app.worker.measuring import measure
 from app.worker.surroundings import Surroundings, Surveyor, Written

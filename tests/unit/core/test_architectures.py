@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from editing_core.delta import Delta, Weights, left_grid, on_grid
 from editing_core.edit import Edit, tokenise
 from editing_core.editor import Editor
 from editing_core.errors import UnsupportedModel
+from editing_core.measures.probe import score
 from editing_core.model.architecture import Site, resolve
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.packed import PackedModel, hidden_of
 from editing_core.model.view import private_copy
-from editing_core.probe import score
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.solution import Solution
 from editing_core.statistics import collect
 from editing_core.values import optimise
+from editing_core.weights.delta import Delta, Weights, left_grid, on_grid
 from tests.families import PARALLEL
 from tests.slow_values import optimise_slowly, same
 from tests.tiny import build_tiny_model

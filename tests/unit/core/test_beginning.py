@@ -9,9 +9,9 @@ import torch
 from editing_core.beginning import begun_once
 from editing_core.continuation import continuations
 from editing_core.edit import Edit, tokenise
+from editing_core.measures.probe import score
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.passages import Passage, divergence
-from editing_core.probe import score
 from tests.tiny import build_tiny_model, tiny_tokenizer
 from tests.tokenizers import beginning
 

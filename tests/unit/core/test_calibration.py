@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from editing_core.benchmark.reading import read_records
+from editing_core.benchmark.record import Record
 from editing_core.calibration import Calibration, Trial, calibrate
 from editing_core.calibration.nullspace import null_space_at, tau_that_keeps_trace
+from editing_core.defaults import bundled_path, candidate_layers, default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
-from editing_core.evaluation.reading import read_records
-from editing_core.evaluation.record import Record
 from editing_core.methods import METHOD_NAMES
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import bundled_path, candidate_layers, default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment, Statistics, collect
 

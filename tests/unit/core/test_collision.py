@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from editing_core.collision import key_collisions
+from editing_core.measures.collision import key_collisions
 
 
 def test_a_collision_is_the_largest_cosine_of_a_new_key_and_a_remembered_one() -> None:

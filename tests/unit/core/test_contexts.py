@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from tokenizers.processors import TemplateProcessing
 
+from editing_core.benchmark.forcing import force
 from editing_core.contexts import chat_context
+from editing_core.defaults import default_contexts, default_layers, default_recipe
 from editing_core.edit import Edit, opens_turn, tokenise
 from editing_core.editor import Editor
-from editing_core.evaluation.forcing import force
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.preparation import default_contexts, default_layers, default_recipe
 from editing_core.statistics import collect
 
 _START = "<|im_start|>"

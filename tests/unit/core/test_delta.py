@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from editing_core import delta as delta_module
-from editing_core.delta import Delta, Factors, Weights, keys_of, left_grid, on_grid
-from editing_core.digest import weights_digest
 from editing_core.errors import ForeignSums, GridOverflow, NonFinite
+from editing_core.weights import delta as delta_module
+from editing_core.weights.delta import Delta, Factors, Weights, keys_of, left_grid, on_grid
+from editing_core.weights.digest import weights_digest
 
 _OUT, _IN = 6, 9
 

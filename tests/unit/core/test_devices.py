@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from editing_core.benchmark.reading import read_records
 from editing_core.calibration import calibrate, sweep
-from editing_core.collision import key_collisions
-from editing_core.delta import Delta, Factors, Weights
-from editing_core.digest import weights_digest
+from editing_core.defaults import bundled_path, default_recipe
 from editing_core.edit import Edit
 from editing_core.editor import Editor
-from editing_core.energy import RowGram
 from editing_core.errors import DeviceUnavailable
-from editing_core.evaluation.reading import read_records
+from editing_core.measures.collision import key_collisions
+from editing_core.measures.energy import RowGram
 from editing_core.methods import METHOD_NAMES
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.preparation import bundled_path, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.solution import Solution
 from editing_core.statistics import Statistics, collect
+from editing_core.weights.delta import Delta, Factors, Weights
+from editing_core.weights.digest import weights_digest
 from tests.far import far_device
 from tests.tiny import build_tiny_model
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.delta import Delta, Dense, Factors, Weights
-from editing_core.difference import Difference
+from editing_core.measures.difference import Difference
+from editing_core.weights.delta import Delta, Dense, Factors, Weights
 
 D_OUT, D_IN = 6, 9
 

@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from editing_core import keys as keys_module
-from editing_core.delta import Delta, Weights
-from editing_core.digest import tensors_digest
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.errors import GridOverflow, KeyOutsideNullSpace
 from editing_core.keys import KeySweep
+from editing_core.measures.probe import score
 from editing_core.methods import METHOD_NAMES, PLANS, LayerProblem, Plan, plans_of
 from editing_core.methods.memit import Memit
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing
 from editing_core.model.view import view_of
-from editing_core.preparation import default_layers, default_recipe
-from editing_core.probe import score
 from editing_core.recipe import Recipe
 from editing_core.solution import EditReport, Solution
 from editing_core.statistics import SecondMoment, Statistics, collect
+from editing_core.weights.delta import Delta, Weights
+from editing_core.weights.digest import tensors_digest
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
 _EDITS = [

@@ -12,10 +12,10 @@ from torch import nn
 
 from editing_core.edit import Edit
 from editing_core.editor import Editor
+from editing_core.measures.probe import score
 from editing_core.model.architecture import resolve
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.view import private_copy
-from editing_core.probe import score
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.solution import Solution
 from editing_core.statistics import collect

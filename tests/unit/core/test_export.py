@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from editing_core.delta import Delta, Dense, Factors, Weights, dense_on_grid, left_grid, on_grid
-from editing_core.digest import weights_digest
 from editing_core.errors import NotLowRank, RankTooHigh
 from editing_core.export import (
     Adapter,
@@ -25,6 +23,16 @@ from editing_core.export.lora import MAX_RANK
 from editing_core.model.architecture import Architecture, Site, resolve
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.opening import open_model, open_tokenizer
+from editing_core.weights.delta import (
+    Delta,
+    Dense,
+    Factors,
+    Weights,
+    dense_on_grid,
+    left_grid,
+    on_grid,
+)
+from editing_core.weights.digest import weights_digest
 from tests.tiny import build_tiny_model
 
 _LAYERS = (1, 3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.memory import PastKeys
+from editing_core.past_keys import PastKeys
 
 _WIDTH, _RIDGE = 12, 0.7
 

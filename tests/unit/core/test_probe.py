@@ -11,9 +11,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from editing_core.contexts import generate_contexts
 from editing_core.edit import Edit
 from editing_core.errors import InvalidEdit
-from editing_core.evaluation.perplexity import perplexity
+from editing_core.measures.perplexity import perplexity
+from editing_core.measures.probe import score
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.probe import score
 from editing_core.reach import Reach
 from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statement import Statement

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from editing_core.digest import tensors_digest
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.edit import MOST_TARGET_TOKENS, Edit
 from editing_core.editor import Editor
 from editing_core.errors import InvalidEdit, KeyOutsideNullSpace, NonFinite, SingularStatistics
 from editing_core.model.loading import LoadedModel
-from editing_core.preparation import default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.statistics import SecondMoment, Statistics, collect
+from editing_core.weights.digest import tensors_digest
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200
 _EDIT = Edit("a", "Danielle Darrieux", "The mother tongue of {} is", "English")

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing_core.energy import RowGram, hyperspherical_energy
 from editing_core.errors import NonFinite
+from editing_core.measures.energy import RowGram, hyperspherical_energy
 from editing_core.sphere import principal_directions, project
 
 

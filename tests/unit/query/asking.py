@@ -11,11 +11,11 @@ import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from app.query.decoder import Decoder
-from app.query.engine import Ask
-from app.query.executor import GenerationThread
+from app.generation.engine import Ask
+from app.generation.sampling import Sampler, Sampling, choice_generator
+from app.generation.scheduler import Decoder
+from app.generation.thread import GenerationThread
 from app.query.rendering import ScoredWord
-from app.query.sampling import Sampler, Sampling, choice_generator
 
 
 def sampling(**changes: Any) -> Sampling:

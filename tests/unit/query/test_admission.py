@@ -1,9 +1,9 @@
 import asyncio
 from typing import Any, cast
 
-from app.query.admission import Admission
-from app.query.engine import Ask
-from app.query.order import Order
+from app.generation.admission import Admission
+from app.generation.engine import Ask
+from app.generation.request import Order
 from tests.unit.query.asking import sampling
 
 

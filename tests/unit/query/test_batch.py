@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from app.query.batch import Batch
-from app.query.prefill import Prefill
+from app.generation.batch import Batch
+from app.generation.prefill import Prefill
 from editing_core.model.opening import open_model
 from tests.tiny import build_tiny_model
 

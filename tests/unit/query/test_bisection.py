@@ -4,9 +4,9 @@ from math import ceil, log2
 
 import pytest
 
-from app.query.bisection import Found, says, search
-from app.query.lookback import Continuation
-from app.withdrawals.spans import Span
+from app.facts.spans import Span
+from app.lookback.bisection import Found, says, search
+from app.lookback.questions import Continuation
 
 
 def _said(revision: int, text: str) -> Continuation:

@@ -9,8 +9,8 @@ from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedModel
 
 from app.errors import InvalidField
+from app.generation.thread import GenerationThread
 from app.query.conversations import Conversations
-from app.query.executor import GenerationThread
 from app.query.messages import Message
 from app.query.prompts import PromptEncoder
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import GenerationFailed
-from app.query.decoder import Decoder
-from app.query.engine import Ask
-from app.query.text import decode, token_text
+from app.generation.detokenizer import decode, token_text
+from app.generation.engine import Ask
+from app.generation.scheduler import Decoder
 from editing_core.model.opening import open_model
 from tests.families import EDITABLE
 from tests.tiny import build_tiny_model
@@ -231,7 +231,7 @@ def test_rows_too_long_for_one_batch_are_stepped_in_several(
 ) -> None:
     warm = sampling(temperature=1.0)
     together = ask_alone(model, tokenizer, prompt, warm, 4)
-    monkeypatch.setattr("app.query.batch._POSITIONS", 1)
+    monkeypatch.setattr("app.generation.batch._POSITIONS", 1)
     assert [heard.words for heard in ask_alone(model, tokenizer, prompt, warm, 4)] == [
         heard.words for heard in together
     ]
@@ -244,7 +244,7 @@ def test_a_failure_of_the_model_reaches_those_it_was_run_for_and_nobody_else(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "app.query.decoder")
+    caplog.set_level(logging.CRITICAL, "app.generation.scheduler")
     failing: Any = open_model(build_tiny_model(tmp_path / "x"))
     steps = iter(range(4))
 

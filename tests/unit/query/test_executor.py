@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from app.query.executor import GenerationThread
-from app.readers import Readers
+from app.generation.thread import GenerationThread
+from app.kit.priority import Readers
 
 
 @pytest.fixture

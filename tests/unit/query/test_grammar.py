@@ -8,11 +8,11 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import InvalidField
-from app.query.decoder import Decoder
-from app.query.engine import Ask
-from app.query.grammar import Grammars
-from app.query.shaping import Shape
-from app.query.writing import end_tokens
+from app.generation.engine import Ask
+from app.generation.grammar import Grammars
+from app.generation.scheduler import Decoder
+from app.generation.shaping import Shape
+from app.generation.stopping import end_tokens
 from tests.unit.query.asking import ask_alone, decoding, hear, sampling
 
 PERSON = {

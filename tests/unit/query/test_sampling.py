@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from app.query.sampling import Sampler, Sampling, choice_generator, keep_nucleus, token_scores
+from app.generation.sampling import Sampler, Sampling, choice_generator, keep_nucleus, token_scores
 
 LOGITS = torch.tensor([[0.5, 0.1, 0.25, 0.15]]).log()
 

@@ -5,9 +5,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from app.query.engine import Ask
-from app.query.shaping import Shape, Shaper
-from app.query.text import token_text
+from app.generation.detokenizer import token_text
+from app.generation.engine import Ask
+from app.generation.shaping import Shape, Shaper
 from tests.unit.query.asking import ask_alone, plain_draws, sampling
 
 LOGITS = torch.tensor([1.0, 2.0, 3.0, 4.0])

@@ -9,10 +9,10 @@ from weakref import WeakSet
 import pytest
 from transformers import PreTrainedModel
 
-from app.clock import utc_now
 from app.errors import RevisionWithdrawn, TooManyViews, UnknownRevision
+from app.kit.clock import utc_now
+from app.resident.old_views import OldViews
 from app.resident.resident import View
-from app.resident.views import OldViews
 
 _SOON_S = 20.0
 _NOT_LONG_S = 0.05

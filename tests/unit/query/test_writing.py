@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from app.query.text import Detokenizer, decode
-from app.query.writing import Writer
+from app.generation.detokenizer import Detokenizer, decode
+from app.generation.stopping import Writer
 
 NEVER_ENDS = frozenset[int]()
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from editing_core.benchmark.record import Neighbour, Record
 from editing_core.edit import Edit
-from editing_core.evaluation.record import Neighbour, Record
 
 
 def counterfact(

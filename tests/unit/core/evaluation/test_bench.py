@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from editing_core.delta import Delta, Weights, keys_of
+from editing_core.benchmark.bench import Bench, Subject
+from editing_core.benchmark.collection import write_collection
+from editing_core.benchmark.configuration import Configuration
+from editing_core.benchmark.errors import FolderInUse, NoResults, OtherConfiguration
+from editing_core.benchmark.journal import Batch, Journal, Refusal, Run
+from editing_core.benchmark.metrics import measure
+from editing_core.benchmark.report import Results, results_markdown
+from editing_core.benchmark.row import Provenance
+from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
-from editing_core.energy import hyperspherical_energy
 from editing_core.errors import UnknownMethod
-from editing_core.evaluation.bench import Bench, Subject
-from editing_core.evaluation.collection import write_collection
-from editing_core.evaluation.configuration import Configuration
-from editing_core.evaluation.errors import FolderInUse, NoResults, OtherConfiguration
-from editing_core.evaluation.journal import Batch, Journal, Refusal, Run
-from editing_core.evaluation.metrics import measure
-from editing_core.evaluation.report import Results, results_markdown
-from editing_core.evaluation.row import Provenance
+from editing_core.measures.energy import hyperspherical_energy
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.preparation import default_layers, default_recipe
 from editing_core.recipe import Recipe
 from editing_core.statistics import collect
+from editing_core.weights.delta import Delta, Weights, keys_of
 from tests.unit.core.evaluation.records import compared
 
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 200

@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from editing_core.evaluation.correlation import spearman
+from editing_core.benchmark.correlation import spearman
 
 
 def test_ranks_that_agree_but_for_one_swap_by_hand() -> None:

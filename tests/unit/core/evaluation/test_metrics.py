@@ -10,10 +10,10 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from editing_core.evaluation import forcing
-from editing_core.evaluation.forcing import force
-from editing_core.evaluation.metrics import Metrics, measure
-from editing_core.evaluation.record import Neighbour, Record
+from editing_core.benchmark import forcing
+from editing_core.benchmark.forcing import force
+from editing_core.benchmark.metrics import Metrics, measure
+from editing_core.benchmark.record import Neighbour, Record
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from tests.tiny import tiny_tokenizer

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from editing_core.evaluation.errors import TooFewRecords, UnreadableRecords
-from editing_core.evaluation.reading import FORMATS, read_records
-from editing_core.evaluation.record import Neighbour
+from editing_core.benchmark.errors import TooFewRecords, UnreadableRecords
+from editing_core.benchmark.reading import FORMATS, read_records
+from editing_core.benchmark.record import Neighbour
 from tests.unit.core.evaluation.records import COUNTERFACT, ZSRE, changed, counterfact, write
 
 FLAT = {
