@@ -6,15 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.doorkeeper import Doorkeeper
-from app.access.require import DoorkeeperDep
+from app.access.require import DoorkeeperDep, require
+from app.access.scopes import Scope
 from app.database.database import Database
-from app.deps.services import Pending
+from app.deps.services import ServicesDep
 from app.errors import ErrataError, NotReady, QueueFull, Unavailable
 from app.http.problems import common_responses
+from app.kit.pending import Pending
 from app.kit.preparing import Preparation
 from app.operations.queue_state import state
 from app.operations.repository import count_unfinished
@@ -24,6 +27,12 @@ from app.startup import Serving
 _PATIENCE_S = 1.5  # less than a probe's own time-out
 
 router = APIRouter(tags=["service"])
+metrics_router = APIRouter(
+    tags=["service"],
+    # `audit` opened it before there was a scope of its own, and goes on to.
+    dependencies=[require(Scope.METRICS, Scope.AUDIT)],
+    responses=common_responses(503),
+)
 
 
 class Health(BaseModel):
@@ -201,3 +210,9 @@ async def readyz(
     if found.missing:
         raise NotReady("; ".join(found.missing) if is_known else "something it needs is missing")
     return found.readiness if is_known else Readiness()
+
+
+@metrics_router.get("/metrics", response_class=Response)
+def metrics(services: ServicesDep) -> Response:
+    """Every series in Prometheus' text format; answers without a model, too."""
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

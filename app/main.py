@@ -19,7 +19,7 @@ import app.events.endpoints as events
 import app.exports.endpoints as exports
 import app.keys.endpoints as keys
 import app.lookback.endpoints as history
-import app.observability.endpoints as observability
+import app.lookback.question_endpoints as questions
 import app.pausing.endpoints as pausing
 import app.query.endpoints as query
 import app.revisions.endpoints as revisions
@@ -27,14 +27,16 @@ import app.revisions.label_endpoints as snapshots
 import app.revisions.operation_endpoints as operations
 from app import health
 from app.access.authentication import Authentication
+from app.access.budget import RATE_LIMIT_HEADERS
 from app.access.budgets import Budgets
 from app.access.doorkeeper import Doorkeeper, check_guarded
 from app.access.refusals import Refusals
 from app.access.seal import seal_old_keys
-from app.deps.services import Pending, Services
+from app.deps.services import Services
 from app.docs.description import Describe, Description, tell_scopes
 from app.errors import QueueUnavailable, Unavailable
 from app.events.hub import Hub
+from app.exports.exporter import Exporter
 from app.http import problems
 from app.http.body_limit import BodyLimit, BodyLimits
 from app.http.connections import ConnectionLimits, Connections
@@ -42,24 +44,28 @@ from app.http.cross_origin import CrossOrigin
 from app.http.head_requests import HeadRequests
 from app.http.parameters import only_known_parameters
 from app.http.security_headers import SecurityHeaders
+from app.http.tracing import telemetry
 from app.http.watch import RequestWatch
 from app.kit.clock import Clock, IdFactory, new_id, utc_now
 from app.kit.lane import Shared
 from app.kit.logs import get_logger
+from app.kit.pending import Part, Pending
 from app.kit.stopping import MODEL_STOP_S
 from app.ledger.artefacts import ArtefactStore
 from app.ledger.opening import open_database
 from app.ledger.schemas import LedgerVerdict
+from app.lookback.difference import Served
 from app.metrics.metrics import Metrics
 from app.metrics.mirrored import mirrored
-from app.metrics.tracing import telemetry
 from app.operations.endings import Endings
 from app.operations.purging import Purger
 from app.operations.room import Room
+from app.query.service import QueryService
 from app.queue.doorbell import Doorbell
 from app.queue.embedded import EmbeddedValkey
 from app.queue.memory_doorbell import MemoryDoorbell
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
+from app.revisions.label_endpoints import TakeSnapshot
 from app.settings import Settings
 from app.startup import Loader, Runtime, Serving, StartRuntime
 from app.worker import start as runtime
@@ -113,6 +119,10 @@ class State(TypedDict):
 
     services: Services
     serving: Pending[Serving]
+    query: Part[Serving, QueryService]
+    served: Part[Serving, Served]
+    snapshots: Part[Serving, TakeSnapshot]
+    exporter: Part[Serving, Exporter]
     doorkeeper: Doorkeeper
     hub: Hub
     refusals: Refusals
@@ -172,7 +182,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
     api.add_middleware(HeadRequests)
     if settings.cors_origins:
         # A browser asks what it may send without the key that it is to be sent with.
-        api.add_middleware(CrossOrigin, origins=settings.cors_origins)
+        api.add_middleware(CrossOrigin, origins=settings.cors_origins, readable=RATE_LIMIT_HEADERS)
     api.add_middleware(RequestWatch, metrics=metrics)
     problems.install(api)
     api.include_router(health.router)
@@ -189,13 +199,13 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         pausing,
         ledger,
         keys,
-        observability,
         exports,
     ):
-        strict = [] if feature in (events, observability) else [only_known_parameters]
+        strict = [] if feature is events else [only_known_parameters]
         api.include_router(feature.router, responses=strangers, dependencies=strict)
-    api.include_router(query.router, responses=strangers)
-    for router in (query.probe_router, query.bisect_router):
+    for router in (query.router, health.metrics_router):
+        api.include_router(router, responses=strangers)
+    for router in (query.probe_router, questions.compare_router, questions.bisect_router):
         api.include_router(router, responses=strangers, dependencies=[only_known_parameters])
     return api
 
@@ -257,6 +267,10 @@ def _start(
     return State(
         services=services,
         serving=loader.serving,
+        query=loader.serving.part(lambda it: it.query),
+        served=loader.serving.part(lambda it: Served(it.query, it.runtime.resident, it.thread)),
+        snapshots=loader.serving.part(lambda it: it.runtime.take_snapshot),
+        exporter=loader.serving.part(lambda it: it.exporter),
         doorkeeper=doorkeeper,
         hub=hub,
         refusals=Refusals(services.metrics),

@@ -6,12 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Any, Protocol
-
-from fastapi import Depends, Request
+from typing import Any, Protocol
 
 from app.database.tables.labels import Snapshot
-from app.deps.services import Pending, Services
+from app.deps.services import Services
 from app.errors import Unavailable
 from app.exports.exporter import Exporter
 from app.exports.service import Kept
@@ -24,6 +22,7 @@ from app.generation.scheduler import Decoder
 from app.generation.stopping import end_tokens
 from app.generation.thread import GenerationThread
 from app.kit.logs import get_logger
+from app.kit.pending import Pending
 from app.kit.preparing import Preparation
 from app.kit.retrying import retried
 from app.operations.once import Once
@@ -184,20 +183,3 @@ class Loader:
         with self._services.database.read() as session:
             found = newest_revision(session)
             return 0 if found is None else found.number
-
-
-async def _serving(request: Request) -> Pending[Serving]:
-    serving: Pending[Serving] = request.state.serving
-    return serving
-
-
-ServingDep = Annotated[Pending[Serving], Depends(_serving)]
-
-
-async def require_model(request: Request, serving: ServingDep) -> None:
-    """Let a request through to the query endpoints once there is a model to query.
-
-    Raises:
-        ModelNotReady: There is none yet.
-    """
-    request.state.query = serving.get().query

@@ -4,7 +4,8 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
-from app.ledger.chain import GENESIS, Link, canonical, link
+from app.kit.canonical import canonical
+from app.ledger.chain import GENESIS, Link, link
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey

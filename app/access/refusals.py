@@ -19,6 +19,7 @@ from app.errors import (
     KeyRevoked,
     ScopeMissing,
 )
+from app.http.watch import UNTOLD
 from app.kit.logs import get_logger
 from app.metrics.metrics import Metrics, expect
 
@@ -39,9 +40,6 @@ _REASONS = [
     )
 ]
 _log = get_logger(__name__)
-
-#: set in the scope of a request whose refusal is only counted, so that nothing else tells of it
-UNTOLD = "errata.untold"
 
 
 class Refusals:

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.keys import ApiKey
 from app.errors import KeyDamaged, UnknownKey
+from app.kit.canonical import JsonObject
 from app.ledger import repository as ledger
 
 # What reading a column raises that holds what it cannot.

@@ -8,15 +8,14 @@ from sqlalchemy.orm import Session
 from app.access import repository
 from app.access.token import Pepper
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.keys import ApiKey
 from app.database.tables.ledger import EntryKind
 from app.errors import UnusablePepper
+from app.kit.canonical import JsonObject, canonical
 from app.kit.clock import rfc3339
 from app.kit.logs import get_logger
 from app.ledger import repository as entries
 from app.ledger import service as ledger
-from app.ledger.chain import canonical
 from app.settings import Settings
 
 _ACTOR = "upgrade"  # whom the ledger names for what no person asked for

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.audit.rows.edits import check_strays
 from app.audit.rows.operations import OperationRows
-from app.audit.rows.reading import RowDiffers, Told
+from app.audit.rows.reading import Told
 from app.audit.rows.revisions import RevisionRows
 from app.audit.rows.standing import StandingRows
 from app.database.database import Database
@@ -19,6 +19,7 @@ from app.errors import ClientGone, CorruptArtefact
 from app.ledger import repository
 from app.ledger.artefacts import ArtefactStore
 from app.ledger.chain import NOTHING, Link, Verdict, verify
+from app.ledger.differing import RowDiffers
 from app.ledger.prefix import StoredDigest, VerifiedPrefix
 from app.ledger.records import ArtefactFlaw, artefact_of, read
 from app.ledger.schemas import LedgerVerdict

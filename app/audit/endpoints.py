@@ -11,7 +11,9 @@ from fastapi.responses import StreamingResponse
 from app.access.require import require
 from app.access.scopes import Scope
 from app.audit.auditing import audit
+from app.audit.packing import pack
 from app.deps.services import DownloadDep, Services, ServicesDep
+from app.http.disconnect import while_connected
 from app.http.problems import common_responses
 from app.kit.fields import MAX_INTEGER
 from app.kit.lane import Shared
@@ -23,7 +25,6 @@ from app.ledger.mark import Marks
 from app.ledger.prefix import VerifiedPrefix
 from app.ledger.schemas import EntryResource, LedgerPage, LedgerVerdict
 from app.ledger.signing import SigningKey
-from app.query.streaming import while_connected
 
 _JSON_LINES = "application/jsonl"
 _TAR = "application/x-tar"
@@ -119,7 +120,7 @@ def _verify(services: Services, prefix: VerifiedPrefix, stop: Event) -> LedgerVe
 
 
 def _pack(services: Services, stop: Event) -> PackedBundle:
-    return service.pack(services.database, services.artefacts, _checkpoint(services), stop)
+    return pack(services.database, services.artefacts, _checkpoint(services), stop)
 
 
 def _checkpoint(services: Services) -> Checkpoint:

@@ -377,4 +377,3 @@ def main() -> None:
         _fail(f"{error} ({error.code})", EXIT_REFUSED)
     except StillWaiting as error:
         _fail(str(error), EXIT_WAITING)
-

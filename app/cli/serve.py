@@ -16,11 +16,11 @@ from rich.console import Console
 from starlette.types import ASGIApp
 
 from app.cli.display import StepDisplay, say
+from app.cli.root import warn_of_root
 from app.deps.services import Services
 from app.errors import first_key_command
 from app.http.protocol import Connection
 from app.kit import descriptors
-from app.kit.data_directory import warn_of_root
 from app.kit.env_file import tell_of_env_file
 from app.kit.logs import configure
 from app.kit.memory import keep_few_arenas, pass_over_what_is_there

@@ -10,10 +10,10 @@ from prometheus_client import start_http_server
 from rich.console import Console
 
 from app.cli.display import StepDisplay, say
+from app.cli.root import warn_of_root
 from app.deps.services import Services
 from app.errors import QueueUnavailable
 from app.kit import descriptors
-from app.kit.data_directory import warn_of_root
 from app.kit.env_file import tell_of_env_file
 from app.kit.logs import configure
 from app.kit.memory import keep_few_arenas, pass_over_what_is_there

@@ -3,20 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from threading import Event
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from app.access.budgets import Budgets
 from app.database.database import Database
-from app.errors import ModelNotReady
 from app.facts.lengths import Lengths
 from app.kit.clock import Clock, IdFactory
 from app.kit.disk import DiskSpace
 from app.kit.failpoints import Failpoint, failpoint
 from app.kit.lane import Lane
 from app.kit.logs import get_logger
+from app.kit.pending import Pending
 from app.kit.priority import Readers
 from app.ledger.artefacts import ArtefactStore
 from app.metrics.metrics import Metrics
@@ -24,46 +23,7 @@ from app.operations.room import Room
 from app.queue.doorbell import Doorbell
 from app.settings import Settings
 
-T = TypeVar("T")
 _log = get_logger(__name__)
-
-
-class Pending(Generic[T]):
-    """Something that is made in the background and may not be there yet."""
-
-    def __init__(self, reason: str) -> None:
-        self._value: T | None = None
-        self._reason, self._cause = reason, ""
-        self._settled = Event()
-
-    def fill(self, value: T) -> None:
-        """Hand over what was made."""
-        self._value = value
-        self._settled.set()
-
-    def delay(self, reason: str, cause: str) -> None:
-        """Say that it will be there later, and to those who run the service, why."""
-        self._reason, self._cause = reason, cause
-
-    def fail(self, reason: str, cause: str) -> None:
-        """Say that it will never be there, and to those who run the service, why."""
-        self.delay(reason, cause)
-        self._settled.set()
-
-    def get(self) -> T:
-        """What was made.
-
-        Raises:
-            ModelNotReady: It is not there yet, or never will be; the message says which.
-        """
-        if self._value is None:
-            raise ModelNotReady(self._reason, cause=self._cause)
-        return self._value
-
-    def wait(self, timeout_s: float) -> T | None:
-        """What was made, once that is decided; None if it failed or takes longer."""
-        self._settled.wait(timeout_s)
-        return self._value
 
 
 @dataclass(frozen=True)

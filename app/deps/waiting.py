@@ -9,8 +9,8 @@ from fastapi import Depends, Header, Request
 from app.access.places import Places
 from app.deps.services import ActorDep, ServicesDep
 from app.errors import RateLimited
+from app.http.disconnect import while_connected
 from app.operations.endings import Endings
-from app.query.streaming import while_connected
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)
 

@@ -12,8 +12,9 @@ from app.deps.services import Services, ServicesDep
 from app.edits import batch_service as service
 from app.edits.batch_schemas import EditBatchRequest, EditBatchResource
 from app.edits.endpoints import DryRun
+from app.http.paths import IdPath
 from app.http.problems import common_responses
-from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.fields import MAX_INTEGER
 from app.operations import batches as repository
 
 router = APIRouter(

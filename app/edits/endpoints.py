@@ -22,8 +22,9 @@ from app.edits.revert_service import Wanted, request_revert
 from app.edits.schemas import EditPage, EditRequest, EditResource
 from app.edits.withdrawal_schemas import WithdrawRequest
 from app.edits.withdrawal_service import Leftovers, withdraw
+from app.http.paths import IdPath
 from app.http.problems import common_responses
-from app.kit.fields import MAX_INTEGER, IdPath, Phrase
+from app.kit.fields import MAX_INTEGER, Phrase
 from app.kit.paging import page_of
 from app.operations import edits as repository
 from app.operations import repository as operations

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass
 
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import EditStatus
 from app.database.tables.operations import OperationKind
 from app.database.tables.reverts import Revert
 from app.deps.services import Services
 from app.errors import SiblingsUnknown, WrongState
+from app.kit.canonical import JsonObject
 from app.operations import edits
 from app.operations import reverts as repository
 from app.operations.kin import kin_of

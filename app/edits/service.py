@@ -6,7 +6,6 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import OperationKind
@@ -16,6 +15,7 @@ from app.edits.schemas import EditRequest
 from app.errors import InvalidField, WrongState
 from app.facts.gate_limits import Limits, WantedLimits
 from app.facts.text import EditText, Neighbour, without_unused
+from app.kit.canonical import JsonObject
 from app.operations import edits as repository
 from app.operations import erasing as erasures
 from app.operations.batches import bound_together

@@ -15,8 +15,9 @@ from app.events import service
 from app.events.hub import Hub
 from app.events.schemas import TicketResource
 from app.events.stream import Listener
+from app.http.paths import IdPath
 from app.http.problems import common_responses
-from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.fields import MAX_INTEGER
 
 LastEventId = Annotated[
     int | None,

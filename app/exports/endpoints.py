@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from threading import Event
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
 
@@ -18,18 +18,20 @@ from app.deps.idempotency import OnceDep
 from app.deps.services import DownloadDep, Services, ServicesDep
 from app.errors import ClientGone, ExportGone, ExportNotFinished, RangeBeyond
 from app.exports import repository, service
+from app.exports.exporter import Exporter
 from app.exports.schemas import ExportPage, ExportRequest, ExportResource
 from app.exports.store import ExportStore
+from app.http.disconnect import while_connected
+from app.http.paths import IdPath
 from app.http.problems import common_responses
-from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.fields import MAX_INTEGER
 from app.kit.paging import page_of
+from app.kit.pending import Part
 from app.operations import revisions
 from app.operations.live import live_edits
 from app.operations.withdrawals import require_served
-from app.query.streaming import while_connected
 from app.resident.factors import read_factors
 from app.revisions.endpoints import find_revision
-from app.startup import ServingDep
 from editing_core.export import live_delta_bytes
 from editing_core.weights.delta import Delta
 
@@ -56,6 +58,14 @@ OneRange = Annotated[
 ]
 
 
+async def _exporter(request: Request) -> Part[Any, Exporter]:
+    exporter: Part[Any, Exporter] = request.state.exporter
+    return exporter
+
+
+ExporterDep = Annotated[Part[Any, Exporter], Depends(_exporter)]
+
+
 @router.post(
     "/exports",
     status_code=202,
@@ -65,7 +75,7 @@ OneRange = Annotated[
 def create_export(
     body: ExportRequest,
     services: ServicesDep,
-    serving: ServingDep,
+    exporter: ExporterDep,
     once: OnceDep,
     response: Response,
 ) -> ExportResource:
@@ -81,9 +91,9 @@ def create_export(
             once.keep(session, export.id)
         else:
             export = repository.get(session, known)
-    ready = serving.wait(0)
-    if ready is not None:
-        ready.exporter.wake()
+    running = exporter.found()
+    if running is not None:
+        running.wake()
     response.headers["Location"] = f"/v1/exports/{export.id}"
     response.status_code = 200 if export.status is ExportStatus.FINISHED else 202
     return ExportResource.of(export)

@@ -10,12 +10,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.exports import Export, ExportFormat, ExportStatus
 from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.errors import InvalidField, TooManyExports
 from app.exports import repository
 from app.facts.spans import Span
+from app.kit.canonical import JsonObject
 from app.kit.process import ProcessId
 from app.kit.silence import Silence
 from app.ledger import service as ledger

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.database.tables.base import JsonObject
 from app.errors import InvalidField
+from app.kit.canonical import JsonObject
 from app.settings import Settings
 
 _AT_MOST = frozenset({"delta_norm", "subject_drift", "energy_drift", "perplexity_ratio"})

@@ -8,10 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from app.database.tables.base import JsonObject
 from app.facts.look import look
+from app.kit.canonical import JsonObject, canonical
 from app.kit.characters import without_ignorable
-from app.ledger.chain import canonical
 from editing_core.edit import SLOT, Edit, as_prompt, composed
 from editing_core.statement import Statement
 

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from transformers import PreTrainedModel
 
 from app.generation.sampling import Sampling
-from app.query.rendering import ScoredWord
-from app.query.schemas import FinishReason
+from app.generation.scored import ScoredWord
+
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)

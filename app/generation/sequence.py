@@ -10,8 +10,8 @@ from app.generation.detokenizer import Detokenizer
 from app.generation.engine import Ask, Piece
 from app.generation.request import Order
 from app.generation.sampling import Sampler, TokenScore, choice_generator
+from app.generation.scored import in_words
 from app.generation.stopping import Writer, end_tokens
-from app.query.rendering import in_words
 
 
 class Row:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.generation.detokenizer import Detokenizer
-from app.query.schemas import FinishReason
+from app.generation.engine import FinishReason
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

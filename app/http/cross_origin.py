@@ -12,7 +12,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from app.access.budget import RATE_LIMIT_HEADERS
 from app.http.problems import MEDIA_TYPE, problem_document
 
 _KEPT_S = 600  # how long a browser remembers what it may send
@@ -26,7 +25,6 @@ _READABLE = (
     "X-Request-ID",
     "X-Revision",
     "X-Weights-Digest",
-    *RATE_LIMIT_HEADERS,
 )
 
 
@@ -36,15 +34,16 @@ class CrossOrigin(CORSMiddleware):
     Args:
         app: What answers.
         origins: Scheme, host and port of each page that may, exactly.
+        readable: Headers of answers that such a page may read beside those of every answer.
     """
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Sequence[str], readable: Sequence[str]) -> None:
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=_METHODS,
             allow_headers=["*"],
-            expose_headers=_READABLE,
+            expose_headers=(*_READABLE, *readable),
             max_age=_KEPT_S,
         )
 

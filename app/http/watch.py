@@ -8,10 +8,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from app.access.refusals import UNTOLD
+from app.http.tracing import traced
 from app.kit.logs import get_logger
 from app.metrics.metrics import Metrics
-from app.metrics.tracing import traced
 
 REQUEST_ID_HEADER = "X-Request-ID"
 REVISION_HEADER = "X-Revision"
@@ -21,6 +20,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 #: what it counts as when no answer was begun
 _BROKEN_OFF: Message = {"status": 500, "headers": []}
 _log = get_logger(__name__)
+#: set in the scope of a request whose refusal is only counted, so that nothing else tells of it
+UNTOLD = "errata.untold"
 
 
 class RequestWatch:

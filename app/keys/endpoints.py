@@ -10,9 +10,10 @@ from app.access.scopes import LOCAL, Scope
 from app.deps.idempotency import OnceDep
 from app.deps.services import ServicesDep
 from app.errors import FirstKeyByCommand, KeyMadeBefore
+from app.http.paths import IdPath
 from app.http.problems import common_responses
 from app.keys.schemas import CreatedKey, KeyPage, KeyRequest, KeyResource, RevokedKeyResource
-from app.kit.fields import MAX_INTEGER, IdPath
+from app.kit.fields import MAX_INTEGER
 from app.kit.paging import page_of
 from app.operations.lifecycle import tell_cancelled
 

@@ -5,16 +5,11 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
-from app.cli.display import say
 from app.errors import ForeignFolder
-from app.kit.logs import get_logger
 from app.kit.permissions import close_to_others, make_private
 
 # Their files hold words or weights; other folders of a data directory are closed as a whole.
 _LISTED = ("exports", "snapshots")
-_log = get_logger(__name__)
 
 
 def guard_data_dir(data_dir: Path) -> int:
@@ -35,16 +30,6 @@ def guard_data_dir(data_dir: Path) -> int:
     if owner != os.geteuid():
         raise ForeignFolder(data_dir, _user(owner), _user(os.geteuid()))
     return sum(close_to_others(path) for path in (folder, *_inside(folder)))
-
-
-def warn_of_root(console: Console) -> None:
-    """Say it where a service runs as root, which it need not."""
-    if os.geteuid() == 0:
-        _log.warning("running_as_root")
-        say(
-            console,
-            "Running as root: give Errata a user of its own, who owns its data directory only",
-        )
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import Path
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.kit.characters import hidden, name_of
@@ -61,12 +60,6 @@ SnapshotLabel = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), AfterValidator(_not_a_number)
 ]
 """A name for a revision: it stays in the ledger for ever, so it is a name and no sentence."""
-
-LabelPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""A snapshot's label in a path."""
-
-IdPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-"""An id in a path; what is not one never reaches the database."""
 
 Phrase = Annotated[
     str,

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from app.ledger.chain import canonical
+from app.kit.canonical import canonical
 from app.ledger.checkpoint import Checkpoint
 
 FORMAT = canonical({"bundle": 1}) + "\n"

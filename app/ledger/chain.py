@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import rfc8785
-
-from app.database.tables.base import JsonObject
+from app.kit.canonical import JsonObject, canonical
 
 #: what the first entry has in place of its predecessor's hash
 GENESIS = "0" * 64
@@ -66,27 +64,6 @@ class Verdict:
 def is_digest(text: str) -> bool:
     """Whether this is SHA-256 as we write it."""
     return _DIGEST.fullmatch(text) is not None
-
-
-def canonical(value: object) -> str:
-    """The RFC 8785 text of a record; numbers with a fraction must come as strings.
-
-    Raises:
-        TypeError: A float is somewhere in it: its text would differ between languages.
-    """
-    _refuse_floats(value)
-    return rfc8785.dumps(value).decode()  # type: ignore[arg-type]
-
-
-def _refuse_floats(value: object) -> None:
-    if isinstance(value, float):
-        raise TypeError(f"a ledger payload holds the float {value!r}; write it as a string")
-    if isinstance(value, dict):
-        for item in value.values():
-            _refuse_floats(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _refuse_floats(item)
 
 
 def link(

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from app.errors import BadCheckpoint, CorruptLedger
+from app.kit.canonical import canonical
 from app.kit.clock import rfc3339
-from app.ledger.chain import Link, canonical, is_digest
+from app.ledger.chain import Link, is_digest
 from app.ledger.mark import Mark
 from app.ledger.signing import SigningKey
 

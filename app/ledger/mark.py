@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.database.tables.base import JsonObject
 from app.errors import UnusableMark
+from app.kit.canonical import JsonObject
 
 NAME = "ledger-mark"
 

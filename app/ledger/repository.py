@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.exports import Export
 from app.database.tables.keys import ApiKey
 from app.database.tables.labels import Snapshot
@@ -14,7 +13,8 @@ from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.database.tables.operations import Operation
 from app.database.tables.revisions import Revision
 from app.database.tables.withdrawals import Withdrawal
-from app.ledger.chain import Link, canonical
+from app.kit.canonical import JsonObject, canonical
+from app.ledger.chain import Link
 
 _BATCH = 100
 # Said as the partial index says it: a bound value would not let a planner use the index.

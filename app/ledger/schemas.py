@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.audit.rows.reading import RowDiffers
-from app.ledger.chain import Link, Verdict, canonical
+from app.kit.canonical import canonical
+from app.ledger.chain import Link, Verdict
+from app.ledger.differing import RowDiffers
 from app.ledger.records import ArtefactFlaw
 
 

@@ -1,31 +1,25 @@
 """What the rest of the service asks of the ledger: append a record, check it, hand it over."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryFile
 from threading import Event
 
 from sqlalchemy.orm import Session
 
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.errors import ClientGone, NoEntryYet
+from app.kit.canonical import JsonObject
 from app.kit.clock import rfc3339
 from app.kit.paging import fitting
 from app.ledger import repository
-from app.ledger.artefacts import ArtefactStore
-from app.ledger.bundle import PackedBundle
-from app.ledger.chain import GENESIS, Link, is_digest, link
+from app.ledger.chain import GENESIS, Link, link
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.containment import require_contained
 from app.ledger.mark import Mark, Marks
-from app.ledger.records import artefact_of
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey
-from app.operations.withdrawals import unserved_artefacts
 
 _PAGE = 200
 
@@ -127,26 +121,3 @@ def export(database: Database) -> Iterator[str]:
     """Every entry as a line of JSON, as the API shows it, some lines at a time."""
     for page in pages(database):
         yield "".join(EntryResource.of(entry).to_line() for entry in page)
-
-
-def pack(
-    database: Database, artefacts: ArtefactStore, signed: Checkpoint, stop: Event | None = None
-) -> PackedBundle:
-    """The bundle of all that a checkpoint covers, without what only withdrawn revisions need.
-
-    Raises:
-        ClientGone: It was told to stop.
-        OSError: There is no room for a copy of the entries.
-    """
-    with database.read() as session:
-        unserved = unserved_artefacts(session, size=signed.size)
-    with ExitStack() as stack:
-        ledger, paths = stack.enter_context(TemporaryFile()), dict[Path, None]()
-        for entry in entries(database, size=signed.size, stop=stop):
-            ledger.write(EntryResource.of(entry).to_line().encode())
-            digest = artefact_of(entry)
-            if digest is not None and is_digest(digest) and digest not in unserved:
-                paths[artefacts.found(digest)] = None
-        bundle = PackedBundle(signed, ledger, list(paths))
-        stack.pop_all()  # it closes the file once it has been sent
-        return bundle

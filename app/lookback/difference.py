@@ -11,6 +11,7 @@ from app.deps.services import Services
 from app.errors import ClientGone
 from app.facts.lengths import Lengths
 from app.facts.revision_report import RevisionReport, number_or_none
+from app.generation.thread import GenerationThread
 from app.kit.lane import Lane
 from app.kit.paging import fitting, json_size
 from app.ledger.artefacts import ArtefactStore
@@ -27,9 +28,9 @@ from app.operations.live import LiveEdit
 from app.query.cost import REBUILDING
 from app.query.reservation import Tab
 from app.query.schemas import ProbeItem, ProbeRequest
+from app.query.service import QueryService
 from app.resident.factors import read_factors
 from app.resident.resident import Resident, View
-from app.startup import Serving
 from editing_core.measures.difference import Difference as FactorDifference
 from editing_core.measures.energy import hyperspherical_energy
 
@@ -47,18 +48,33 @@ class Extent:
     probes: int
 
 
+@dataclass(frozen=True)
+class Served:
+    """The model and what may be asked of it.
+
+    Attributes:
+        query: The queries on it.
+        resident: The model at its head.
+        thread: Where it computes.
+    """
+
+    query: QueryService
+    resident: Resident
+    thread: GenerationThread
+
+
 class Report:
     """Tells what separates revisions.
 
     Args:
         services: Has the facts and factors.
-        serving: Has the model.
+        served: The model.
         lane: Where what grows with history is read.
         tab: Who pays for what the model is asked.
     """
 
-    def __init__(self, services: Services, serving: Serving, lane: Lane, tab: Tab) -> None:
-        self._services, self._serving, self._lane, self._tab = services, serving, lane, tab
+    def __init__(self, services: Services, served: Served, lane: Lane, tab: Tab) -> None:
+        self._services, self._served, self._lane, self._tab = services, served, lane, tab
 
     async def difference(self, first: Revision, last: Revision, extent: Extent) -> Difference:
         """What leads from the first revision to the last, whichever of them is older.
@@ -113,9 +129,9 @@ class Report:
             report = RevisionReport.model_validate(revision.report)
             return {found.layer: found.energy for found in report.layers}
         await self._tab.take(REBUILDING, "from")
-        query, resident = self._serving.query, self._serving.runtime.resident
+        query, resident = self._served.query, self._served.resident
         async with query.viewing(revision.number, 0, self._tab.tally()) as view:
-            return await self._serving.thread.run(partial(_measured_energies, resident, view))
+            return await self._served.thread.run(partial(_measured_energies, resident, view))
 
     async def _probed(
         self, asked: Sequence[tuple[str, ProbeItem]], first: int, last: int
@@ -123,7 +139,7 @@ class Report:
         if not asked:
             return []
         request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
-        answer = await self._serving.query.probe(request, 0, self._tab)
+        answer = await self._served.query.probe(request, 0, self._tab)
         return [
             ProbedFact(
                 edit=id,

@@ -1,8 +1,9 @@
 """Looking back: what separates two revisions, and how each of them moved the model."""
 
 from threading import Event
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.access.require import require
@@ -10,8 +11,9 @@ from app.access.scopes import Scope
 from app.database.tables.revisions import Revision
 from app.deps.services import ReportDep, Services, ServicesDep
 from app.errors import InvalidField
+from app.http.disconnect import while_connected
 from app.http.problems import common_responses
-from app.lookback.difference import Extent, Report
+from app.lookback.difference import Extent, Report, Served
 from app.lookback.drift import drift
 from app.lookback.schemas import (
     Difference,
@@ -25,8 +27,6 @@ from app.lookback.schemas import (
 from app.operations import revisions
 from app.operations.withdrawals import require_served
 from app.query.reservation import TabDep
-from app.query.streaming import while_connected
-from app.startup import ServingDep
 
 router = APIRouter(
     prefix="/v1",
@@ -36,10 +36,23 @@ router = APIRouter(
 )
 
 
+async def _served(request: Request) -> Served:
+    """The model.
+
+    Raises:
+        ModelNotReady: There is none yet.
+    """
+    served: Served = request.state.served.get()
+    return served
+
+
+ServedDep = Annotated[Served, Depends(_served)]
+
+
 @router.get("/diff", responses=common_responses(410, 429))
 async def get_difference(
     services: ServicesDep,
-    serving: ServingDep,
+    served: ServedDep,
     lane: ReportDep,
     tab: TabDep,
     request: Request,
@@ -49,10 +62,9 @@ async def get_difference(
     probes: MaxProbes = 16,
 ) -> Difference:
     """What leads from one revision to another: `from` may also be the later one."""
-    ready = serving.get()
     first = await run_in_threadpool(_find, services, "from", from_)
     last = await run_in_threadpool(_find, services, "to", to)
-    report = Report(services, ready, lane, tab)
+    report = Report(services, served, lane, tab)
     finding = report.difference(first, last, Extent(facts, probes))
     return await while_connected(request, finding)
 

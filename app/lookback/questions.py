@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.generation.engine import FinishReason
 from app.kit.fields import AnyText
 from app.query.body import Body
-from app.query.schemas import FinishReason, RevisionName
+from app.query.schemas import RevisionName
 from app.revisions.schemas import RevisionResource
 
 _MAX_REVISIONS = 16

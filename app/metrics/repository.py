@@ -6,12 +6,12 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.erasures import Erasure
 from app.database.tables.lease import WriterLease
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.database.tables.queue_state import QueueState
 from app.database.tables.revisions import Revision
+from app.kit.canonical import JsonObject
 
 _ACCEPTED, _RUNNING = OperationStatus.ACCEPTED, OperationStatus.RUNNING
 

@@ -7,13 +7,13 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import Edit
 from app.database.tables.ledger import EntryKind
 from app.database.tables.operations import Operation, OperationStatus
 from app.database.tables.revisions import Revision, RevisionKind
 from app.errors import BaseMismatch, StaleParent, WrongState
 from app.facts.placements import Placement
+from app.kit.canonical import JsonObject
 from app.kit.failpoints import Failpoint, failpoint
 from app.ledger import repository as ledger_repository
 from app.ledger import service as ledger

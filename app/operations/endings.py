@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 
 from app.database.database import Database
 from app.database.following import Follower
@@ -61,7 +61,7 @@ class Endings(Follower):
         if not self._awaited:
             return
         try:
-            ended = await run_in_threadpool(_ended_among, self._database, [*self._awaited])
+            ended = await anyio.to_thread.run_sync(_ended_among, self._database, [*self._awaited])
         except DatabaseUnavailable as error:
             _log.warning("endings_not_seen", error=str(error))
         else:

@@ -9,12 +9,12 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.ledger import EntryKind
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.database.tables.reverts import Revert
 from app.errors import WrongState
+from app.kit.canonical import JsonObject
 from app.kit.failpoints import Failpoint, failpoint
 from app.kit.logs import get_logger
 from app.ledger import service as ledger

@@ -23,11 +23,10 @@ from typing import Self
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.idempotency import IdempotencyKey
 from app.errors import IdempotencyMismatch
+from app.kit.canonical import JsonObject, canonical
 from app.kit.clock import Clock
-from app.ledger.chain import canonical
 from app.operations import idempotency_keys as repository
 
 

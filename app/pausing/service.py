@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from app.database.tables.base import JsonObject
 from app.database.tables.ledger import EntryKind
 from app.database.tables.operations import Operation, OperationStatus
 from app.deps.services import Services
+from app.kit.canonical import JsonObject
 from app.kit.logs import get_logger
 from app.ledger import service as ledger
 from app.operations import queue_state as repository

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from app.errors import InvalidField
-from app.generation.engine import Piece
+from app.generation.engine import FinishReason, Piece
+from app.generation.scored import ScoredWord
 from app.generation.shaping import Shape
 from app.query.prompts import PromptEncoder
-from app.query.rendering import ScoredWord
-from app.query.schemas import FinishReason, GenerationRequest, Usage
+from app.query.schemas import GenerationRequest, Usage
 
 Pieces = Callable[[], AsyncGenerator[Piece]]
 """Begins to generate."""

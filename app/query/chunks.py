@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from app.generation.engine import FinishReason
 from app.query.body import Body
-from app.query.schemas import ChatLogprobs, CompletionLogprobs, FinishReason, Usage
+from app.query.schemas import ChatLogprobs, CompletionLogprobs, Usage
 
 
 class CompletionChunkChoice(Body):

@@ -9,11 +9,12 @@ from app.errors import InvalidField
 from app.generation.detokenizer import decode
 from app.generation.engine import Ask, Piece
 from app.generation.sampling import Sampling
+from app.generation.scored import ScoredWord
 from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
 from app.query.cost import check_echo, check_scores, tokens_at_most
 from app.query.prompts import PromptEncoder
-from app.query.rendering import ScoredWord, completion_logprobs
+from app.query.rendering import completion_logprobs
 from app.query.schemas import (
     Completion,
     CompletionChoice,

@@ -4,23 +4,17 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Header, Request, Response
 
 from app.access.require import require
 from app.access.scopes import Scope
-from app.deps.services import Services, ServicesDep
-from app.errors import InvalidField
-from app.facts.spans import Span, merged
+from app.http.disconnect import while_connected
 from app.http.problems import common_responses
 from app.http.watch import REVISION_HEADER
 from app.kit.fields import MAX_INTEGER
-from app.lookback.bisection import bisect
-from app.lookback.comparison import compare
-from app.lookback.questions import Bisection, BisectRequest, CompareRequest, Comparison
-from app.operations import revisions, withdrawals
 from app.query.chat import ChatReply
 from app.query.completions import CompletionAnswer
+from app.query.deps import QueryDep
 from app.query.freshness import MIN_REVISION_HEADER
 from app.query.reservation import Tab, TabDep
 from app.query.schemas import (
@@ -35,15 +29,12 @@ from app.query.schemas import (
     ProbeResponse,
 )
 from app.query.service import QueryService
-from app.query.streaming import MEDIA_TYPE, event_stream, while_connected
-from app.revisions.endpoints import revision_resources
-from app.revisions.schemas import RevisionResource
-from app.startup import require_model
+from app.query.streaming import MEDIA_TYPE, event_stream
 
 router = APIRouter(
     prefix="/v1",
     tags=["query"],
-    dependencies=[require(Scope.QUERY), Depends(require_model)],
+    dependencies=[require(Scope.QUERY)],
     responses=common_responses(400, 404, 410, 413, 422, 503),
 )
 # The same, but for paths that OpenAI has not.
@@ -53,21 +44,6 @@ probe_router = APIRouter(
     dependencies=router.dependencies,
     responses=router.responses,
 )
-# It names edits, which is the auditor's to see.
-bisect_router = APIRouter(
-    prefix="/v1",
-    tags=["history"],
-    dependencies=[require(Scope.AUDIT), Depends(require_model)],
-    responses=common_responses(400, 404, 410, 413, 422, 503),
-)
-
-
-async def _query_service(request: Request) -> QueryService:
-    service: QueryService = request.state.query
-    return service
-
-
-QueryDep = Annotated[QueryService, Depends(_query_service)]
 #: the oldest head that may answer
 MinRevision = Annotated[int, Header(alias=MIN_REVISION_HEADER, ge=0, le=MAX_INTEGER)]
 _LIMITED = common_responses(429)
@@ -153,54 +129,3 @@ async def create_probe(
 ) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
     return await while_connected(request, query.probe(body, min_revision, tab))
-
-
-@probe_router.post("/compare", responses=_LIMITED)
-async def create_comparison(
-    body: CompareRequest, query: QueryDep, tab: TabDep, request: Request
-) -> Comparison:
-    """Continue one text under several revisions, greedily: they differ by their weights only."""
-    return await while_connected(request, compare(query, tab, body))
-
-
-@bisect_router.post("/bisect", responses=_LIMITED)
-async def create_bisection(
-    body: BisectRequest, query: QueryDep, tab: TabDep, services: ServicesDep, request: Request
-) -> Bisection:
-    """Find the revision under which a completion no longer starts with what is expected."""
-    first, last, withdrawn = await run_in_threadpool(_extent, services, body)
-    searching = bisect(
-        query, tab, body.prompt, body.expect, first=first, last=last, withdrawn=withdrawn
-    )
-    found = await while_connected(request, searching)
-    revision = None
-    if found.outcome == "found" and found.after is not None:
-        revision = await run_in_threadpool(_resource, services, found.after.revision)
-    return Bisection(
-        outcome=found.outcome,
-        message=found.message,
-        revision=revision,
-        before=found.before,
-        after=found.after,
-        tried=found.tried,
-    )
-
-
-def _extent(services: Services, body: BisectRequest) -> tuple[int, int, list[Span]]:
-    """Both ends of a search, and what between them cannot be asked."""
-    with services.database.read() as session:
-        first = revisions.named(session, "from", None if body.from_ == "head" else body.from_)
-        last = revisions.named(session, "to", None if body.to == "head" else body.to)
-        withdrawn = withdrawals.between(session, first.number, last.number)
-    if first.number > last.number:
-        raise InvalidField(
-            "from",
-            f"revision {first.number} comes after revision {last.number}; "
-            "give the earlier one as from",
-        )
-    return first.number, last.number, merged(Span(gap.first, gap.last) for gap in withdrawn)
-
-
-def _resource(services: Services, number: int) -> RevisionResource:
-    with services.database.read() as session:
-        return revision_resources(session, [revisions.get(session, number)])[0]

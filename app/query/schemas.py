@@ -4,13 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 
+from app.generation.engine import FinishReason
 from app.kit.fields import MAX_INTEGER, AnyText, encodable
 from app.query.body import Asked, Body, Ignored
 from app.query.extras import ChatExtras, CompletionExtras, Extras
 from app.query.messages import Message
 from app.query.structure import ResponseFormat
-
-FinishReason = Literal["stop", "length"]
 
 _MAX_MEASUREMENTS = 1024  # of one probe
 _MAX_PROMPTS = 512

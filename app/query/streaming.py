@@ -1,19 +1,16 @@
-"""Server-sent events as OpenAI's clients read them, and requests whose client may go away."""
+"""Server-sent events as OpenAI's clients read them."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
 
-from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from app.errors import ClientGone, ErrataError
+from app.errors import ErrataError
 from app.http.problems import ErrorObject
 from app.query.chunks import ChatChunk, CompletionChunk
 
-T = TypeVar("T")
 Chunks = AsyncGenerator[CompletionChunk] | AsyncGenerator[ChatChunk]
 
 MEDIA_TYPE = "text/event-stream"
@@ -51,27 +48,3 @@ def _error_object(error: ErrataError) -> ErrorObject:
     return ErrorObject(
         message=error.message, type="server_error", param=error.field, code=error.code
     )
-
-
-async def while_connected(request: Request, work: Coroutine[object, object, T]) -> T:
-    """The result of `work`; it is cancelled when the client goes away.
-
-    Raises:
-        ClientGone: The client went away.
-    """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientGone
-    finally:
-        working.cancel()
-        watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass  # the body was read before; what comes is the end of the connection

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 
 from app.errors import RevisionWithdrawn, TooManyViews
 from app.resident.resident import RequireServed, View
@@ -90,7 +90,7 @@ class OldViews:
             RevisionWithdrawn: It may not.
         """
         try:
-            await run_in_threadpool(self._require_served, revision)
+            await anyio.to_thread.run_sync(self._require_served, revision)
         except RevisionWithdrawn:
             self._drop(revision)
             raise

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access.require import require
 from app.access.scopes import Scope
-from app.database.tables.base import JsonObject
 from app.database.tables.operations import OperationKind
 from app.database.tables.revisions import Revision
 from app.deps.idempotency import OnceDep
@@ -20,6 +19,7 @@ from app.deps.services import Services, ServicesDep
 from app.deps.waiting import WaitDep
 from app.errors import InvalidField, UnknownRevision
 from app.http.problems import common_responses
+from app.kit.canonical import JsonObject
 from app.kit.fields import MAX_INTEGER
 from app.kit.paging import page_of
 from app.ledger import repository as ledger

@@ -1,23 +1,26 @@
 """Snapshots: revisions with a label to go back to."""
 
+from collections.abc import Callable
 from threading import Event
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.access.require import require
 from app.access.scopes import Scope
 from app.database.tables.labels import Snapshot
 from app.deps.idempotency import OnceDep
 from app.deps.services import ReportDep, ServicesDep
+from app.http.paths import LabelPath
 from app.http.problems import common_responses
-from app.kit.fields import MAX_INTEGER, LabelPath
+from app.kit.fields import MAX_INTEGER
 from app.kit.paging import page_of
+from app.kit.pending import Part
 from app.operations import revisions
 from app.operations import snapshots as repository
 from app.operations.labels import remove_label
+from app.operations.once import Once
 from app.revisions.label_schemas import SnapshotPage, SnapshotRequest, SnapshotResource
-from app.startup import ServingDep
 
 _AUDIT = [require(Scope.AUDIT)]
 _ROLLBACK = [require(Scope.ROLLBACK)]
@@ -42,6 +45,18 @@ def list_snapshots(
     return SnapshotPage(items=items, next=following)
 
 
+TakeSnapshot = Callable[[int, str, Once], tuple[Snapshot, bool]]
+"""Stores a revision under a label; whether that is new."""
+
+
+async def _snapshots(request: Request) -> Part[Any, TakeSnapshot]:
+    snapshots: Part[Any, TakeSnapshot] = request.state.snapshots
+    return snapshots
+
+
+SnapshotsDep = Annotated[Part[Any, TakeSnapshot], Depends(_snapshots)]
+
+
 @router.post(
     "",
     status_code=201,
@@ -52,7 +67,7 @@ def list_snapshots(
 async def create_snapshot(
     body: SnapshotRequest,
     services: ServicesDep,
-    serving: ServingDep,
+    snapshots: SnapshotsDep,
     lane: ReportDep,
     once: OnceDep,
     response: Response,
@@ -66,7 +81,7 @@ async def create_snapshot(
             if known is not None:
                 return repository.numbered(session, int(known), body.label), False
             revision = revisions.named(session, "revision", body.revision).number
-        return serving.get().runtime.take_snapshot(revision, body.label, asked)
+        return snapshots.get()(revision, body.label, asked)
 
     snapshot, is_new = await lane.run(take)
     response.headers["Location"] = f"/v1/snapshots/{body.label}"

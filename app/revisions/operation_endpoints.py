@@ -7,8 +7,8 @@ from app.access.scopes import Scope
 from app.deps.idempotency import OnceDep
 from app.deps.operation import OperationResource
 from app.deps.services import Services, ServicesDep
+from app.http.paths import IdPath
 from app.http.problems import common_responses
-from app.kit.fields import IdPath
 from app.operations import repository
 from app.operations.erasing import erase_reason
 from app.operations.purging import purge_soon

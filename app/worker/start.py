@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.labels import Snapshot
 from app.facts.gate_limits import Limits
+from app.kit.canonical import JsonObject
 from app.kit.clock import Clock
 from app.kit.disk import DiskSpace
 from app.kit.logs import get_logger

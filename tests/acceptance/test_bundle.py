@@ -14,7 +14,7 @@ import pytest
 
 from app.evidence.recomputation import Recomputation
 from app.evidence.verification import verify_bundle
-from app.ledger.chain import canonical
+from app.kit.canonical import canonical
 from app.ledger.signing import SigningKey
 from editing_core.progress import silent
 from tests.acceptance.server import calibrate_quickly, client, environment, running

@@ -8,13 +8,13 @@ import numpy as np
 from safetensors.numpy import save
 
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationKind
 from app.database.tables.revisions import Revision, RevisionKind
 from app.edits.service import erase
 from app.facts.text import EditText
+from app.kit.canonical import JsonObject
 from app.ledger.artefacts import ArtefactStore
 from app.operations import batches, edits, revisions
 from app.operations import lifecycle as service

@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 from app.client import Errata, Refused
 from app.database.database import Database
 from app.evidence.verification import BundleVerdict, verify_bundle
+from app.kit.canonical import canonical
 from app.kit.clock import utc_now
 from app.ledger.artefacts import ArtefactStore
-from app.ledger.chain import canonical
 from app.ledger.checkpoint import Checkpoint, sign
 from app.ledger.schemas import EntryResource
 from app.ledger.signing import SigningKey

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from app.errors import BadCheckpoint, UnusableKey
-from app.ledger.chain import canonical
+from app.kit.canonical import canonical
 from app.ledger.checkpoint import Checkpoint
 from app.ledger.signing import SigningKey
 from app.settings import Settings

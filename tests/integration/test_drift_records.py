@@ -2,8 +2,8 @@
 
 from app.database.database import Database
 from app.database.migration import downgrade, upgrade
-from app.database.tables.base import JsonObject
 from app.facts.revision_report import LayerDrift
+from app.kit.canonical import JsonObject
 from app.lookback.drift import drift
 from app.lookback.schemas import DriftPage
 from app.operations import revisions as repository

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import EditStatus
 from app.database.tables.operations import OperationStatus
+from app.kit.canonical import JsonObject
 from app.kit.clock import utc_now
 from app.operations import repository as operations
 from app.operations.lifecycle import requeue

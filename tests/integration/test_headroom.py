@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import EditStatus
 from app.database.tables.operations import OperationKind
 from app.facts.edit_report import EditReport
 from app.facts.revision_report import RevisionReport
+from app.kit.canonical import JsonObject
 from app.kit.clock import utc_now
 from app.operations import revisions
 from app.operations.lifecycle import accept

@@ -15,9 +15,9 @@ from sqlalchemy import QueuePool, event
 from app.audit.auditing import audit
 from app.client import Errata
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.ledger import EntryKind
 from app.errors import ClientGone
+from app.kit.canonical import JsonObject
 from app.kit.paging import PAGE_BYTES
 from app.ledger import repository
 from app.ledger.artefacts import ArtefactStore

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from app.ledger.chain import canonical
+from app.kit.canonical import canonical
 from app.main import Components
 from app.settings import Settings
 from tests.integration.engines import only_sqlite

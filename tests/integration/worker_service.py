@@ -12,13 +12,13 @@ from torch import Tensor
 
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.database.tables.base import JsonObject
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit as StoredEdit
 from app.database.tables.edits import EditStatus
 from app.database.tables.operations import OperationKind
 from app.facts.edit_report import EditReport, GateReport
 from app.facts.text import EditText, Neighbour
+from app.kit.canonical import JsonObject
 from app.kit.clock import utc_now
 from app.kit.process import ProcessId
 from app.ledger.artefacts import ArtefactStore

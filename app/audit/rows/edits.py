@@ -8,13 +8,14 @@ from typing import Any, Self
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from app.audit.rows.reading import Compared, RowDiffers, Told, require, require_equal, rows_by_key
+from app.audit.rows.reading import Compared, Told, require, require_equal, rows_by_key
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit, EditStatus, StoredText
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.database.tables.reverts import Revert
 from app.database.tables.revisions import RevisionChange
-from app.ledger.chain import canonical
+from app.kit.canonical import canonical
+from app.ledger.differing import RowDiffers
 from app.ledger.records import OperationRecord
 
 _EDIT = (

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from app.audit.rows.edits import EditRows, Standing
 from app.audit.rows.reading import (
     Compared,
-    RowDiffers,
     Told,
     keys_after,
     require,
@@ -19,8 +18,10 @@ from app.audit.rows.reading import (
 from app.database.tables.ledger import EntryKind
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.database.tables.reverts import Revert
+from app.kit.canonical import canonical
 from app.ledger import repository
-from app.ledger.chain import Link, canonical
+from app.ledger.chain import Link
+from app.ledger.differing import RowDiffers
 from app.ledger.records import (
     ErasureRecord,
     OperationRecord,

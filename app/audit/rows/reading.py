@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.kit.clock import rfc3339
 from app.ledger.chain import Link
+from app.ledger.differing import RowDiffers
 from app.ledger.records import Record
 
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
@@ -21,21 +22,6 @@ Compared = tuple[str, object, object]
 """A column's name, what it holds, and what it should."""
 
 Columns = tuple[InstrumentedAttribute[Any], ...]
-
-
-class RowDiffers(Exception):
-    """A row is not what the ledger says of it.
-
-    Attributes:
-        table: Where it is, or should be.
-        id: Which it is.
-        what: How it differs.
-        index: The ledger entry that says so.
-    """
-
-    def __init__(self, table: str, id: object, what: str, index: int | None) -> None:
-        super().__init__(f"{table} {id}: {what}")
-        self.table, self.id, self.what, self.index = table, str(id), what, index
 
 
 @dataclass(frozen=True)

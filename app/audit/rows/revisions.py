@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from app.audit.rows.reading import Compared, RowDiffers, Told, require, require_equal, rows_by_key
+from app.audit.rows.reading import Compared, Told, require, require_equal, rows_by_key
 from app.database.tables.edits import Edit
 from app.database.tables.revisions import Revision, RevisionChange
 from app.facts.placements import Placement
+from app.ledger.differing import RowDiffers
 from app.ledger.records import BaseRecord, RevisionRecord
 from app.operations.revisions import placements
 

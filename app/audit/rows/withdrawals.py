@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.audit.rows.reading import Compared, RowDiffers, Told, require_equal
+from app.audit.rows.reading import Compared, Told, require_equal
 from app.database.tables.withdrawals import Withdrawal
+from app.ledger.differing import RowDiffers
 from app.ledger.records import WithdrawalRecord
 
 _COLUMNS = (

@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import JsonValue
 from sqlalchemy import JSON, DateTime, Dialect, Enum, MetaData, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 
-JsonObject = dict[str, JsonValue]
+from app.kit.canonical import JsonObject
 
 _E = TypeVar("_E", bound=StrEnum)
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database.tables.base import Base, JsonObject, one_of
+from app.database.tables.base import Base, one_of
 from app.database.tables.operations import Operation
 from app.database.tables.withdrawals import Withdrawal
+from app.kit.canonical import JsonObject
 
 
 class EditStatus(StrEnum):

@@ -3,7 +3,8 @@
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.tables.base import Base, JsonObject
+from app.database.tables.base import Base
+from app.kit.canonical import JsonObject
 
 
 class Revert(Base):

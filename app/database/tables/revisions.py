@@ -6,7 +6,8 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.database.tables.base import Base, JsonObject, one_of
+from app.database.tables.base import Base, one_of
+from app.kit.canonical import JsonObject
 
 
 class RevisionKind(StrEnum):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ledger.chain import GENESIS, Link, canonical, link, verify
+from app.kit.canonical import canonical
+from app.ledger.chain import GENESIS, Link, link, verify
 
 AT = "2026-01-01T00:00:00.000000Z"
 

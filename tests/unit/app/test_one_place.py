@@ -61,3 +61,16 @@ def test_one_module_prints() -> None:
         if called.startswith(("sys.stdout.", "sys.stderr.")) and not called.endswith(".flush")
     ]
     assert standard == []
+
+
+def _modules_with(text: str) -> set[str]:
+    return {
+        path.relative_to(_SOURCE).parts[0]
+        for path in _SOURCE.rglob("*.py")
+        if text in path.read_text(encoding="utf-8")
+    }
+
+
+def test_tables_lie_in_one_room_and_commands_in_another() -> None:
+    assert _modules_with("__tablename__") == {"database"}
+    assert _modules_with("import typer") == {"cli"}

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from app.metrics.tracing import telemetry
+from app.http.tracing import telemetry
 
 _ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 _IS_OFF = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 _IMPORTS_NOTHING = """
 import sys
-from app.metrics.tracing import telemetry
+from app.http.tracing import telemetry
 telemetry()
 unwanted = ("opentelemetry.sdk", "opentelemetry.exporter")
 sys.exit(any(name.startswith(unwanted) for name in sys.modules))
@@ -61,7 +61,7 @@ def test_without_the_extra_the_service_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.delitem(sys.modules, "app.metrics.spans", raising=False)
+    monkeypatch.delitem(sys.modules, "app.http.spans", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with caplog.at_level(logging.WARNING):
         assert telemetry() == _IS_OFF

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from app.generation.engine import Ask
 from app.generation.sampling import Sampler, Sampling, choice_generator
 from app.generation.scheduler import Decoder
+from app.generation.scored import ScoredWord
 from app.generation.thread import GenerationThread
-from app.query.rendering import ScoredWord
 
 
 def sampling(**changes: Any) -> Sampling:

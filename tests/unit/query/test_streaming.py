@@ -7,9 +7,10 @@ import pytest
 from starlette.requests import Request
 
 from app.errors import ClientGone, GenerationFailed
+from app.http.disconnect import while_connected
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
 from app.query.schemas import Usage
-from app.query.streaming import events, while_connected
+from app.query.streaming import events
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 

@@ -26,7 +26,7 @@ def telemetry() -> TelemetryConfig:
     if not _is_wanted():
         return _nothing()
     try:
-        from app.metrics.spans import discreet_provider
+        from app.http.spans import discreet_provider
     except ImportError:
         _log.warning("tracing_not_installed", install="pip install 'errata[telemetry]'")
         return _nothing()
