@@ -25,8 +25,8 @@ def first_warning() -> EditWarning:
     return EditWarning(
         name=_FIRST,
         message="the prompt begins with the last token of its subject, and a model keeps no facts "
-        "at the first token of a text: the edit is written and measured after a line break, and "
-        "holds where anything stands before it, but not where a text begins with it",
+        "at the first token of a text: the edit is written and measured after a line break. It is "
+        "not in force where a text begins with it",
     )
 
 
