@@ -241,8 +241,8 @@ def test_an_operation_that_no_entry_tells_of_is_named(site: Site) -> None:
     with tampering(site.database) as execute:
         execute(
             "INSERT INTO operations (id, seq, kind, status, created_at, actor, ledger_index, "
-            "attempts) SELECT 'forged', 99, kind, status, created_at, actor, ledger_index, "
-            "attempts FROM operations WHERE id = 'a'"
+            "attempts, alone) SELECT 'forged', 99, kind, status, created_at, actor, ledger_index, "
+            "attempts, alone FROM operations WHERE id = 'a'"
         )
     verdict = site()
     assert verdict.bad_row is not None

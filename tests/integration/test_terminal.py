@@ -146,6 +146,8 @@ _ANSWERS: dict[str, Any] = {
 }
 _EVENT = {
     "number": 1,
+    "kind": "edit",
+    "operation": EVIL,
     "edit": EVIL,
     "status": "rejected",
     "at": EVIL,

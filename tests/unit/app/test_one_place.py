@@ -72,5 +72,5 @@ def _modules_with(text: str) -> set[str]:
 
 
 def test_tables_lie_in_one_room_and_commands_in_another() -> None:
-    assert _modules_with("__tablename__") == {"database"}
+    assert _modules_with("__tablename__ = ") == {"database"}
     assert _modules_with("import typer") == {"cli"}
