@@ -1,9 +1,9 @@
 """The attention sink: the first position of a text, where no fact can be written.
 
 Models send attention that is to go nowhere to the first position, whatever stands there, so the
-keys of all subjects are one key in that place (docs/decisions.md). A tokenizer that begins every
-text with a token of its own keeps subjects away from it. Otherwise, a fact whose prompt begins
-with a subject of one token is written and measured with a line break before it.
+keys of all subjects are one key in that place (docs/decisions/solving.md). A tokenizer that begins
+every text with a token of its own keeps subjects away from it. Otherwise, a fact whose prompt
+begins with a subject of one token is written and measured with a line break before it.
 """
 
 from collections.abc import Sequence

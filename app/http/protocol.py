@@ -1,7 +1,7 @@
 """HTTP/1.1 with an end to everything that a client may leave open.
 
 uvicorn's protocol parses and answers; it has no limit on a head, no deadline before an answer, and
-no bound on requests sent ahead. `docs/decisions.md` says why it is not replaced.
+no bound on requests sent ahead. `docs/decisions/access.md` says why it is not replaced.
 """
 
 import asyncio
