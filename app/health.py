@@ -29,7 +29,7 @@ _PATIENCE_S = 1.5  # less than a probe's own time-out
 router = APIRouter(tags=["service"])
 metrics_router = APIRouter(
     tags=["service"],
-    # `audit` opened it before there was a scope of its own, and goes on to.
+    # Who may read the whole ledger may read its numbers.
     dependencies=[require(Scope.METRICS, Scope.AUDIT)],
     responses=common_responses(503),
 )

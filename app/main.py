@@ -31,7 +31,6 @@ from app.access.budget import RATE_LIMIT_HEADERS
 from app.access.budgets import Budgets
 from app.access.doorkeeper import Doorkeeper, check_guarded
 from app.access.refusals import Refusals
-from app.access.seal import seal_old_keys
 from app.deps.services import Services
 from app.docs.description import Describe, Description, tell_scopes
 from app.errors import QueueUnavailable, Unavailable
@@ -54,7 +53,6 @@ from app.kit.stopping import MODEL_STOP_S
 from app.ledger.artefacts import ArtefactStore
 from app.ledger.opening import open_database
 from app.ledger.schemas import LedgerVerdict
-from app.lookback.difference import Served
 from app.metrics.metrics import Metrics
 from app.metrics.mirrored import mirrored
 from app.operations.endings import Endings
@@ -120,7 +118,6 @@ class State(TypedDict):
     services: Services
     serving: Pending[Serving]
     query: Part[Serving, QueryService]
-    served: Part[Serving, Served]
     snapshots: Part[Serving, TakeSnapshot]
     exporter: Part[Serving, Exporter]
     doorkeeper: Doorkeeper
@@ -256,7 +253,6 @@ def _start(
         Unguarded: Others could reach the service, and there is no API key.
     """
     settings = services.settings
-    seal_old_keys(services.database, settings, services.clock())
     check_guarded(settings, services.database, services.clock())
     doorkeeper = Doorkeeper(settings, services.database, services.clock)
     stack.callback(doorkeeper.close)
@@ -268,7 +264,6 @@ def _start(
         services=services,
         serving=loader.serving,
         query=loader.serving.part(lambda it: it.query),
-        served=loader.serving.part(lambda it: Served(it.query, it.runtime.resident, it.thread)),
         snapshots=loader.serving.part(lambda it: it.runtime.take_snapshot),
         exporter=loader.serving.part(lambda it: it.exporter),
         doorkeeper=doorkeeper,

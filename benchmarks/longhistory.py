@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.client import Errata
 from app.database.database import Database
-from app.database.tables.base import JsonObject
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationKind
 from app.database.tables.revisions import Revision, RevisionKind
 from app.facts.text import EditText
+from app.kit.canonical import JsonObject
 from app.kit.clock import new_id, utc_now
 from app.operations import edits, revisions
 from app.operations.commit import AddedEdit, NewRevision, commit_revision

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 from editing_core.edit import opens_turn
@@ -120,10 +120,9 @@ class Recipe:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces to choose.
+        """Canonical JSON: sorted keys, no spaces to choose; no patience where there is none.
 
-        Options younger than recipes that are in use are left out while they are off: the old
-        recipes keep their digest.
+        Published results name recipes by such digests.
         """
         record = asdict(self)
         if self.value.patience is None:
@@ -135,9 +134,8 @@ class Recipe:
         """Read what ``to_json`` wrote."""
         record: dict[str, Any] = json.loads(text)
         value = ValueSettings(**record.pop("value"))
-        finetune = FineTuneSettings(**record.pop("finetune", {}))
-        known = {field.name for field in fields(cls)}
-        rest = {name: _tuples(found) for name, found in record.items() if name in known}
+        finetune = FineTuneSettings(**record.pop("finetune"))
+        rest = {name: _tuples(found) for name, found in record.items()}
         return cls(value=value, finetune=finetune, **rest)
 
 

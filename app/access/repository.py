@@ -92,13 +92,6 @@ def revocation_of(key_id: str) -> JsonObject:
     return {"id": key_id, "revoked": True}
 
 
-def unsealed(session: Session) -> Sequence[ApiKey]:
-    """The keys without a seal, in the order they were made."""
-    return session.scalars(
-        select(ApiKey).where(ApiKey.seal.is_(None)).order_by(ApiKey.ledger_index)
-    ).all()
-
-
 def any_live(session: Session, now: datetime) -> bool:
     """Whether there is a key that counts now."""
     lasts = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now)

@@ -71,7 +71,7 @@ def create(
     key = ApiKey(
         id=token.kid,
         digest=pepper.digest(token),
-        seal=None,
+        seal="",
         name=new.name,
         scopes=scopes,
         created_at=now,

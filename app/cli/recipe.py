@@ -66,7 +66,7 @@ def _kept(settings: "Settings", digest: str) -> "Recipe":
     from app.resident.recipes import Recipes
 
     recipes = Recipes(settings.data_dir)
-    recipes.in_use()  # one of an earlier release is kept, too
+    recipes.in_use()  # what names no recipe is told of, not replaced
     chosen = recipes.find(digest)
     recipes.use(chosen)
     return chosen

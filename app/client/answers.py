@@ -59,15 +59,15 @@ class Edit(Answer):
     subject: str | None
     prompt: str | None
     target: str | None
-    as_edited: WordsAsEdited | None = None
+    as_edited: WordsAsEdited | None
     method: str
     attempts: int
     revision: int | None
     reason: str | None
     report: dict[str, Any] | None
-    erased_at: str | None = None
-    withdrawn: list[Withdrawn] = []
-    warnings: list[str] = []
+    erased_at: str | None
+    withdrawn: list[Withdrawn]
+    warnings: list[str]
     look_alikes: list[LookAlike] | None = None
 
 
@@ -121,8 +121,8 @@ class Operation(Answer):
     status: Status
     revision: int | None
     reason: str | None
-    erased_at: str | None = None
-    report: RevertReport | None = None
+    erased_at: str | None
+    report: RevertReport | None
 
 
 class Queue(Answer):
@@ -149,11 +149,11 @@ class Revision(Answer):
     parent: int | None
     kind: str
     edits: list[str]
-    resolved: list[str] = []
+    resolved: list[str]
     live_edits: int
     weights_digest: str
     created_at: str
-    withdrawn_at: str | None = None
+    withdrawn_at: str | None
 
 
 class RevisionPage(Answer):
@@ -223,8 +223,8 @@ class LedgerVerdict(Answer):
     entries: int
     head_hash: str
     first_bad: int | None
-    bad_artefact: str | None = None
-    bad_row: BadRow | None = None
+    bad_artefact: str | None
+    bad_row: BadRow | None
 
 
 class Choice(Answer):
@@ -294,7 +294,7 @@ class ProbeResult(Answer):
 
     prompt: str
     target: str
-    separator: str = " "
+    separator: str
     revisions: dict[str, ProbeScore]
 
 
@@ -383,7 +383,7 @@ class Difference(Answer):
 
 
 class LayerDrift(Answer):
-    """Where one edited matrix has got to; None was not recorded."""
+    """Where one edited matrix has got to; None for what is no number, or has no new key."""
 
     layer: int
     energy: float | None
@@ -420,7 +420,7 @@ class Export(Answer):
     digest: str | None
     reason: str | None
     warnings: list[str]
-    created_by: str | None = None
+    created_by: str
     download: str | None
 
 
@@ -460,7 +460,7 @@ class RevokedKey(Key):
         cancelled: How many operations were cancelled with it.
     """
 
-    cancelled: int = 0
+    cancelled: int
 
 
 class KeyPage(Answer):

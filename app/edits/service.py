@@ -14,7 +14,7 @@ from app.edits.payment import Accepted, pay
 from app.edits.schemas import EditRequest
 from app.errors import InvalidField, WrongState
 from app.facts.gate_limits import Limits, WantedLimits
-from app.facts.text import EditText, Neighbour, without_unused
+from app.facts.text import EditText, Neighbour
 from app.kit.canonical import JsonObject
 from app.operations import edits as repository
 from app.operations import erasing as erasures
@@ -117,13 +117,10 @@ def check_tokens(services: Services, text: EditText) -> None:
 
 
 def body_of(request: EditRequest, *, dry_run: bool) -> JsonObject:
-    """What was asked for, without floats; younger options only where they are used."""
-    document = without_unused(request.model_dump(mode="json", exclude={"gates"}))
-    if request.gates is not None:
-        document["gates"] = _as_text(request.gates.to_json() or {})
-    if dry_run:
-        document["dry_run"] = True
-    return document
+    """What was asked for, without floats."""
+    gates = None if request.gates is None else _as_text(request.gates.to_json() or {})
+    asked = request.model_dump(mode="json", exclude={"gates"})
+    return asked | {"gates": gates, "dry_run": dry_run}
 
 
 def store(
@@ -212,7 +209,7 @@ def erase(session: Session, edit_id: str, *, actor: str, now: datetime) -> None:
 
 
 def _told(draft: Draft, text_digest: str, batch: EditBatch | None) -> JsonObject:
-    """What the ledger says of an edit; younger options only where they are used."""
+    """What the ledger says of an edit: an option only where it is taken."""
     told: JsonObject = {
         "method": draft.method,
         "text_digest": text_digest,

@@ -54,7 +54,7 @@ class Recomputation:
         base = recount.base
         if base is None:
             raise BrokenEvidence("entry", 0, "the ledger has no base, so no weights either")
-        weights = self._base_weights(base, bundle, recount)
+        weights = self._base_weights(base)
         if self.every_revision:
             self._follow(weights, bundle, recount)
             return "every revision"
@@ -63,7 +63,7 @@ class Recomputation:
         _check(newest, _changed(weights, bundle, add=recount.live.values()), recorded)
         return "head"
 
-    def _base_weights(self, base: BaseRecord, bundle: Bundle, recount: Recount) -> Weights:
+    def _base_weights(self, base: BaseRecord) -> Weights:
         model = self._load(base)
         if model.digest != base.model_digest:
             raise BrokenEvidence(
@@ -72,11 +72,10 @@ class Recomputation:
                 f"the ledger is of model {base.model} with digest {base.model_digest}; "
                 f"{self.model} has {model.digest}",
             )
-        layers = _layers(base, bundle, recount)
-        if not all(layer < model.architecture.layers for layer in layers):
-            raise BrokenEvidence("entry", 0, f"{self.model} has no layers {sorted(layers)}")
+        if not all(layer < model.architecture.layers for layer in base.layers):
+            raise BrokenEvidence("entry", 0, f"{self.model} has no layers {sorted(base.layers)}")
         weight_of = model.architecture.weight_of
-        matrices = {layer: weight_of(model.model, layer) for layer in layers}
+        matrices = {layer: weight_of(model.model, layer) for layer in base.layers}
         weights = Weights(matrices)
         _check(0, weights, base.weights_digest)
         return weights
@@ -105,15 +104,6 @@ class Recomputation:
             if not withheld:  # else it was withdrawn, and some of its live factors are not there
                 _check(change.number, weights, change.weights_digest)
         self.progress(step, len(recount.steps), len(recount.steps))
-
-
-def _layers(base: BaseRecord, bundle: Bundle, recount: Recount) -> Collection[int]:
-    """The edited layers; the first release did not record them, but every artefact has them."""
-    if base.layers is not None:
-        return base.layers
-    for digest in recount.artefacts.keys() & bundle.artefacts():
-        return _delta(bundle, digest).layers.keys()
-    raise BrokenEvidence("entry", 0, "neither base nor an artefact says which layers are edited")
 
 
 def _present(placements: Collection[Placement], absent: Set[str]) -> list[Placement]:

@@ -116,10 +116,10 @@ class Recount:
         former = [_of(self.live, found.edit_id, "is not live") for found in replaced]
         self._note(record.number, gained=[*fresh, *restored], lost=gone)
         added, removed = (*fresh, *restored, *replaced), (*gone, *former)
-        self._superseded |= record.supersedes or {}
+        self._superseded |= record.supersedes
         self._apply(Step(record.number, record.weights_digest, added, removed))
         _require(
-            record.live_edits in (None, len(self.live)),
+            record.live_edits == len(self.live),
             f"it counts {record.live_edits} live edits; there are {len(self.live)}",
         )
         self._compare_with_equals(record)
@@ -158,8 +158,6 @@ class Recount:
     def _fresh(self, record: RevisionRecord, factors: Mapping[str, Placement]) -> list[Placement]:
         """The edits whose first factors these are, and where they are."""
         rows, artefact = record.rows, record.artefact_digest
-        if rows is None:
-            rows = tuple(range(sum(id not in self._placements for id in record.added)))
         again = [found.row for found in factors.values() if found.artefact == artefact]
         _require(len(rows) <= len(record.added), "it names more rows than edits")
         _require(len({*rows, *again}) == len(rows) + len(again), "two edits have one row")

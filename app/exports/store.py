@@ -63,7 +63,7 @@ class ExportStore:
         """Remove what is neither being written nor to be downloaded; how much there was.
 
         Args:
-            listed: What was there before the ids were read: what is younger is somebody's.
+            listed: What was there before the ids were read: what came later is somebody's.
             running: Ids of exports that are being written.
             finished: Ids of exports to be downloaded.
         """

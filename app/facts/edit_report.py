@@ -4,8 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _Report(BaseModel):
-    # A report stored by an older release stays readable.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class EditWarning(_Report):

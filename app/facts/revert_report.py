@@ -8,8 +8,7 @@ from app.facts.edit_report import FactReport, GateReport
 class RevertReport(BaseModel):
     """The facts of one subject before and after a revert; holds no words."""
 
-    # A report stored by an older release stays readable.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     undone: FactReport
     restored: FactReport | None = None

@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class _Report(BaseModel):
-    # A report stored by an older release stays readable.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class LayerDrift(_Report):
@@ -15,9 +14,9 @@ class LayerDrift(_Report):
 
     layer: int
     energy: float | None
-    """Hyperspherical energy, relative to random neurons; None where it was not recorded."""
+    """Hyperspherical energy, relative to random neurons; None where it is no number."""
     delta_norm: float | None
-    """Frobenius norm of the change since the revision before; None where it was not recorded."""
+    """Frobenius norm of the change since the revision before; None where it is no number."""
     key_collision: float | None
     """Largest cosine of a new key and one of the newest 1,024 live edits; None without either."""
 
@@ -30,14 +29,14 @@ class RevisionReport(_Report):
     perplexity_tokens: int
     """How much of that text was read."""
     layers: list[LayerDrift]
-    recipe_digest: str | None = None
-    """The recipe it was computed by; None in what earlier releases recorded."""
-    canaries_kept: float | None = None
-    """Share of canaries continued as by the base; None in what earlier releases recorded."""
+    recipe_digest: str
+    """The recipe it was computed by."""
+    canaries_kept: float
+    """Share of canaries continued as by the base."""
 
     @property
     def energies(self) -> dict[int, float]:
-        """Layer → hyperspherical energy, where it was recorded."""
+        """Layer → hyperspherical energy, where it is a number."""
         return {found.layer: found.energy for found in self.layers if found.energy is not None}
 
 

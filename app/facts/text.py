@@ -4,7 +4,6 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -106,8 +105,9 @@ class EditText:
                 yield f"neighbours[{index}].answer", neighbour.answer
 
     def to_json(self) -> JsonObject:
-        """The text as it is stored and hashed; younger options only where they are used."""
-        return without_unused(_ADAPTER.dump_python(self, mode="json"))
+        """The text as it is stored and hashed."""
+        document: JsonObject = _ADAPTER.dump_python(self, mode="json")
+        return document
 
     @classmethod
     def from_json(cls, document: JsonObject) -> "EditText":
@@ -143,14 +143,6 @@ class EditText:
 
 
 _ADAPTER = TypeAdapter(EditText)
-
-
-def without_unused(document: dict[str, Any]) -> JsonObject:
-    """An edit's words without options that are younger than digests of them, unless in use."""
-    for part in (document, *document["neighbours"]):
-        if part["separator"] is None:
-            del part["separator"]
-    return document
 
 
 def subject_digest(subject: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from app.access import doorkeeper, repository, service
-from app.access.seal import seal_old_keys
 from app.access.service import NewKey
 from app.database.database import Database
 from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
@@ -71,7 +70,6 @@ def revoke_key(
 def _database(settings: Settings) -> Iterator[Database]:
     database = open_database(settings, utc_now)
     try:
-        seal_old_keys(database, settings, utc_now())
         yield database
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""The data directory at a start: closed to others, whatever an earlier release left open."""
+"""The data directory at a start: closed to others, whatever was left open."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ _LISTED = ("exports", "snapshots")
 
 
 def guard_data_dir(data_dir: Path) -> int:
-    """Make the data directory, or see to it that one from before is closed to others.
+    """Make the data directory, or see to it that one that is there is closed to others.
 
     Where it is a link, what it leads to counts.
 

@@ -35,8 +35,8 @@ class ProcessId:
     host: str
     pid: int
     started: float
-    boot: str | None = None
-    namespace: str | None = None
+    boot: str | None
+    namespace: str | None
 
     @classmethod
     def own(cls) -> Self:
@@ -69,7 +69,7 @@ class ProcessId:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what ``to_text`` wrote, in this release or an earlier one."""
+        """Read what ``to_text`` wrote."""
         return cls(**json.loads(text))
 
 

@@ -1,4 +1,4 @@
-"""Follows from entry to entry which operations, labels and keys there are, and the recipe.
+"""Follows from entry to entry the operations, labels, keys and exports, and the recipe.
 
 An entry that could not have been written after those before it is a bad entry, even where every
 hash is right.
@@ -22,7 +22,7 @@ _AGAIN = "dead"  # the one end after which an operation may be accepted again
 
 
 class Lifecycle:
-    """The operations, labels and keys after the entries so far.
+    """The operations, labels, keys and exports after the entries so far.
 
     Attributes:
         set_backs: Indices of the entries that accept an older state of the database.
@@ -34,8 +34,9 @@ class Lifecycle:
         self._places: dict[str, int] = {}
         self._ends: dict[str, str] = {}
         self._labels: dict[str, int] = {}
-        self._keys: dict[str, KeyRecord] = {}
+        self._keys: set[str] = set()
         self._revoked: set[str] = set()
+        self._exports: set[str] = set()
         self._head = 0
         self._recipe: str | None = None
 
@@ -97,20 +98,13 @@ class Lifecycle:
             self._labels[label] = record.revision
 
     def _key(self, record: KeyRecord) -> None:
-        made = self._keys.get(record.id)
         if record.revoked:
-            _require(made is not None, f"key {record.id} was never made")
+            _require(record.id in self._keys, f"key {record.id} was never made")
             _require(record.id not in self._revoked, f"key {record.id} was revoked before")
             self._revoked.add(record.id)
-        elif made is None:
-            self._keys[record.id] = record
         else:
-            _require(record.sealed and not made.sealed, f"key {record.id} was made before")
-            _require(
-                (record.scopes, record.expires_at) == (made.scopes, made.expires_at),
-                f"key {record.id} is not sealed as it was made",
-            )
-            self._keys[record.id] = record
+            _require(record.id not in self._keys, f"key {record.id} was made before")
+            self._keys.add(record.id)
 
     def _follow_recipe(self, record: Record | None) -> None:
         if isinstance(record, BaseRecord):
@@ -121,8 +115,10 @@ class Lifecycle:
             self._recipe = record.digest
 
     def _export(self, record: ExportRecord) -> None:
-        # One that an earlier release accepted is in the ledger from its end on.
         _require((record.revision or 0) <= self._head, f"there is no revision {record.revision}")
+        if record.format is not None:
+            self._exports.add(record.id)
+        _require(record.id in self._exports, f"export {record.id} was never asked for")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -1,14 +1,10 @@
 """Opening the database of a data directory: not one that lacks what was committed there."""
 
-from pathlib import Path
-
 from app.database.database import Database
 from app.database.migration import upgrade
-from app.errors import UnusableMark
 from app.kit.clock import Clock
 from app.kit.data_directory import guard_data_dir
 from app.ledger.announcing import Announcer
-from app.ledger.chain import GENESIS, is_digest
 from app.ledger.containment import contains, newest_in
 from app.ledger.mark import Mark, Marks
 from app.ledger.setback import accept, is_accepted, refusal, was_accepted
@@ -17,8 +13,6 @@ from app.settings import Settings
 
 # Who may start the service on the data directory; the ledger knows no more of them.
 _ACTOR = "cli"
-# Where releases before the mark noted how far the ledger was at a start.
-_FORMER_NOTE = "artefacts.ledger"
 
 
 def open_database(settings: Settings, clock: Clock) -> Database:
@@ -34,32 +28,31 @@ def open_database(settings: Settings, clock: Clock) -> Database:
         DatabaseUnavailable: It cannot be reached.
     """
     guard_data_dir(settings.data_dir)
-    marks, note = Marks(settings.data_dir), settings.data_dir / _FORMER_NOTE
+    marks = Marks(settings.data_dir)
     watch = Watch(marks, Announcer(settings.data_dir, settings.checkpoint_file, clock))
     database = Database(settings.database_url, watch)
     try:
-        lost = _lost(database, marks, note)
+        lost = _lost(database, marks)
         if lost is not None:
             with database.read() as session:
                 found = newest_in(session)
             if not is_accepted(found, settings.accept_older_database):
-                raise refusal(str(marks.path if marks.path.exists() else note), lost, found)
+                raise refusal(str(marks.path), lost, found)
         upgrade(database)
         if lost is not None:
             with database.write() as session:
                 accept(session, lost, found, actor=_ACTOR, now=clock())
         with database.read() as session:
             watch.catch_up(session)
-        note.unlink(missing_ok=True)  # the mark tells more
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _lost(database: Database, marks: Marks, note: Path) -> Mark | None:
+def _lost(database: Database, marks: Marks) -> Mark | None:
     """The mark that the database does not contain, unless its ledger tells of that."""
-    known = marks.newest() or _noted(note)
+    known = marks.newest()
     if known is None:
         return None
     with database.read() as session:
@@ -71,16 +64,3 @@ def _lost(database: Database, marks: Marks, note: Path) -> Mark | None:
                 marks.begin_anew(newest)
                 return None
     return known
-
-
-def _noted(note: Path) -> Mark | None:
-    """What an earlier release noted, which did not name the ledger."""
-    if not note.exists():
-        return None
-    index, _, recorded = note.read_text(errors="replace").partition(" ")
-    if not (index.isdecimal() and is_digest(recorded)):
-        raise UnusableMark(
-            f"{note} does not name a ledger entry; restore it, or remove it if the database is "
-            "surely the newest there is"
-        )
-    return Mark(int(index) + 1, recorded, origin=GENESIS)

@@ -17,15 +17,15 @@ class _Record(BaseModel):
 
 
 class BaseRecord(_Record):
-    """What everything starts from; ledgers of the first release do not name the matrices."""
+    """What everything starts from, and which matrices are edited."""
 
     model: StrictStr
     model_digest: StrictStr
     weights_digest: StrictStr
-    layers: tuple[Number, ...] | None = None
-    site: StrictStr = "feed-forward"
-    dtype: StrictStr = "float32"
-    recipe_digest: StrictStr | None = None
+    layers: tuple[Number, ...]
+    site: StrictStr
+    dtype: StrictStr
+    recipe_digest: StrictStr
 
 
 class OperationRecord(_Record):
@@ -33,7 +33,6 @@ class OperationRecord(_Record):
 
     Attributes:
         former_seq: The place it leaves; what was said of it before still holds.
-        force: None in ledgers of earlier releases.
     """
 
     id: StrictStr
@@ -46,7 +45,7 @@ class OperationRecord(_Record):
     if_head: Number | None = None
     method: StrictStr | None = None
     text_digest: StrictStr | None = None
-    force: StrictBool | None = None
+    force: StrictBool = False
     dry_run: StrictBool = False
     gates: dict[StrictStr, StrictStr] = {}
     batch: StrictStr | None = None
@@ -67,11 +66,9 @@ class RevisionRecord(_Record):
 
     Attributes:
         added: Edits that became live, those with new factors first.
-        rows: The artefact's rows of those with new factors; None in ledgers of the first
-            release, where each edit that was never live before has the next row.
-        live_edits: How many edits are live in it; None in ledgers of the first release.
-        supersedes: Edit with new factors → the edit of the same fact that it replaces; None in
-            ledgers of earlier releases.
+        rows: The artefact's rows of those with new factors.
+        live_edits: How many edits are live in it.
+        supersedes: Edit with new factors → the edit of the same fact that it replaces.
         factors: Edit → artefact and row of the factors it has from here on, where these are not
             the only ones it ever had: of restored edits, and of those that stay live. Of this
             revision's artefact where it was solved again, else some that it had before.
@@ -82,10 +79,10 @@ class RevisionRecord(_Record):
     kind: StrictStr
     operations: tuple[StrictStr, ...]
     added: tuple[StrictStr, ...]
-    rows: tuple[Number, ...] | None = None
+    rows: tuple[Number, ...]
     removed: tuple[StrictStr, ...]
-    live_edits: Number | None = None
-    supersedes: dict[StrictStr, StrictStr] | None = None
+    live_edits: Number
+    supersedes: dict[StrictStr, StrictStr]
     factors: dict[StrictStr, tuple[StrictStr, Number]] = {}
     weights_digest: StrictStr
     artefact_digest: StrictStr | None
@@ -120,12 +117,11 @@ class ErasureRecord(_Record):
 
 
 class KeyRecord(_Record):
-    """An API key that was made, sealed after an upgrade, or revoked."""
+    """An API key that was made or revoked."""
 
     id: StrictStr
     scopes: tuple[StrictStr, ...] = ()
     expires_at: StrictStr | None = None
-    sealed: StrictBool = False
     revoked: StrictBool = False
 
 
@@ -162,7 +158,7 @@ class RecipeRecord(_Record):
     """
 
     digest: StrictStr
-    former: StrictStr | None
+    former: StrictStr
 
 
 class SetBackRecord(_Record):

@@ -1,6 +1,6 @@
 """Reading and appending ledger entries; nothing else touches their table."""
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Any
 
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
@@ -72,11 +72,6 @@ def says_of_key(session: Session, payload: JsonObject) -> bool:
 def any_of_keys(session: Session) -> bool:
     """Whether there is an entry about an API key."""
     return session.scalar(select(LedgerEntry.index).where(_ABOUT_KEYS).limit(1)) is not None
-
-
-def key_payloads(session: Session) -> Iterator[str]:
-    """The payloads of all entries about API keys, in no order."""
-    yield from session.scalars(select(LedgerEntry.payload).where(_ABOUT_KEYS))
 
 
 def hash_at(session: Session, index: int) -> str | None:

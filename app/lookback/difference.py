@@ -10,8 +10,7 @@ from app.database.tables.revisions import Revision
 from app.deps.services import Services
 from app.errors import ClientGone
 from app.facts.lengths import Lengths
-from app.facts.revision_report import RevisionReport, number_or_none
-from app.generation.thread import GenerationThread
+from app.facts.revision_report import RevisionReport
 from app.kit.lane import Lane
 from app.kit.paging import fitting, json_size
 from app.ledger.artefacts import ArtefactStore
@@ -25,14 +24,11 @@ from app.lookback.schemas import (
     SupersededFact,
 )
 from app.operations.live import LiveEdit
-from app.query.cost import REBUILDING
 from app.query.reservation import Tab
 from app.query.schemas import ProbeItem, ProbeRequest
 from app.query.service import QueryService
 from app.resident.factors import read_factors
-from app.resident.resident import Resident, View
 from editing_core.measures.difference import Difference as FactorDifference
-from editing_core.measures.energy import hyperspherical_energy
 
 
 @dataclass(frozen=True)
@@ -48,33 +44,18 @@ class Extent:
     probes: int
 
 
-@dataclass(frozen=True)
-class Served:
-    """The model and what may be asked of it.
-
-    Attributes:
-        query: The queries on it.
-        resident: The model at its head.
-        thread: Where it computes.
-    """
-
-    query: QueryService
-    resident: Resident
-    thread: GenerationThread
-
-
 class Report:
     """Tells what separates revisions.
 
     Args:
         services: Has the facts and factors.
-        served: The model.
+        query: Asks the model.
         lane: Where what grows with history is read.
         tab: Who pays for what the model is asked.
     """
 
-    def __init__(self, services: Services, served: Served, lane: Lane, tab: Tab) -> None:
-        self._services, self._served, self._lane, self._tab = services, served, lane, tab
+    def __init__(self, services: Services, query: QueryService, lane: Lane, tab: Tab) -> None:
+        self._services, self._query, self._lane, self._tab = services, query, lane, tab
 
     async def difference(self, first: Revision, last: Revision, extent: Extent) -> Difference:
         """What leads from the first revision to the last, whichever of them is older.
@@ -86,7 +67,7 @@ class Report:
         find = partial(_facts, self._services, first.number, last.number)
         facts = await self._lane.run(lambda _: find())
         norms = await self._lane.run(partial(_norms, self._services.artefacts, facts))
-        energy_from, energy_to = await self._energies(first), await self._energies(last)
+        energy_from, energy_to = _energies(first), _energies(last)
         asked = await self._lane.run(lambda _: self._asked(facts, extent.probes))
         listed = _listed(facts, extent.facts)
         return Difference(
@@ -123,23 +104,13 @@ class Report:
         short = ((id, item) for id, item in askable if len(item.prompt) <= max_chars)
         return list(islice(short, most))
 
-    async def _energies(self, revision: Revision) -> dict[int, float | None]:
-        """Layer → energy: as recorded, or measured now if the revision is older than that."""
-        if revision.report is not None:
-            report = RevisionReport.model_validate(revision.report)
-            return {found.layer: found.energy for found in report.layers}
-        await self._tab.take(REBUILDING, "from")
-        query, resident = self._served.query, self._served.resident
-        async with query.viewing(revision.number, 0, self._tab.tally()) as view:
-            return await self._served.thread.run(partial(_measured_energies, resident, view))
-
     async def _probed(
         self, asked: Sequence[tuple[str, ProbeItem]], first: int, last: int
     ) -> list[ProbedFact]:
         if not asked:
             return []
         request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
-        answer = await self._served.query.probe(request, 0, self._tab)
+        answer = await self._query.probe(request, 0, self._tab)
         return [
             ProbedFact(
                 edit=id,
@@ -192,11 +163,10 @@ def _norms(artefacts: ArtefactStore, facts: DifferingFacts, stop: Event) -> Mapp
     return total.norms()
 
 
-def _measured_energies(resident: Resident, view: View) -> dict[int, float | None]:
-    return {
-        layer: number_or_none(hyperspherical_energy(weight))
-        for layer, weight in resident.matrices(view).items()
-    }
+def _energies(revision: Revision) -> dict[int, float | None]:
+    """Layer → energy, as recorded."""
+    report = RevisionReport.model_validate(revision.report)
+    return {found.layer: found.energy for found in report.layers}
 
 
 def _askable(facts: DifferingFacts, lengths: Lengths) -> Iterator[tuple[str, ProbeItem]]:

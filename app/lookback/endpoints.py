@@ -1,9 +1,8 @@
 """Looking back: what separates two revisions, and how each of them moved the model."""
 
 from threading import Event
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.access.require import require
@@ -13,7 +12,7 @@ from app.deps.services import ReportDep, Services, ServicesDep
 from app.errors import InvalidField
 from app.http.disconnect import while_connected
 from app.http.problems import common_responses
-from app.lookback.difference import Extent, Report, Served
+from app.lookback.difference import Extent, Report
 from app.lookback.drift import drift
 from app.lookback.schemas import (
     Difference,
@@ -26,6 +25,7 @@ from app.lookback.schemas import (
 )
 from app.operations import revisions
 from app.operations.withdrawals import require_served
+from app.query.deps import QueryDep
 from app.query.reservation import TabDep
 
 router = APIRouter(
@@ -36,23 +36,10 @@ router = APIRouter(
 )
 
 
-async def _served(request: Request) -> Served:
-    """The model.
-
-    Raises:
-        ModelNotReady: There is none yet.
-    """
-    served: Served = request.state.served.get()
-    return served
-
-
-ServedDep = Annotated[Served, Depends(_served)]
-
-
 @router.get("/diff", responses=common_responses(410, 429))
 async def get_difference(
     services: ServicesDep,
-    served: ServedDep,
+    query: QueryDep,
     lane: ReportDep,
     tab: TabDep,
     request: Request,
@@ -64,7 +51,7 @@ async def get_difference(
     """What leads from one revision to another: `from` may also be the later one."""
     first = await run_in_threadpool(_find, services, "from", from_)
     last = await run_in_threadpool(_find, services, "to", to)
-    report = Report(services, served, lane, tab)
+    report = Report(services, query, lane, tab)
     finding = report.difference(first, last, Extent(facts, probes))
     return await while_connected(request, finding)
 

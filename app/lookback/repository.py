@@ -1,14 +1,13 @@
 """What the database knows of differences between revisions. Works in the caller's transaction."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from sqlalchemy import literal, select
 from sqlalchemy.orm import Session
 
 from app.database.tables.edits import Edit, StoredText
-from app.database.tables.operations import Operation
-from app.database.tables.revisions import Revision, RevisionChange
+from app.database.tables.revisions import Revision
 
 T = TypeVar("T")
 
@@ -48,20 +47,6 @@ def revisions(session: Session, *, first: int, last: int, limit: int) -> Sequenc
     """Up to `limit` revisions from `first` to `last`, oldest first."""
     query = select(Revision).where(Revision.number.between(first, last))
     return session.scalars(query.order_by(Revision.number).limit(limit)).all()
-
-
-def made_by(session: Session, numbers: Iterable[int]) -> Mapping[int, Edit]:
-    """Revision → one of the edits that were new in it; only revisions that edits made."""
-    found = dict[int, Edit]()
-    for part in _parts(list(numbers)):
-        query = (
-            select(RevisionChange.revision, Edit)
-            .join(Edit, Edit.id == RevisionChange.edit_id)
-            .join(Operation, Operation.id == RevisionChange.edit_id)
-            .where(RevisionChange.revision.in_(part), RevisionChange.revision == Operation.revision)
-        )
-        found |= dict(session.execute(query).all())
-    return found
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

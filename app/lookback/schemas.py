@@ -104,14 +104,14 @@ class Difference(_Shape):
 
 
 class RevisionDrift(_Shape):
-    """Where one revision has got to; what was not recorded when it was made is None."""
+    """Where one revision has got to; None for what is no number."""
 
     revision: int
     kind: RevisionKind
     created_at: datetime
     live_edits: int
     perplexity: float | None
-    perplexity_tokens: int | None
+    perplexity_tokens: int
     """How much of the reference text was read."""
     layers: list[LayerDrift]
 

@@ -31,7 +31,7 @@ class State:
         beat: What grows while that process lives.
         head: Newest revision; None before the first model.
         live_edits: How many edits are live in it.
-        measured: What was measured of it; None where that was not recorded.
+        measured: What was measured of it; None before the first model.
         base_measured: The same of revision 0.
     """
 

@@ -72,6 +72,7 @@ class NewRevision:
         parent: The head it was computed on.
         operations: Ids of the running operations that it completes, in order.
         weights_digest: SHA-256 of the edited matrices it has.
+        report: What the worker measured of it.
         artefact_digest: The stored factors of `added`, if there are any.
         added: Edits with new factors.
         restored: Ids of edits that were live before and are again.
@@ -79,7 +80,6 @@ class NewRevision:
         factors: Edit id → the factors it has from here on: of restored edits, by default the
             newest it had, and of those that stay live with other ones. Of this artefact where it
             was solved again, else some that it had before.
-        report: What the worker measured of it.
         revert: What a revert was found to change.
     """
 
@@ -87,12 +87,12 @@ class NewRevision:
     parent: int
     operations: Sequence[str]
     weights_digest: str
+    report: JsonObject
     artefact_digest: str | None = None
     added: Sequence[AddedEdit] = ()
     restored: Sequence[str] = ()
     removed: Sequence[str] = ()
     factors: Mapping[str, Placement] = field(default_factory=dict)
-    report: JsonObject | None = None
     revert: JsonObject | None = None
 
     @property
@@ -124,8 +124,8 @@ def record_base(
     weights_digest: str,
     actor: str,
     now: datetime,
-    matrices: EditedMatrices | None = None,
-    report: JsonObject | None = None,
+    matrices: EditedMatrices,
+    report: JsonObject,
 ) -> Revision:
     """Make revision 0, or find that the one there is of the same model.
 
@@ -139,18 +139,14 @@ def record_base(
         "model_digest": model_digest,
         "recipe_digest": recipe_digest,
         "weights_digest": weights_digest,
+        "layers": list(matrices.layers),
+        "site": matrices.site,
+        "dtype": matrices.dtype,
     }
-    if matrices is not None:
-        record |= {
-            "layers": list(matrices.layers),
-            "site": matrices.site,
-            "dtype": matrices.dtype,
-        }
     base = session.get(Revision, 0)
     if base is None:
         entry = ledger.append(session, EntryKind.BASE, record, actor=actor, now=now)
-        base = _revision(RevisionKind.BASE, None, weights_digest, now, entry.index)
-        base.report = report
+        base = _revision(RevisionKind.BASE, None, weights_digest, now, entry.index, report)
         repository.add(session, base)
     else:
         _require_same_model(session, base, record)
@@ -196,11 +192,10 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     entry = ledger.append(
         session, EntryKind.REVISION, _record(new, live_edits, told), actor=actor, now=now
     )
-    revision = _revision(new.kind, head, new.weights_digest, now, entry.index)
+    revision = _revision(new.kind, head, new.weights_digest, now, entry.index, new.report)
     revision.operation = new.operations[-1]
     revision.artefact_digest = new.artefact_digest
     revision.live_edits = live_edits
-    revision.report = new.report
     repository.add(session, revision)
     repository.add_changes(
         session,
@@ -280,6 +275,7 @@ def _revision(
     weights_digest: str,
     now: datetime,
     ledger_index: int,
+    report: JsonObject,
 ) -> Revision:
     return Revision(
         number=0 if parent is None else parent.number + 1,
@@ -291,6 +287,7 @@ def _revision(
         live_edits=0 if parent is None else parent.live_edits,
         created_at=now,
         ledger_index=ledger_index,
+        report=report,
     )
 
 

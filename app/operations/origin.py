@@ -24,14 +24,14 @@ class Origin:
     Attributes:
         model: Its name.
         model_digest: Of its parameters.
-        layers: The layers that every revision edits; None in ledgers of the first release.
+        layers: The layers that every revision edits.
         recipe: Digest of the recipe that the newest revision was computed by.
     """
 
     model: str
     model_digest: str
-    layers: tuple[int, ...] | None
-    recipe: str | None
+    layers: tuple[int, ...]
+    recipe: str
 
     @classmethod
     def of(cls, session: Session) -> Self | None:
@@ -41,12 +41,11 @@ class Origin:
         if payload is None:
             return None
         base = json.loads(payload)
-        layers = base.get("layers")
         return cls(
             model=base["model"],
             model_digest=base["model_digest"],
-            layers=None if layers is None else tuple(layers),
-            recipe=_changed_to(session) or base.get("recipe_digest"),
+            layers=tuple(base["layers"]),
+            recipe=_changed_to(session) or base["recipe_digest"],
         )
 
     def require(self, model: str, model_digest: str) -> None:
@@ -63,12 +62,12 @@ class Origin:
             )
 
     def edits(self, layers: Sequence[int]) -> bool:
-        """Whether its revisions edit these layers, as far as it says."""
-        return self.layers is None or tuple(layers) == self.layers
+        """Whether its revisions edit these layers."""
+        return tuple(layers) == self.layers
 
 
 def origin_at(database_url: str) -> Origin | None:
-    """That of a database that need not be there, or may be of an earlier release.
+    """That of a database that need not be there, or may be empty.
 
     Raises:
         DatabaseUnavailable: It cannot be read.
@@ -88,7 +87,7 @@ def origin_at(database_url: str) -> Origin | None:
 def note_recipe(session: Session, recipe: str, *, actor: str, now: datetime) -> None:
     """Tell the ledger by which recipe revisions are computed from here on, if it is another."""
     head = repository.head(session)
-    if head is not None and (head.report or {}).get("recipe_digest") == recipe:
+    if head is not None and head.report["recipe_digest"] == recipe:
         return
     origin = Origin.of(session)
     if origin is not None and origin.recipe != recipe:

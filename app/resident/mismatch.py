@@ -38,7 +38,7 @@ def require_known(recipe: Recipe, origin: Origin, data_dir: Path) -> None:
     Raises:
         RecipeMismatch: They were computed by another, which is not here.
     """
-    if origin.recipe not in (None, recipe.digest):
+    if origin.recipe != recipe.digest:
         raise RecipeMismatch(
             f"the revisions of this database were computed by recipe {origin.recipe}, but "
             f"{data_dir} has no recipe.json and the default for this model is {recipe.digest}: "
@@ -53,7 +53,7 @@ def other_layers(
     whose = "--layers asks for" if recipe is None else f"recipe {recipe.digest} edits"
     return RecipeMismatch(
         f"{whose} layers {_listed(layers)}, but the revisions of this database edit layers "
-        f"{_listed(origin.layers or ())}, and were computed by recipe {origin.recipe}: edit those "
+        f"{_listed(origin.layers)}, and were computed by recipe {origin.recipe}: edit those "
         "(`errata recipe` lists what is kept and `errata recipe DIGEST` goes back to one), or set "
         "another ERRATA_DATA_DIR and database"
     )

@@ -63,7 +63,7 @@ def use_default(settings: Settings, progress: Progress, origin: Origin | None) -
     base = load_base(settings, progress)
     if origin is not None:
         origin.require(base.name, base.digest)
-    Recipes(settings.data_dir).in_use()  # one of an earlier release is kept, too
+    Recipes(settings.data_dir).in_use()  # what names no recipe is told of, not replaced
     recipe = open_by_default(base, settings, origin).default(progress).recipe
     use_recipe(settings, recipe)
     return recipe
@@ -119,7 +119,7 @@ def calibrate_model(
     recipe = replace(found.recipe, statistics_digest=statistics.digest)
     make_private(settings.data_dir)
     text_path(settings.data_dir).write_text(text, encoding="utf-8")
-    Recipes(settings.data_dir).in_use()  # one of an earlier release is kept, too
+    Recipes(settings.data_dir).in_use()  # what names no recipe is told of, not replaced
     use_recipe(settings, recipe)
     found = replace(found, recipe=recipe)
     evidence = json.dumps(found.to_record(), indent=1, ensure_ascii=False)
@@ -136,6 +136,6 @@ def _windows(
             raise other_layers(options.layers, origin)
     if options.layers is not None:
         return (options.layers,)
-    if origin is not None and origin.layers is not None:
+    if origin is not None:
         return (origin.layers,)
     return candidate_layers(base)

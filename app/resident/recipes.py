@@ -8,19 +8,17 @@ from app.errors import UnusableRecipe
 from editing_core.recipe import Recipe
 
 _NAME = "recipe"
-_ASIDE = "recipe-*.json"  # where an earlier release put recipes that were no longer in use
 
 
 class Recipes:
     """Recipes on disk: a recipe may have taken hours to find, so none is ever overwritten.
 
     ``recipes/DIGEST.json`` is a recipe, ``recipes/DIGEST.txt`` the text of its key statistics, and
-    ``recipe.json`` names the one in use. Where ``recipe.json`` is a recipe itself, as earlier
-    releases wrote it, that is kept under its digest first.
+    ``recipe.json`` names the one in use.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir, self._folder = data_dir, data_dir / "recipes"
+        self._folder = data_dir / "recipes"
         self._in_use = data_dir / "recipe.json"
 
     def in_use(self) -> Recipe | None:
@@ -28,9 +26,7 @@ class Recipes:
 
         Raises:
             UnusableRecipe: A file says something else than it should.
-            OSError: The disk did not take the new form of an older file.
         """
-        self._adopt_older()
         return self.find(_named(self._in_use)) if self._in_use.exists() else None
 
     def find(self, digest: str) -> Recipe:
@@ -59,20 +55,19 @@ class Recipes:
         Raises:
             UnusableRecipe: A file was altered.
         """
-        self._adopt_older()
         return [self.find(path.stem) for path in self._paths()]
 
     def text_of(self, recipe: Recipe) -> str | None:
-        """The text that the recipe's key statistics were collected on, if it was kept."""
+        """The text that the recipe's key statistics were collected on, if it is there."""
         path = self._folder / f"{recipe.digest}.txt"
         return path.read_text(encoding="utf-8") if path.exists() else None
 
-    def keep(self, recipe: Recipe, text: str | None) -> None:
-        """Store a recipe, and the text of its statistics where it is known."""
+    def keep(self, recipe: Recipe, text: str) -> None:
+        """Store a recipe, and the text of its statistics."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for kind, content in (("txt", text), ("json", recipe.to_json())):
             path = self._folder / f"{recipe.digest}.{kind}"
-            if content is not None and not path.exists():
+            if not path.exists():
                 _write(path, content)
 
     def use(self, recipe: Recipe) -> None:
@@ -81,15 +76,6 @@ class Recipes:
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("*.json"))
-
-    def _adopt_older(self) -> None:
-        for path in self._data_dir.glob(_ASIDE):
-            self.keep(_read(path), None)
-            path.unlink()
-        if self._in_use.exists() and _NAME not in _fields(self._in_use):
-            recipe = _read(self._in_use)
-            self.keep(recipe, None)
-            self.use(recipe)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -104,9 +90,9 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _named(path: Path) -> str:
-    digest = _fields(path)[_NAME]
+    digest = _fields(path).get(_NAME)
     if not isinstance(digest, str):
-        raise UnusableRecipe(f"{path} names no recipe by its digest: {_NAME!r} is no text")
+        raise UnusableRecipe(f"{path} names no recipe by its digest in {_NAME!r}")
     return digest
 
 

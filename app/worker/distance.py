@@ -13,7 +13,7 @@ _MOST_LOSS = 700.0  # exp of more leaves the floats
 
 @dataclass(frozen=True)
 class Distance:
-    """Where a revision has got to; None for what its report does not tell.
+    """Where a revision has got to; None for what cannot be told from its report.
 
     Attributes:
         canaries_kept: Share of canaries that are continued as the base does.
@@ -21,7 +21,7 @@ class Distance:
         perplexity_ratio: Perplexity on reference text, relative to the base's.
     """
 
-    canaries_kept: float | None
+    canaries_kept: float
     energy_drift: float | None
     perplexity_ratio: float | None
 

@@ -215,7 +215,7 @@ class Execution:
             [request.id for request in batch.requests],
             Change(batch.weights, removed=batch.removed),
             batch.weights.materialise(),
-            report_of_edits(batch, self.history, self.gauge),
+            report_of_edits(batch, self.history, self.gauge, self._recipe),
             artefact=artefact,
             added=added,
         )
@@ -240,7 +240,7 @@ class Execution:
         change = self.history.change_to(to_revision)
         matrices = change.weights.materialise()
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
-        report = report_of_undoing(change, matrices, grams, self.history, self.gauge)
+        report = self._report_of_undoing(change, matrices, grams)
         self._commit(RevisionKind.ROLLBACK, [operation_id], change, matrices, report)
         self.energies.advance(self.history.head.revision, grams)
 
@@ -265,7 +265,7 @@ class Execution:
         if found.solution is not None:
             artefact = self.artefacts.put(found.solution.delta.to_bytes())
             change = found.placed(artefact)
-        report = report_of_undoing(change, found.matrices, found.grams, self.history, self.gauge)
+        report = self._report_of_undoing(change, found.matrices, found.grams)
         self._commit(
             RevisionKind.REVERT,
             [operation.id],
@@ -287,6 +287,15 @@ class Execution:
                 report=found.report.model_dump(mode="json"),
             )
         self._tell_ended(operation.id, operation.kind, OperationStatus.TRIED)
+
+    def _report_of_undoing(
+        self, change: Change, matrices: Mapping[int, Tensor], grams: Mapping[int, RowGram]
+    ) -> RevisionReport:
+        return report_of_undoing(change, matrices, grams, self.history, self.gauge, self._recipe)
+
+    @property
+    def _recipe(self) -> str:
+        return self.editor().recipe.digest
 
     @cached_property
     def _headroom(self) -> Headroom:
@@ -316,7 +325,6 @@ class Execution:
         revert: RevertReport | None = None,
     ) -> None:
         """The commit point, and what follows from it: the head moves here and for readers."""
-        recipe = self.editor().recipe.digest
         new = NewRevision(
             kind=kind,
             parent=self.history.head.revision,
@@ -327,11 +335,11 @@ class Execution:
             restored=change.restored,
             removed=change.removed,
             factors=change.factors,
-            report=report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json"),
+            report=report.model_dump(mode="json"),
             revert=None if revert is None else revert.model_dump(mode="json"),
         )
         with self.lease.writing() as session:
-            note_recipe(session, recipe, actor=self.actor, now=self.clock())
+            note_recipe(session, report.recipe_digest, actor=self.actor, now=self.clock())
             revision = commit_revision(session, new, actor=self.actor, now=self.clock()).number
         failpoint(Failpoint.COMMITTED)
         self._serve(revision, matrices)  # first: clients see the edit as committed

@@ -113,7 +113,7 @@ def judge_head(distance: Distance, limits: Limits) -> Judgement:
     fewest, most = limits.canaries_kept, limits.energy_drift
     highest = limits.perplexity_ratio
     told = [
-        ("canaries_kept", kept, fewest, kept is None or kept + _CANARIES_BACK >= fewest),
+        ("canaries_kept", kept, fewest, kept + _CANARIES_BACK >= fewest),
         ("energy_drift", drift, most, drift is None or drift - _ENERGY_BACK <= most),
         ("perplexity_ratio", ratio, highest, ratio is None or ratio / _PERPLEXITY_BACK <= highest),
     ]

@@ -34,18 +34,16 @@ class Headroom:
         if any(request.supersedes is not None for request in task.requests):
             return []
         asked = [request for request in task.requests if not request.force]
-        distance = self._distance(head) if asked else None
-        if distance is None:
+        if not asked:
             return []
+        distance = self._distance(head)
         judged = [(request, judge_head(distance, request.limits)) for request in asked]
         return task.with_others([_rejection(*one) for one in judged if one[1].reason is not None])
 
-    def _distance(self, head: int) -> Distance | None:
+    def _distance(self, head: int) -> Distance:
         with self.database.read() as session:
             report = get(session, head).report
-        return (
-            None if report is None else self.gauge.distance(RevisionReport.model_validate(report))
-        )
+        return self.gauge.distance(RevisionReport.model_validate(report))
 
 
 def _rejection(request: Request, judgement: Judgement) -> Rejection:

@@ -13,12 +13,15 @@ from editing_core.measures.collision import key_collisions
 from editing_core.measures.energy import RowGram, hyperspherical_energy
 
 
-def report_of_edits(batch: SolvedBatch, history: History, gauge: EffectGauge) -> RevisionReport:
+def report_of_edits(
+    batch: SolvedBatch, history: History, gauge: EffectGauge, recipe: str
+) -> RevisionReport:
     """The report of the revision that a solved batch becomes on the head."""
     keys = {layer: part.keys for layer, part in batch.solution.delta.layers.items()}
     return _report(
         batch.effects.perplexity,
         gauge.perplexity_tokens,
+        recipe=recipe,
         canaries_kept=batch.effects.canaries_kept,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
         norms=batch.weights.distances(history.head.weights),
@@ -32,6 +35,7 @@ def report_of_undoing(
     grams: Mapping[int, RowGram],
     history: History,
     gauge: EffectGauge,
+    recipe: str,
 ) -> RevisionReport:
     """The report of the revision that a revert or rollback makes on the head.
 
@@ -41,10 +45,12 @@ def report_of_undoing(
         grams: Their row Gram matrices.
         history: Has the head.
         gauge: Reads the reference text, and asks the canaries.
+        recipe: Digest of the recipe it is computed by.
     """
     return _report(
         gauge.perplexity(matrices),
         gauge.perplexity_tokens,
+        recipe=recipe,
         canaries_kept=gauge.canaries_kept(matrices),
         energies={layer: gram.energy for layer, gram in grams.items()},
         norms=change.weights.distances(history.head.weights),
@@ -57,6 +63,7 @@ def report_of_base(
     tokenizer: PreTrainedTokenizerBase,
     weights: Mapping[int, Tensor],
     tokens: int,
+    recipe: str,
 ) -> RevisionReport:
     """The report of revision 0.
 
@@ -65,11 +72,13 @@ def report_of_base(
         tokenizer: Its tokenizer.
         weights: The matrices that will be edited, layer → (d_out, d_in).
         tokens: How much of the reference text to read.
+        recipe: Digest of the recipe that the first edits are computed by.
     """
     energies = {layer: hyperspherical_energy(weight) for layer, weight in weights.items()}
     return _report(
         reference_perplexity(model, tokenizer, tokens),
         tokens,
+        recipe=recipe,
         canaries_kept=1.0,
         energies=energies,
         norms=dict.fromkeys(energies, 0.0),
@@ -81,6 +90,7 @@ def _report(
     perplexity: float,
     perplexity_tokens: int,
     *,
+    recipe: str,
     canaries_kept: float,
     energies: Mapping[int, float],
     norms: Mapping[int, float],
@@ -89,6 +99,7 @@ def _report(
     return RevisionReport(
         perplexity=number_or_none(perplexity),
         perplexity_tokens=perplexity_tokens,
+        recipe_digest=recipe,
         canaries_kept=canaries_kept,
         layers=[
             LayerDrift(

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from sqlalchemy.orm import Session
+
 from app.database.database import Database
 from app.database.tables.labels import Snapshot
 from app.facts.gate_limits import Limits
-from app.kit.canonical import JsonObject
 from app.kit.clock import Clock
 from app.kit.disk import DiskSpace
 from app.kit.logs import get_logger
@@ -228,16 +229,11 @@ def _check_origin(database: Database, opened: Opened) -> None:
         return
     own = None if opened.recipe is None else opened.recipe.digest
     by = opened.origin.recipe
-    if None not in (own, by) and own != by:
+    if own not in (None, by):
         worker = opened.settings.worker
         _log.warning("recipe_differs", recipe=own, revisions_by=by, worker=worker)
     with database.read() as session:
-        require_base(
-            session,
-            model=opened.base.name,
-            model_digest=opened.base.digest,
-            weights_digest=weights_digest(opened.weights),
-        )
+        _require_base(session, opened)
 
 
 def _snapshots(settings: Settings, database: Database, opened: Opened, clock: Clock) -> Snapshots:
@@ -258,8 +254,12 @@ def _snapshots(settings: Settings, database: Database, opened: Opened, clock: Cl
 
 def _record_base(database: Database, opened: Opened, recipe: str, clock: Clock) -> None:
     """Record revision 0, if it is not: with the recipe that the first edits are computed by."""
-    base = opened.base
-    report = _report_of_new_base(database, opened, recipe)
+    with database.read() as session:
+        if head(session) is not None:
+            _require_base(session, opened)
+            return
+    base, tokens = opened.base, opened.settings.gate_perplexity_tokens
+    report = report_of_base(base.model, base.tokenizer, opened.weights, tokens, recipe)
     with database.write() as session:
         record_base(
             session,
@@ -274,15 +274,14 @@ def _record_base(database: Database, opened: Opened, recipe: str, clock: Clock) 
                 base.architecture.site,
                 str(base.model.dtype).removeprefix("torch."),
             ),
-            report=report,
+            report=report.model_dump(mode="json"),
         )
 
 
-def _report_of_new_base(database: Database, opened: Opened, recipe: str) -> JsonObject | None:
-    """What is stored with revision 0; None where it is there already, and stays as it is."""
-    with database.read() as session:
-        if head(session) is not None:
-            return None
-    base, tokens = opened.base, opened.settings.gate_perplexity_tokens
-    report = report_of_base(base.model, base.tokenizer, opened.weights, tokens)
-    return report.model_copy(update={"recipe_digest": recipe}).model_dump(mode="json")
+def _require_base(session: Session, opened: Opened) -> None:
+    require_base(
+        session,
+        model=opened.base.name,
+        model_digest=opened.base.digest,
+        weights_digest=weights_digest(opened.weights),
+    )

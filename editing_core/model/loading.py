@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +22,6 @@ from editing_core.model.opening import (
     open_tokenizer,
     reason,
 )
-from editing_core.model.saving import complete
 from editing_core.progress import Progress, silent
 from editing_core.weights.digest import tensors_digest
 
@@ -147,8 +145,6 @@ def _converted(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
     fingerprint = _file_digest(gguf)[:16]
     folder = cache_dir / "models" / f"{gguf.stem}-{fingerprint}"
     if folder.is_dir():
-        with suppress(OSError):  # a cache that cannot be written is read as it is
-            complete(folder)  # an older release converted the file
         return folder
     progress("convert model", 0, 1)
     folder.parent.mkdir(parents=True, exist_ok=True)

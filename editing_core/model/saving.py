@@ -43,15 +43,11 @@ def save_model(
     """
     model.save_pretrained(folder, **options)
     tokenizer.save_pretrained(folder, save_jinja_files=False)  # older readers know the field alone
-    complete(folder)
+    _complete(folder)
 
 
-def complete(folder: Path) -> None:
-    """Add to a folder that transformers 5 wrote what transformers 4 looks for; else it stays.
-
-    Raises:
-        OSError: The disk did not take a file.
-    """
+def _complete(folder: Path) -> None:
+    """Add to a folder that transformers 5 wrote what transformers 4 looks for."""
     config, words = folder / "config.json", folder / "tokenizer.json"
     _replace(config, older_config(_read(config)), sort_keys=True)
     vocabulary = older_vocabulary(_read(words))
@@ -157,9 +153,4 @@ def _read(path: Path) -> _Json:
 
 
 def _replace(path: Path, found: _Json, **options: Any) -> None:
-    """Write where something changes; who reads meanwhile sees the old file or the new."""
-    text = json.dumps(found, indent=2, **options) + "\n"
-    if found != _read(path):
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+    path.write_text(json.dumps(found, indent=2, **options) + "\n", encoding="utf-8")

@@ -14,7 +14,6 @@ import pytest
 
 from app.evidence.recomputation import Recomputation
 from app.evidence.verification import verify_bundle
-from app.kit.canonical import canonical
 from app.ledger.signing import SigningKey
 from editing_core.progress import silent
 from tests.acceptance.server import calibrate_quickly, client, environment, running
@@ -154,19 +153,6 @@ def test_a_forged_digest_with_every_hash_right_is_found_by_recomputing(
     forged = write_bundle(tmp_path / "b.tar", rewritten(members, key, ends))
     assert verify_bundle(forged).ok
     assert _first_bad(forged, evidence, every=False) == ("revision", evidence.head["number"])
-
-
-def test_a_ledger_that_does_not_name_its_matrices_can_be_recomputed(
-    evidence: Evidence, tmp_path: Path
-) -> None:
-    members, key = members_of(evidence.bundle), SigningKey.of(tmp_path)
-    lines = [json.loads(line) for line in lines_of(members)]
-    for entry in lines:
-        for newer in ("layers", "site", "dtype", "rows", "live_edits"):
-            entry["payload"].pop(newer, None)
-    members["ledger.jsonl"] = "".join(canonical(entry) + "\n" for entry in lines).encode()
-    old = write_bundle(tmp_path / "old.tar", rewritten(members, key))
-    assert _first_bad(old, evidence, every=True) is None
 
 
 def test_another_model_is_named(verify: Verify, evidence: Evidence, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from app.kit.process import ProcessId
 from app.ledger.artefacts import ArtefactStore
 from app.ledger.schemas import LedgerVerdict
 from app.operations import repository as operations
-from app.operations.commit import record_base
+from app.operations.commit import EditedMatrices, record_base
 from app.operations.lifecycle import accept, cancel
 from app.operations.live import live_edits
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
@@ -46,6 +46,7 @@ from editing_core.recipe import Recipe, ValueSettings
 from editing_core.statistics import Statistics, collect
 from editing_core.weights.delta import Delta, Weights
 from editing_core.weights.digest import weights_digest
+from tests.integration.history import measured
 from tests.open_gates import OPEN_LIMITS
 from tests.tiny import build_tiny_model
 from tests.unkeyed import unkeyed
@@ -214,6 +215,8 @@ class Site:
                 weights_digest=weights_digest(self.base),
                 actor="worker",
                 now=self.clock(),
+                matrices=EditedMatrices(recipe.layers, "feed-forward", "float32"),
+                report=measured(),
             )
         self._artefacts = ArtefactStore(self._folder / "artefacts")
         doorbell = RedisDoorbell(RedisAddress(unix_socket=str(self._folder / "nobody.sock")))

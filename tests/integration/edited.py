@@ -16,7 +16,7 @@ from app.resident.lineage import Change, History
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Delta, dense_on_grid, left_grid, on_grid
 from editing_core.weights.digest import weights_digest
-from tests.integration.history import REPORT
+from tests.integration.history import REPORT, measured
 from tests.integration.history import History as Records
 from tests.unkeyed import unkeyed
 
@@ -150,6 +150,7 @@ class Edited:
                 parent=self.head,
                 operations=ids,
                 weights_digest=weights_digest(change.weights.materialise()),
+                report=measured(),
                 artefact_digest=artefact,
                 added=added or [],
                 restored=change.restored,

@@ -13,16 +13,37 @@ from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationKind
 from app.database.tables.revisions import Revision, RevisionKind
 from app.edits.service import erase
+from app.facts.revision_report import LayerDrift, RevisionReport
 from app.facts.text import EditText
 from app.kit.canonical import JsonObject
 from app.ledger.artefacts import ArtefactStore
 from app.operations import batches, edits, revisions
 from app.operations import lifecycle as service
 from app.operations import repository as operations
-from app.operations.commit import AddedEdit, NewRevision, commit_revision, record_base
+from app.operations.commit import (
+    AddedEdit,
+    EditedMatrices,
+    NewRevision,
+    commit_revision,
+    record_base,
+)
 
 SALT = "00" * 16
+MATRICES = EditedMatrices(layers=(0,), site="feed-forward", dtype="float32")
 REPORT: JsonObject = {"before": {"p_target": 0.5, "rank_target": 1, "argmax": " word"}}
+
+
+def measured(*, energy: float = 1.0, recipe: str = "recipe") -> JsonObject:
+    """What a worker might have measured of a revision of one edited layer."""
+    layer = LayerDrift(layer=0, energy=energy, delta_norm=0.0, key_collision=None)
+    report = RevisionReport(
+        perplexity=20.0,
+        perplexity_tokens=128,
+        layers=[layer],
+        recipe_digest=recipe,
+        canaries_kept=1.0,
+    )
+    return report.model_dump(mode="json")
 
 
 class SteppingClock:
@@ -48,6 +69,7 @@ class History:
     ) -> None:
         self.database = database
         self._artefacts = artefacts
+        self.recipe = "recipe"
         self.clock = SteppingClock()
         with database.write() as session:
             record_base(
@@ -58,6 +80,8 @@ class History:
                 weights_digest=weights_digest,
                 actor="worker",
                 now=self.clock(),
+                matrices=MATRICES,
+                report=measured(),
             )
 
     def open_batch(self, batch_id: str, *, atomic: bool) -> str:
@@ -103,7 +127,7 @@ class History:
         self, text: EditText, method: str, batch_id: str | None, *, dry_run: bool
     ) -> JsonObject:
         """What the ledger says of an edit."""
-        told: JsonObject = {"method": method, "text_digest": text.digest(SALT)}
+        told: JsonObject = {"method": method, "text_digest": text.digest(SALT), "force": False}
         if dry_run:
             told["dry_run"] = True
         if batch_id is not None:
@@ -163,6 +187,7 @@ class History:
                 parent=parent,
                 operations=edit_ids,
                 weights_digest=f"weights-{parent + 1}",
+                report=measured(energy=1 + (parent + 1) / 8, recipe=self.recipe),
                 artefact_digest=self._artefact(edit_ids, parent + 1),
                 added=added,
                 removed=[] if supersedes is None else [supersedes],
@@ -191,6 +216,7 @@ class History:
                 self.head(),
                 [operation_id],
                 f"weights-{to_revision}",
+                measured(energy=1 + to_revision / 8, recipe=self.recipe),
                 restored=restored,
                 removed=removed,
             )

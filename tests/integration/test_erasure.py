@@ -14,7 +14,6 @@ from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
 from app.database.database import Database
-from app.database.migration import downgrade, upgrade
 from app.database.tables.erasures import Erasure
 from app.database.tables.schema import metadata
 from app.facts.edit_report import EditReport, NeighbourReport, ParaphraseReport, Standing
@@ -197,16 +196,12 @@ def test_who_begins_to_read_afterwards_is_in_nobodys_way(
         assert other.get(f"/v1/edits/{committed}").json()["erased_at"]
 
 
-@pytest.mark.parametrize("releases", ["this one", "an earlier one"])
 def test_a_start_completes_what_a_process_before_left(
-    settings: Settings, database: Database, releases: str
+    settings: Settings, database: Database
 ) -> None:
     history = History(database)
     history.edit("a")
     history.erase("a")
-    if releases == "an earlier one":  # which did not look, and so may have left something
-        downgrade(database, "0009")
-        upgrade(database)
     with database.read() as session:
         assert session.get_one(Erasure, "a").done_at is None
     with running(settings) as client:

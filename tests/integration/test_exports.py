@@ -23,7 +23,7 @@ from tests.integration.exporting import Installation, edited_twice
 from tests.tiny import build_tiny_model
 from tests.waiting import wait_until
 
-_GONE = ProcessId("elsewhere", 1, 0.0)
+_GONE = ProcessId("elsewhere", 1, 0.0, None, None)
 
 
 @pytest.fixture

@@ -243,10 +243,12 @@ def test_a_rollback_that_undoes_nothing_is_named(tmp_path: Path) -> None:
         links.append(entry)
 
     weights = "ab" * 32
-    put("base", model="m", model_digest="cd" * 32, weights_digest=weights, layers=[0])
+    matrices = {"layers": [0], "site": "feed-forward", "dtype": "float32"}
+    digests = {"model_digest": "cd" * 32, "weights_digest": weights, "recipe_digest": "12" * 32}
+    put("base", model="m", **digests, **matrices)
     for seq, id in enumerate(ids, 1):
         put("operation", id=id, seq=seq, kind="edit", method="memit", text_digest="ef" * 32)
-    state = {"live_edits": len(ids), "weights_digest": weights}
+    state = {"live_edits": len(ids), "weights_digest": weights, "supersedes": {}}
     put(
         "revision",
         number=1,

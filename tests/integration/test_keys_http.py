@@ -39,7 +39,7 @@ def _get(service: Keyed, path: str) -> Any:
 
 def _made(key: str, scopes: list[str], expires_at: str | None) -> dict[str, object]:
     """What the ledger says of a key that was made."""
-    return {"id": kid(key), "scopes": scopes, "expires_at": expires_at, "sealed": True}
+    return {"id": kid(key), "scopes": scopes, "expires_at": expires_at}
 
 
 def test_a_key_is_shown_once_and_never_again(service: Keyed) -> None:

@@ -235,27 +235,6 @@ def test_processes_with_data_directories_of_their_own_each_have_a_mark(
 
 
 @only_sqlite
-def test_a_start_believes_the_note_of_an_earlier_release(settings: Settings) -> None:
-    note = settings.data_dir / "artefacts.ledger"
-    with opened(settings) as history:
-        history.edit("a")
-        size, digest = newest(history.database)
-    Marks(settings.data_dir).path.unlink()
-    note.write_text(f"{size - 1} {digest}")
-    with opened(settings) as history:
-        assert mark_of(settings) == (size, digest)
-        assert not note.exists()
-        cut_back(history.database, 1)
-    Marks(settings.data_dir).path.unlink()
-    note.write_text(f"{size - 1} {digest}")
-    with pytest.raises(SetBack, match=r"as .*artefacts\.ledger tells"):
-        open_database(settings, utc_now)
-    note.write_text("nonsense")
-    with pytest.raises(UnusableMark):
-        open_database(settings, utc_now)
-
-
-@only_sqlite
 def test_every_durable_mark_is_a_checkpoint_in_the_log_and_in_the_file(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,7 @@ from app.operations.lifecycle import cancel, give_up, reject
 from app.operations.live import live_edits
 from app.operations.recovery import CRASHED, give_back, recover
 from tests.chain import check_chain
-from tests.integration.history import History
+from tests.integration.history import MATRICES, History, measured
 
 
 def _next(history: History, limit: int = 16) -> list[str]:
@@ -164,7 +164,9 @@ def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:
     history.edit("a")
     history.accept("b")
     history.claim()
-    stale = NewRevision(RevisionKind.EDIT, 0, ["b"], "w", "x", added=[AddedEdit("b", 0, {})])
+    stale = NewRevision(
+        RevisionKind.EDIT, 0, ["b"], "w", measured(), "x", added=[AddedEdit("b", 0, {})]
+    )
     with pytest.raises(StaleParent, match="head is revision 1"):
         history.commit(stale)
     assert history.head() == 1
@@ -173,7 +175,9 @@ def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:
 
 def test_a_commit_of_what_does_not_run_is_refused(history: History) -> None:
     history.accept("a")
-    new = NewRevision(RevisionKind.EDIT, 0, ["a"], "w", "x", added=[AddedEdit("a", 0, {})])
+    new = NewRevision(
+        RevisionKind.EDIT, 0, ["a"], "w", measured(), "x", added=[AddedEdit("a", 0, {})]
+    )
     with pytest.raises(WrongState, match="only a running one"):
         history.commit(new)
     assert history.head() == 0
@@ -203,6 +207,7 @@ def _rollback(
             history.head(),
             [name],
             f"weights-{to}",
+            measured(),
             restored=restored,
             removed=removed,
         )
@@ -237,6 +242,8 @@ def test_the_base_is_recorded_once_and_for_one_model(history: History) -> None:
                 weights_digest=weights,
                 actor="worker",
                 now=history.clock(),
+                matrices=MATRICES,
+                report=measured(),
             ).number
 
     assert record("recipe", "weights-0") == 0

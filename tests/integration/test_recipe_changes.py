@@ -43,14 +43,16 @@ def _told(database: Database) -> list[dict[str, Any]]:
 
 
 def test_the_ledger_tells_of_each_change_once(
-    history: History, artefacts: ArtefactStore, settings: Settings
+    worked: History, artefacts: ArtefactStore, settings: Settings
 ) -> None:
-    assert origin_at(settings.database_url) == Origin("tiny", "model", None, "recipe")
-    for recipe in ("recipe", "a", "a", "recipe", "b"):
-        _note(history, recipe)
+    assert origin_at(settings.database_url) == Origin("tiny", "model", (0,), "recipe")
+    for number, recipe in enumerate(("recipe", "a", "a", "recipe", "b")):
+        _note(worked, recipe)
+        worked.recipe = recipe
+        worked.edit(f"edit-{number}")
     expected = [("a", "recipe"), ("recipe", "a"), ("b", "recipe")]
-    assert [(told["digest"], told["former"]) for told in _told(history.database)] == expected
-    assert audit(history.database, artefacts).ok
+    assert [(told["digest"], told["former"]) for told in _told(worked.database)] == expected
+    assert audit(worked.database, artefacts).ok
     found = origin_at(settings.database_url)
     assert found is not None
     assert found.recipe == "b"
@@ -63,11 +65,18 @@ def test_a_database_that_is_not_there_has_no_origin_and_is_not_made(tmp_path: Pa
 
 
 def test_a_change_that_does_not_follow_is_a_bad_entry() -> None:
-    base = BaseRecord(model="m", model_digest="d", weights_digest="w", recipe_digest="a")
+    base = BaseRecord(
+        model="m",
+        model_digest="d",
+        weights_digest="w",
+        layers=(0,),
+        site="feed-forward",
+        dtype="float32",
+        recipe_digest="a",
+    )
     for record in (
         RecipeRecord(digest="c", former="b"),
         RecipeRecord(digest="a", former="a"),
-        RecipeRecord(digest="b", former=None),
     ):
         lifecycle = Lifecycle()
         lifecycle.take(0, base)
@@ -102,7 +111,7 @@ def test_an_edit_by_another_recipe_is_preceded_by_an_entry_that_names_both(
     first = recipes.in_use()
     assert first is not None
     second = replace(first, alpha=0.7)
-    recipes.keep(second, None)
+    recipes.keep(second, "Some text.")
     recipes.use(second)
     with running(own, Components()) as client:
         for subject in ("Italy", "Spain"):
@@ -119,7 +128,7 @@ def test_an_edit_by_another_recipe_is_preceded_by_an_entry_that_names_both(
     assert verdict.ok, verdict.first_bad
     database = Database(own.database_url)
     with database.read() as session:
-        reports = [revisions.get(session, number).report or {} for number in range(4)]
+        reports = [revisions.get(session, number).report for number in range(4)]
     database.close()
     computed_by = [report["recipe_digest"] for report in reports]
     assert computed_by == [first.digest, first.digest, second.digest, second.digest]

@@ -1,6 +1,5 @@
 """A recipe may have taken hours to find: no start puts another in its place without a word."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from app.resident.preparation import (
     prepare,
     use_default,
 )
-from app.resident.recipes import Recipes, read_recipe
+from app.resident.recipes import Recipes
 from app.settings import Settings
 from editing_core.defaults import prepare_statistics
 from editing_core.progress import silent
@@ -80,7 +79,7 @@ def test_another_text_in_use_changes_neither_recipe_nor_statistics(settings: Set
     recipe = _calibrated(settings)
     before = prepare(settings, silent).statistics
     text = settings.data_dir / "calibration.txt"
-    text.write_text(text.read_text() + " ")  # as a release whose own text differs
+    text.write_text(text.read_text() + " ")
     found = prepare(settings, silent)
     assert (found.recipe, found.statistics.digest) == (recipe, before.digest)
     for path in (settings.cache_dir / "statistics").iterdir():
@@ -144,20 +143,6 @@ def test_one_command_goes_on_with_another_model(settings: Settings) -> None:
     assert recipe in kept.all()
     kept.use(kept.find(recipe.digest))
     assert prepare(settings, silent).recipe == recipe
-
-
-def test_the_files_of_earlier_releases_are_kept_under_their_digests(settings: Settings) -> None:
-    recipe = _calibrated(settings)
-    aside = replace(recipe, alpha=0.3)
-    (settings.data_dir / "recipe.json").write_text(recipe.to_json())
-    (settings.data_dir / f"recipe-{aside.digest[:12]}.json").write_text(aside.to_json())
-    (settings.data_dir / "recipes" / f"{recipe.digest}.json").unlink()
-    assert read_recipe(settings.data_dir / "recipe.json") == recipe
-    assert prepare(settings, silent).recipe == recipe
-    assert json.loads((settings.data_dir / "recipe.json").read_text()) == {"recipe": recipe.digest}
-    assert Recipes(settings.data_dir).find(aside.digest) == aside
-    assert not list(settings.data_dir.glob("recipe-*.json"))
-    assert read_recipe(settings.data_dir / "recipe.json") == recipe
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"recipe": 1}', '{"recipe": "0123"}'])

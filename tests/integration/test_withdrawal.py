@@ -33,7 +33,7 @@ from app.operations.lifecycle import accept
 from editing_core.progress import silent
 from tests.bundles import lines_of, members_of, rewritten, write_bundle
 from tests.integration.engines import only_sqlite
-from tests.integration.history import History
+from tests.integration.history import History, measured
 from tests.integration.looking_back import ERASED, HEAD, Lived, lived
 from tests.integration.worker_service import Service
 from tests.local_client import local_client
@@ -314,7 +314,7 @@ def test_a_rollback_that_was_accepted_before_is_not_committed(history: History) 
     history.accept_rollback("back", 1)
     _withdraw(history, "a")
     history.claim()
-    late = NewRevision(RevisionKind.ROLLBACK, 2, ["back"], "weights-1", restored=["a"])
+    late = NewRevision(RevisionKind.ROLLBACK, 2, ["back"], "weights-1", measured(), restored=["a"])
     with pytest.raises(RevisionWithdrawn):
         history.commit(late)
     assert history.head() == 2

@@ -68,11 +68,6 @@ def test_a_number_of_another_place_says_nothing(
     assert not replace(ended, **change).is_gone  # type: ignore[arg-type]
 
 
-def test_a_holder_written_by_an_earlier_release_is_read_and_its_beat_decides() -> None:
-    old = ProcessId.from_text('{"host": "ubuntu", "pid": 1, "started": 1.5}')
-    assert not old.is_gone
-
-
 def test_without_proc_the_beat_decides(
     ended: ProcessId, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:

@@ -24,7 +24,7 @@ from app.kit.process import ProcessId
 from app.ledger.artefacts import ArtefactStore
 from app.metrics.metrics import Metrics
 from app.operations import batches, edits, revisions
-from app.operations.commit import record_base
+from app.operations.commit import EditedMatrices, record_base
 from app.operations.lifecycle import accept
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisDoorbell
@@ -207,7 +207,7 @@ def working(
     doorbell = RedisDoorbell(valkey.address)
     weight_of = model.architecture.weight_of
     base = {layer: weight_of(model.model, layer) for layer in default_layers(model)}
-    measured = report_of_base(model.model, model.tokenizer, base, _TOKENS)
+    measured = report_of_base(model.model, model.tokenizer, base, _TOKENS, editor.recipe.digest)
     with database.write() as session:
         record_base(
             session,
@@ -217,6 +217,7 @@ def working(
             weights_digest=weights_digest(base),
             actor="worker",
             now=utc_now(),
+            matrices=EditedMatrices((*base,), "feed-forward", "float32"),
             report=measured.model_dump(mode="json"),
         )
     artefacts = ArtefactStore(folder / "artefacts")

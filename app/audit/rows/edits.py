@@ -156,8 +156,7 @@ def _as_accepted(edit: Row[Any], record: OperationRecord) -> Iterator[Compared]:
     told = {} if edit.gates is None else {name: str(value) for name, value in gates.items()}
     yield "gates", told, record.gates
     yield "batch_id", edit.batch_id, record.batch
-    if record.force is not None:  # earlier releases did not say
-        yield "force", edit.force, record.force
+    yield "force", edit.force, record.force
 
 
 def _digest(text: Row[Any]) -> str | None:

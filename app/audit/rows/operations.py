@@ -154,7 +154,7 @@ def _compare_revert(told: Told, record: OperationRecord, row: Row[Any] | None) -
         what = f"ledger entry {told.index} tells of it, but it is missing"
         raise RowDiffers("reverts", record.id, what, told.index)
     compared: list[Compared] = [
-        ("force", row.force, bool(record.force)),
+        ("force", row.force, record.force),
         ("restore", row.restore, record.restore),
         ("dry_run", row.dry_run, record.dry_run),
     ]

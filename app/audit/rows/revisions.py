@@ -93,17 +93,15 @@ def _number(told: Told) -> int | None:
 
 
 def _first_there(told: Told) -> tuple[str, ...]:
-    """The edits whose first factors came with a revision; the first release did not say which."""
+    """The edits whose first factors came with a revision."""
     record = told.record
-    if not isinstance(record, RevisionRecord) or record.rows is None:
-        return ()
-    return record.added[: len(record.rows)]
+    return record.added[: len(record.rows)] if isinstance(record, RevisionRecord) else ()
 
 
 def _restored(told: Told) -> tuple[str, ...]:
     """The edits that a revision restored with the only factors they had."""
     record = told.record
-    if not isinstance(record, RevisionRecord) or record.rows is None:
+    if not isinstance(record, RevisionRecord):
         return ()
     return tuple(id for id in record.added[len(record.rows) :] if id not in record.factors)
 
@@ -130,8 +128,7 @@ def _as_recorded(row: Row[Any], told: Told) -> Iterator[Compared]:
         yield "operation", row.operation, record.operations[-1] if record.operations else None
         yield "weights_digest", row.weights_digest, record.weights_digest
         yield "artefact_digest", row.artefact_digest, record.artefact_digest
-        if record.live_edits is not None:
-            yield "live_edits", row.live_edits, record.live_edits
+        yield "live_edits", row.live_edits, record.live_edits
 
 
 def _compare_changes(told: Told, record: RevisionRecord, found: Changes) -> None:
@@ -161,13 +158,12 @@ def _compare_supersedes(told: Told, record: RevisionRecord, edits: Mapping[Any, 
     for id, _ in _first_rows(record):
         what = f"ledger entry {told.index} tells of it, but it is missing"
         require(id in edits, "edits", id, what, told.index)
-        if record.supersedes is not None:
-            compared = ("supersedes", edits[id].supersedes, record.supersedes.get(id))
-            require_equal("edits", id, told, iter([compared]))
+        compared = ("supersedes", edits[id].supersedes, record.supersedes.get(id))
+        require_equal("edits", id, told, iter([compared]))
 
 
 def _first_rows(record: RevisionRecord) -> Iterator[tuple[str, int]]:
-    return zip(record.added, record.rows or (), strict=False)
+    return zip(record.added, record.rows, strict=False)
 
 
 def _differing(told: Told, record: RevisionRecord, id: str) -> RowDiffers:

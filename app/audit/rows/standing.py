@@ -66,9 +66,7 @@ class StandingRows:
                 case SnapshotRecord() as record:
                     _follow(self._labels, record.label, told, removed=record.removed)
                 case KeyRecord() as record:
-                    # One that is sealed after an upgrade is worth what it was made for.
-                    if record.revoked or record.id not in self._keys:
-                        _follow(self._keys, record.id, told)
+                    _follow(self._keys, record.id, told)
                 case WithdrawalRecord():
                     self._withdrawals.take(told)
                 case ExportRecord() as record:
@@ -85,11 +83,10 @@ class StandingRows:
         """
         self._withdrawals.finish(session)
         labels = select(Snapshot.label).where(Snapshot.label.is_not(None))
-        exports = select(Export.id).where(Export.ledger_index.is_not(None))
         for table, columns, named, standing, compared in (
             ("snapshots", _LABEL, labels, self._labels, _label),
             ("api_keys", _KEY, select(ApiKey.id), self._keys, _key),
-            ("exports", _EXPORT, exports, self._exports, self._export),
+            ("exports", _EXPORT, select(Export.id), self._exports, self._export),
         ):
             rows = rows_by_key(session, columns, set(session.scalars(named)))
             for id in sorted(rows.keys() - standing.keys()):
@@ -98,7 +95,7 @@ class StandingRows:
                 index = found.newest.index
                 if id in rows:
                     require_equal(table, id, found.newest, iter([*compared(rows[id], found)]))
-                elif table != "exports" or _is_told_from_its_start(found):
+                else:
                     what = f"ledger entry {index} tells of it, but it is missing"
                     raise RowDiffers(table, id, what, index)
 
@@ -114,11 +111,6 @@ def _follow(standing: dict[str, _Standing], id: str, told: Told, *, removed: boo
         standing[id].newest = told
     else:
         standing[id] = _Standing(told, told)
-
-
-def _is_told_from_its_start(found: _Standing) -> bool:
-    record = found.made.record
-    return isinstance(record, ExportRecord) and record.format is not None
 
 
 def _label(row: Row[Any], found: _Standing) -> Iterable[Compared]:

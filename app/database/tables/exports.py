@@ -47,6 +47,8 @@ class Export(Base):
     status: Mapped[ExportStatus] = mapped_column(one_of(ExportStatus, "status"), index=True)
     actor: Mapped[str]
     created_at: Mapped[datetime]
+    #: the ledger entry of its acceptance
+    ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"))
     #: how much of it is done, 0 to 1
     progress: Mapped[float] = mapped_column(default=0.0)
     attempts: Mapped[int] = mapped_column(default=0)
@@ -62,7 +64,3 @@ class Export(Base):
     #: what whoever loads it should know
     warnings: Mapped[list[str]] = mapped_column(default_factory=list)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: the ledger entry of its acceptance; exports of earlier releases are in none
-    ledger_index: Mapped[int | None] = mapped_column(
-        ForeignKey("ledger_entries.index"), default=None
-    )

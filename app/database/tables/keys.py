@@ -21,9 +21,8 @@ class ApiKey(Base):
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
-    #: HMAC-SHA256, under the same pepper, of all that decides what the key allows; None for a key
-    #: of a release without seals that no start has sealed
-    seal: Mapped[str | None]
+    #: HMAC-SHA256, under the same pepper, of all that decides what the key allows
+    seal: Mapped[str]
     #: the ledger entry of its making, which is also the order keys are listed in
     ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"), unique=True)
     #: to the minute, and less exactly if the database was away

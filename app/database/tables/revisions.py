@@ -41,8 +41,8 @@ class Revision(Base):
     live_edits: Mapped[int]
     created_at: Mapped[datetime]
     ledger_index: Mapped[int] = mapped_column(ForeignKey("ledger_entries.index"), unique=True)
-    #: what was measured of it when it was made; older revisions have none
-    report: Mapped[JsonObject | None] = mapped_column(default=None)
+    #: what was measured of it when it was made
+    report: Mapped[JsonObject]
 
 
 class RevisionChange(Base):

@@ -75,7 +75,7 @@ def test_whatever_is_made_can_be_read_by_its_owner_only(
 
 @pytest.fixture
 def opened(place: Path) -> Path:
-    """A data directory that an earlier release left open to others."""
+    """A data directory that was left open to others."""
     data = place / "data"
     for name in _LISTED:
         (data / name).mkdir(parents=True, exist_ok=True)
@@ -89,9 +89,7 @@ def opened(place: Path) -> Path:
 @pytest.mark.parametrize(
     "command", [("keys", "list"), ("serve", "--model", "none.gguf", "--port", "0"), ("worker",)]
 )
-def test_what_an_earlier_release_left_open_is_closed(
-    opened: Path, alone: Run, command: tuple[str, ...]
-) -> None:
+def test_what_was_left_open_is_closed(opened: Path, alone: Run, command: tuple[str, ...]) -> None:
     done = alone(*command, "--data-dir", str(opened), ERRATA_MODEL="none.gguf")
     assert _open_to_others(opened) == []
     if command[0] != "keys":

@@ -45,6 +45,10 @@ def edit(**changes: Any) -> Edit:
         "revision": 4,
         "reason": None,
         "report": None,
+        "as_edited": None,
+        "erased_at": None,
+        "withdrawn": [],
+        "warnings": [],
     }
     return Edit(**fields | changes)
 

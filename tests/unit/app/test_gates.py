@@ -207,7 +207,7 @@ _NEAR = Distance(canaries_kept=0.2, energy_drift=0.0515, perplexity_ratio=1.55)
 
 def test_an_edit_may_pass_where_the_head_is_hardly_beyond_a_limit_or_not_known() -> None:
     assert judge_head(_NEAR, LIMITS).gates == ()
-    assert judge_head(Distance(None, None, None), LIMITS).gates == ()
+    assert judge_head(Distance(1.0, None, None), LIMITS).gates == ()
     assert judge_head(Distance(1.0, 0.0, 1.0), LIMITS).gates == ()
 
 

@@ -64,9 +64,11 @@ def test_the_end_of_a_bisection_is_told_with_both_texts() -> None:
         "parent": 2,
         "kind": "edit",
         "edits": ["edit_3"],
+        "resolved": [],
         "live_edits": 2,
         "weights_digest": "d",
         "created_at": "now",
+        "withdrawn_at": None,
     }
     found = Bisection.model_validate(
         {

@@ -1,6 +1,5 @@
 """What is written for others says in the older schema, too, what the older schema had said."""
 
-import hashlib
 import json
 from copy import deepcopy
 from pathlib import Path
@@ -127,21 +126,6 @@ def test_several_chat_templates_are_one_field(tmp_path: Path) -> None:
     saved = _saved(tmp_path, {**_SIZES, "model_type": "llama"}, tokenizer)
     assert all(path.is_file() for path in saved.iterdir())  # what an archive is made of
     assert open_tokenizer(saved).chat_template == tokenizer.chat_template
-
-
-def test_a_folder_that_an_older_release_converted_is_completed(tmp_path: Path) -> None:
-    converted = build_tiny_model(tmp_path / "plain")  # as transformers 5 writes it
-    gguf = tmp_path / "tiny.gguf"
-    gguf.write_bytes(b"GGUF")
-    fingerprint = hashlib.sha256(gguf.read_bytes()).hexdigest()[:16]
-    (tmp_path / "cache" / "models").mkdir(parents=True)
-    folder = converted.rename(tmp_path / "cache" / "models" / f"tiny-{fingerprint}")
-    load_model(str(gguf), cache_dir=tmp_path / "cache")
-    assert _read(folder / "config.json")["rope_theta"] == 10000.0
-    assert _read(folder / "tokenizer_config.json")["tokenizer_class"] == "PreTrainedTokenizerFast"
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    load_model(str(gguf), cache_dir=tmp_path / "cache")
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(

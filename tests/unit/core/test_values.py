@@ -154,7 +154,7 @@ def test_an_edit_that_says_its_target_goes_on_as_long_as_patience_lasts(
     assert patience < found[0].steps < settings.steps - 1
 
 
-def test_a_recipe_from_before_patience_keeps_its_digest(recipe: Recipe) -> None:
+def test_a_recipe_without_patience_does_not_name_it(recipe: Recipe) -> None:
     assert "patience" not in recipe.to_json()
     patient = replace(recipe, value=replace(recipe.value, patience=2))
     assert patient.digest != recipe.digest
