@@ -18,7 +18,7 @@ from app.exports.writing import Source
 from app.facts.lengths import Lengths
 from app.generation.grammar import Grammars
 from app.generation.measured import Measured
-from app.generation.scheduler import Decoder
+from app.generation.scheduler import Scheduler
 from app.generation.stopping import end_tokens
 from app.generation.thread import GenerationThread
 from app.kit.logs import get_logger
@@ -138,6 +138,7 @@ class Loader:
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
+        scheduler = Scheduler(thread, tokenizer, max_sequences=settings.max_rows)
         conversations = Conversations(copy.deepcopy(resident.tokenizer))
         query = QueryService(
             resident,
@@ -150,9 +151,7 @@ class Loader:
                 resident.base.model.config.get_text_config().vocab_size,
                 end_tokens(resident.base.model, tokenizer),
             ),
-            Measured(
-                Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
-            ),
+            Measured(scheduler, self._services.metrics),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
             limits=QueryLimits(
                 prompt_chars=settings.max_prompt_chars,

@@ -26,7 +26,7 @@ from app.lookback.schemas import (
 )
 from app.operations.live import LiveEdit
 from app.query.cost import REBUILDING
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.schemas import ProbeItem, ProbeRequest
 from app.query.service import QueryService
 from app.resident.factors import read_factors
@@ -70,11 +70,14 @@ class Report:
         services: Has the facts and factors.
         served: The model.
         lane: Where what grows with history is read.
-        tab: Who pays for what the model is asked.
+        reservation: Who pays for what the model is asked.
     """
 
-    def __init__(self, services: Services, served: Served, lane: Lane, tab: Tab) -> None:
-        self._services, self._served, self._lane, self._tab = services, served, lane, tab
+    def __init__(
+        self, services: Services, served: Served, lane: Lane, reservation: Reservation
+    ) -> None:
+        self._services, self._served, self._lane = services, served, lane
+        self._reservation = reservation
 
     async def difference(self, first: Revision, last: Revision, extent: Extent) -> Difference:
         """What leads from the first revision to the last, whichever of them is older.
@@ -128,9 +131,9 @@ class Report:
         if revision.report is not None:
             report = RevisionReport.model_validate(revision.report)
             return {found.layer: found.energy for found in report.layers}
-        await self._tab.take(REBUILDING, "from")
+        await self._reservation.take(REBUILDING, "from")
         query, resident = self._served.query, self._served.resident
-        async with query.viewing(revision.number, 0, self._tab.tally()) as view:
+        async with query.viewing(revision.number, 0, self._reservation.usage()) as view:
             return await self._served.thread.run(partial(_measured_energies, resident, view))
 
     async def _probed(
@@ -139,7 +142,7 @@ class Report:
         if not asked:
             return []
         request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
-        answer = await self._served.query.probe(request, 0, self._tab)
+        answer = await self._served.query.probe(request, 0, self._reservation)
         return [
             ProbedFact(
                 edit=id,
