@@ -26,7 +26,7 @@ from app.kit.pending import Pending
 from app.kit.preparing import Preparation
 from app.kit.retrying import retried
 from app.operations.once import Once
-from app.operations.revisions import head as newest_revision
+from app.operations.revisions import newest as newest_revision
 from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
 from app.query.freshness import Freshness

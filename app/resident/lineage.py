@@ -62,7 +62,7 @@ class Change:
     factors: Mapping[str, Placement] = field(default_factory=dict)
 
 
-class History:
+class Lineage:
     """Every revision of one base model; knows the head, can rebuild the rest.
 
     Sums of factors are exact, so a revision reached by undoing has the same bits as one built
@@ -87,7 +87,7 @@ class History:
         return self._base
 
     @property
-    def head(self) -> State:
+    def head_state(self) -> State:
         """The newest revision this process has seen committed."""
         return self._head
 
@@ -104,7 +104,7 @@ class History:
             CorruptArtefact: An artefact is missing or was altered.
         """
         with self._database.read() as session:
-            recorded = repository.head(session)
+            recorded = repository.newest(session)
             if recorded is None:
                 raise Inconsistent("the ledger has no base revision")
             known = self._known(session)
