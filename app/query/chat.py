@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from app.errors import InvalidField
 from app.generation.engine import Chunk
-from app.generation.sampling import Sampling
 from app.query.answer import Generate, GeneratedChoice, Heading, TokenUsage, check_stream, collect
 from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
-from app.query.cost import check_scores, conversation_at_most
+from app.query.cost import conversation_at_most
 from app.query.prompts import PromptEncoder
 from app.query.rendering import chat_logprobs
 from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
@@ -94,15 +93,6 @@ def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -
     encoder.check_room(len(tokens), 1, "messages")
     room = encoder.room_after(len(tokens))
     return Conversation(tokens, _ANSWER_TOKENS if room is None else min(_ANSWER_TOKENS, room))
-
-
-def check_reply(request: ChatRequest, max_tokens: int, sampling: Sampling, most: int) -> None:
-    """Make sure that the reply has no more log-probabilities than this.
-
-    Raises:
-        InvalidField: It would have.
-    """
-    check_scores(sampling, max_tokens, request.n, most)
 
 
 @dataclass(frozen=True)

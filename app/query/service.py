@@ -18,14 +18,7 @@ from app.generation.thread import GenerationThread
 from app.kit.clock import Clock, IdFactory
 from app.kit.lane import Lane
 from app.query.answer import Generate, Heading, TokenUsage, shape_of
-from app.query.chat import (
-    ChatReply,
-    chat_at_most,
-    check_chat,
-    check_messages,
-    check_reply,
-    with_room,
-)
+from app.query.chat import ChatReply, chat_at_most, check_chat, check_messages, with_room
 from app.query.completions import (
     CompletionAnswer,
     check_answer,
@@ -36,7 +29,7 @@ from app.query.completions import (
     engine_prompts,
 )
 from app.query.conversations import Conversations
-from app.query.cost import REBUILDING, QueryLimits
+from app.query.cost import REBUILDING, QueryLimits, check_scores
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
 from app.query.probes import (
     Probe,
@@ -197,7 +190,7 @@ class QueryService:
         conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = self._sampling(request, conversation.max_tokens, top, shape)
-        check_reply(request, conversation.max_tokens, sampling, self._limits.scores)
+        check_scores(sampling, conversation.max_tokens, request.n, self._limits.scores)
         view = await reservation.hold(self.viewing(revision, min_revision, usage))
         prompt = Prompt(0, conversation.tokens, sampling, request.n)
         heading = self._heading("chatcmpl", view)
