@@ -16,10 +16,10 @@ from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.facts.lengths import Lengths
+from app.generation.choice_text import end_tokens
 from app.generation.grammar import Grammars
 from app.generation.measured import Measured
 from app.generation.scheduler import Scheduler
-from app.generation.stopping import end_tokens
 from app.generation.thread import GenerationThread
 from app.kit.logs import get_logger
 from app.kit.pending import Pending

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.access import repository
 from app.access.token import Pepper
 from app.database.database import Database
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.database.tables.ledger import EntryKind
 from app.errors import UnusablePepper
 from app.kit.canonical import JsonObject, canonical

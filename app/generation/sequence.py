@@ -6,12 +6,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from app.errors import InvalidField
+from app.generation.choice_text import ChoiceText, end_tokens
 from app.generation.detokenizer import Detokenizer
 from app.generation.engine import Chunk, Prompt
 from app.generation.request import EngineRequest
 from app.generation.sampling import Sampler, TokenScore, choice_generator
 from app.generation.scored import scored_token
-from app.generation.stopping import ChoiceText, end_tokens
 
 
 class TokenSequence:

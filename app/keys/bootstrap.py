@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from app.access import doorkeeper, repository, service
 from app.access.seal import seal_old_keys
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.database.database import Database
 from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
 from app.kit.clock import utc_now
@@ -28,7 +28,7 @@ def check_start(settings: Settings) -> None:
         doorkeeper.check_guarded(settings, database, utc_now())
 
 
-def create_key(settings: Settings, new: NewKey) -> CreatedKey:
+def create_key(settings: Settings, new: NewApiKey) -> CreatedKey:
     """Make a key; running servers know it at their next request.
 
     Raises:

@@ -9,8 +9,8 @@ from app.generation.engine import Chunk
 from app.query.answer import Generate, GeneratedChoice, Heading, TokenUsage, check_stream, collect
 from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
 from app.query.cost import conversation_at_most
+from app.query.logprobs import chat_logprobs
 from app.query.prompts import PromptEncoder
-from app.query.rendering import chat_logprobs
 from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
 
 _ANSWER_TOKENS = 256  # length of an answer when the request names none

@@ -13,8 +13,8 @@ from app.generation.scored import ScoredToken
 from app.query.answer import Generate, GeneratedChoice, Heading, TokenUsage, check_stream, collect
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
 from app.query.cost import check_echo, check_scores, tokens_at_most
+from app.query.logprobs import completion_logprobs
 from app.query.prompts import PromptEncoder
-from app.query.rendering import completion_logprobs
 from app.query.schemas import (
     Completion,
     CompletionChoice,

@@ -18,8 +18,8 @@ from app.operations import edits, withdrawals
 from app.operations import revisions as repository
 from app.operations.live import LiveDifference, LiveEdit, difference
 from app.resident.factors import read_factors
-from app.resident.keys import RememberedKeys
 from app.resident.rebuilding import Rebuilder, Rebuilt, Start
+from app.resident.remembered_keys import RememberedKeys
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Weights
 

@@ -8,11 +8,11 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import InvalidField
+from app.generation.choice_text import end_tokens
 from app.generation.engine import Prompt
 from app.generation.grammar import Grammars
 from app.generation.scheduler import Scheduler
 from app.generation.shaping import Shape
-from app.generation.stopping import end_tokens
 from tests.unit.query.asking import ask_alone, hear, sampling, scheduling
 
 PERSON = {

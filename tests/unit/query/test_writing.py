@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from app.generation.choice_text import ChoiceText
 from app.generation.detokenizer import Detokenizer, decode
-from app.generation.stopping import ChoiceText
 
 NEVER_ENDS = frozenset[int]()
 
