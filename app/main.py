@@ -18,7 +18,7 @@ import app.edits.endpoints as edits
 import app.events.endpoints as events
 import app.exports.endpoints as exports
 import app.keys.endpoints as keys
-import app.lookback.endpoints as history
+import app.lookback.endpoints as lookback
 import app.lookback.question_endpoints as questions
 import app.pausing.endpoints as pausing
 import app.query.endpoints as query
@@ -191,7 +191,7 @@ def create_app(settings: Settings, *, components: Components | None = None) -> F
         events,
         revisions,
         snapshots,
-        history,
+        lookback,
         operations,
         pausing,
         ledger,

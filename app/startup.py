@@ -16,17 +16,17 @@ from app.exports.service import Kept
 from app.exports.store import ExportStore
 from app.exports.writing import Source
 from app.facts.lengths import Lengths
+from app.generation.choice_text import end_tokens
 from app.generation.grammar import Grammars
 from app.generation.measured import Measured
-from app.generation.scheduler import Decoder
-from app.generation.stopping import end_tokens
+from app.generation.scheduler import Scheduler
 from app.generation.thread import GenerationThread
 from app.kit.logs import get_logger
 from app.kit.pending import Pending
 from app.kit.preparing import Preparation
 from app.kit.retrying import retried
 from app.operations.once import Once
-from app.operations.revisions import head as newest_revision
+from app.operations.revisions import newest as newest_revision
 from app.query.conversations import Conversations
 from app.query.cost import QueryLimits
 from app.query.freshness import Freshness
@@ -138,6 +138,7 @@ class Loader:
         thread = GenerationThread(self._services.readers)
         # A tokenizer keeps its padding in itself; what the worker sets must not reach readers.
         tokenizer = copy.deepcopy(resident.tokenizer)
+        scheduler = Scheduler(thread, tokenizer, max_sequences=settings.max_rows)
         conversations = Conversations(copy.deepcopy(resident.tokenizer))
         query = QueryService(
             resident,
@@ -150,9 +151,7 @@ class Loader:
                 resident.base.model.config.get_text_config().vocab_size,
                 end_tokens(resident.base.model, tokenizer),
             ),
-            Measured(
-                Decoder(thread, tokenizer, max_rows=settings.max_rows), self._services.metrics
-            ),
+            Measured(scheduler, self._services.metrics),
             Freshness(resident, self._committed, wait_s=settings.min_revision_wait_s),
             limits=QueryLimits(
                 prompt_chars=settings.max_prompt_chars,

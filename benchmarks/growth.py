@@ -21,7 +21,7 @@ from app.database.database import Database
 from app.kit.clock import utc_now
 from app.kit.permissions import keep_to_ourselves
 from app.ledger.artefacts import ArtefactStore
-from app.resident.lineage import History
+from app.resident.lineage import Lineage
 from app.resident.recipes import Recipes
 from app.resident.snapshots import Snapshots
 from benchmarks.core import REPOSITORY, Figure, seconds, show
@@ -60,15 +60,16 @@ class LiveHistory:
             clock=utc_now,
         )
 
-    def process(self) -> History:
+    def process(self) -> Lineage:
         """What another process knows of it before it starts."""
-        return History(self._database, self._artefacts, self._base, self._snapshots)
+        return Lineage(self._database, self._artefacts, self._base, self._snapshots)
 
     def grow(self, live: int) -> None:
         """Make edits until so many are live."""
-        history = self.process()
-        history.recover()
-        head, weights, there = history.head.revision, history.head.weights, len(history.head.live)
+        lineage = self.process()
+        lineage.recover()
+        state = lineage.head_state
+        head, weights, there = state.revision, state.weights, len(state.live)
         with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("writing live edits", total=live, completed=there)
             while there < live:
@@ -115,19 +116,19 @@ def figures(history: LiveHistory) -> list[Figure]:
     """What a process that shares the history waits for."""
     follower = history.process()
     start = seconds(follower.recover)
-    steps, weights = [], follower.head.weights
+    steps, weights = [], follower.head_state.weights
     for _ in range(_STEPS):
         weights = history.commit(weights)
         steps.append(seconds(follower.recover))
-    middle = follower.head.revision // 2
+    middle = follower.head_state.revision // 2
     old = seconds(lambda: follower.materialise(middle))
-    near = seconds(lambda: follower.materialise(follower.head.revision - 1))
+    near = seconds(lambda: follower.materialise(follower.head_state.revision - 1))
     began = perf_counter()
     with running(history.data, str(history.model)):
         whole = perf_counter() - began
     return [
-        Figure("live edits", f"{len(follower.head.live):,}"),
-        Figure("revisions", f"{follower.head.revision:,}"),
+        Figure("live edits", f"{len(follower.head_state.live):,}"),
+        Figure("revisions", f"{follower.head_state.revision:,}"),
         Figure("a follower's step, ms", f"{1000 * median(steps):.0f}", "under 100"),
         Figure("the longest of five, ms", f"{1000 * max(steps):.0f}"),
         Figure("start: the head's weights and live edits, s", f"{start:.2f}"),

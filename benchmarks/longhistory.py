@@ -57,7 +57,7 @@ def begun(folder: Path) -> tuple[Path, Path]:
 
 def _lengthen(database: Database, length: int) -> None:
     with database.read() as session:
-        head = revisions.head(session)
+        head = revisions.newest(session)
         like, report = first_edit(session)
     missing = length - (0 if head is None else head.number)
     rounds = range(0, missing, 2 * _AT_ONCE)
@@ -148,7 +148,7 @@ class Writer:
         removed: Sequence[str] = (),
     ) -> None:
         claim(self.session, completed, utc_now())
-        head = revisions.head(self.session)
+        head = revisions.newest(self.session)
         new = NewRevision(
             kind=kind,
             parent=0 if head is None else head.number,

@@ -15,7 +15,7 @@ from app.access.seal import is_intact
 from app.access.ticket import Ticket
 from app.access.token import Pepper, Token
 from app.database.database import Database
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.errors import (
     DatabaseAway,
     KeyExpired,

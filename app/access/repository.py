@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.errors import KeyDamaged, UnknownKey
 from app.kit.canonical import JsonObject
 from app.ledger import repository as ledger
@@ -17,7 +17,7 @@ _UNREADABLE = (LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
-class DamagedKey:
+class DamagedApiKey:
     """A key whose row holds what no key could, so that it opens nothing."""
 
     id: str
@@ -26,7 +26,7 @@ class DamagedKey:
 
 def page(
     session: Session, *, after: int | None, limit: int | None
-) -> Sequence[ApiKey | DamagedKey]:
+) -> Sequence[ApiKey | DamagedApiKey]:
     """Up to `limit` keys made after the one with this ledger index, oldest first."""
     wanted = ApiKey.ledger_index > (-1 if after is None else after)
     try:
@@ -38,7 +38,7 @@ def page(
         return [shown(session, key_id) for key_id in found]
 
 
-def shown(session: Session, key_id: str) -> ApiKey | DamagedKey:
+def shown(session: Session, key_id: str) -> ApiKey | DamagedApiKey:
     """The key with this id, as far as it can be read.
 
     Raises:
@@ -48,7 +48,7 @@ def shown(session: Session, key_id: str) -> ApiKey | DamagedKey:
         return get(session, key_id)
     except KeyDamaged:
         index = session.scalars(select(ApiKey.ledger_index).where(ApiKey.id == key_id)).one()
-        return DamagedKey(key_id, index)
+        return DamagedApiKey(key_id, index)
 
 
 def find(session: Session, key_id: str) -> ApiKey | None:

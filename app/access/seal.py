@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.access.token import Pepper
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.kit.canonical import JsonObject, canonical
 from app.kit.clock import rfc3339
 

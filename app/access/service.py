@@ -14,7 +14,7 @@ from app.access import repository
 from app.access.scopes import Scope, actor_of
 from app.access.seal import making_of, seal_of
 from app.access.token import Pepper, Token
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.database.tables.ledger import EntryKind
 from app.database.tables.operations import Operation
 from app.errors import InvalidField
@@ -25,7 +25,7 @@ from app.settings import Settings
 
 
 @dataclass(frozen=True)
-class NewKey:
+class NewApiKey:
     """What a key is asked for.
 
     Attributes:
@@ -40,7 +40,7 @@ class NewKey:
 
 
 @dataclass(frozen=True)
-class RevokedKey:
+class RevokedApiKey:
     """A revoked key, and its operations that were cancelled with it."""
 
     key: ApiKey
@@ -48,7 +48,7 @@ class RevokedKey:
 
 
 def create(
-    session: Session, settings: Settings, new: NewKey, *, actor: str, now: datetime
+    session: Session, settings: Settings, new: NewApiKey, *, actor: str, now: datetime
 ) -> tuple[ApiKey, Token]:
     """Make a key; only the token that is returned holds its secret.
 
@@ -85,7 +85,7 @@ def create(
 
 def revoke(
     session: Session, key_id: str, *, actor: str, now: datetime, cancel_queued: bool = False
-) -> RevokedKey:
+) -> RevokedApiKey:
     """Have a key count no longer, from the next request on; a second time changes nothing.
 
     Args:
@@ -108,4 +108,4 @@ def revoke(
         key.revoked_at = now
     asked_by = actor_of(key_id)
     cancelled = cancel_all_of(session, asked_by, now=now, actor=actor) if cancel_queued else ()
-    return RevokedKey(key, cancelled)
+    return RevokedApiKey(key, cancelled)

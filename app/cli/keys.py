@@ -42,12 +42,12 @@ def create(
     """Make a key. It is printed once, and stored nowhere."""
     lifetime = None if expires is None else _lifetime(expires)
     settings = settings_of({"database_url": database_url, "data_dir": data_dir})
-    from app.access.service import NewKey
+    from app.access.service import NewApiKey
     from app.keys.bootstrap import create_key
 
     expires_at = None if lifetime is None else utc_now() + lifetime
     with _failures_told():
-        made = create_key(settings, NewKey(scope, _name(name), expires_at))
+        made = create_key(settings, NewApiKey(scope, _name(name), expires_at))
     if machine:
         tell_json(made.model_dump_json(indent=2))
         return

@@ -20,7 +20,7 @@ from app.ledger import service as ledger
 from app.ledger.artefacts import ArtefactStore
 from app.operations import edits, snapshots
 from app.operations import withdrawals as repository
-from app.operations.revisions import head as newest_revision
+from app.operations.revisions import newest as newest_revision
 
 
 @dataclass(frozen=True)

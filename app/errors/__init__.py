@@ -93,6 +93,11 @@ from app.errors.base import (
     ErrataError,
     Refusal,
 )
+from app.errors.budgets import (
+    RateLimited,
+    TooManyExports,
+    TooManyListeners,
+)
 from app.errors.integrity import (
     BadCheckpoint,
     BaseMismatch,
@@ -107,11 +112,6 @@ from app.errors.integrity import (
     UnusableMark,
     UnusablePepper,
     UnusableRecipe,
-)
-from app.errors.limits import (
-    RateLimited,
-    TooManyExports,
-    TooManyListeners,
 )
 from app.errors.missing import (
     ExportGone,

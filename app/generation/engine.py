@@ -7,13 +7,13 @@ from typing import Literal, Protocol
 from transformers import PreTrainedModel
 
 from app.generation.sampling import Sampling
-from app.generation.scored import ScoredWord
+from app.generation.scored import ScoredToken
 
 FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Ask:
+class Prompt:
     """One prompt to be continued.
 
     Attributes:
@@ -31,26 +31,26 @@ class Ask:
     score: bool = False
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """How many continuations it takes: greedy choices of one prompt are all the same."""
         return 1 if self.sampling.greedy or self.sampling.max_tokens == 0 else self.n
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A further piece of one choice; the pieces of several choices come interleaved.
+class Chunk:
+    """A further chunk of one choice; the chunks of several choices come interleaved.
 
     Attributes:
         choice: The choice's number in the request.
         text: What it adds to the text; never half a character, never a part of a stop text.
-        scores: The tokens that were scored since the last piece: the prompt's first, if asked.
-        tokens: How many tokens were generated since the last piece.
+        scores: The tokens that were scored since the last chunk: the prompt's first, if asked.
+        tokens: How many tokens were generated since the last chunk.
         finish_reason: Why the choice ends here, if it does.
     """
 
     choice: int
     text: str = ""
-    scores: tuple[ScoredWord, ...] = ()
+    scores: tuple[ScoredToken, ...] = ()
     tokens: int = 0
     finish_reason: FinishReason | None = None
 
@@ -58,9 +58,9 @@ class Piece:
 class Engine(Protocol):
     """Something that generates from the model of a view."""
 
-    def pieces(self, model: PreTrainedModel, asks: Sequence[Ask]) -> AsyncGenerator[Piece]:
-        """Every choice of every ask, as it comes; whoever stops listening frees what it used.
+    def generate(self, model: PreTrainedModel, prompts: Sequence[Prompt]) -> AsyncGenerator[Chunk]:
+        """Every choice of every prompt, as it comes; whoever stops listening frees what it used.
 
         Raises:
-            GenerationFailed: The model failed; no further piece comes.
+            GenerationFailed: The model failed; no further chunk comes.
         """

@@ -1,4 +1,4 @@
-"""Reading a prompt, piece by piece, so that nobody waits for the whole of a long one."""
+"""Reading a prompt, chunk by chunk, so that nobody waits for the whole of a long one."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from app.generation.sampling import TokenScore, token_scores
 
-_AT_ONCE = 128  # tokens of one piece; as a constant, a prompt is read alike in any company
+_AT_ONCE = 128  # tokens of one chunk; as a constant, a prompt is read alike in any company
 
 
 class Prefill:
@@ -18,7 +18,7 @@ class Prefill:
         top_logprobs: How many alternatives to score at each of its tokens; None scores none.
 
     Attributes:
-        cache: Keys and values of what was read, of one row.
+        cache: Keys and values of what was read, of one sequence.
         logits: What the model says comes next, (vocabulary,); there once all is read.
     """
 
@@ -26,8 +26,8 @@ class Prefill:
         self, model: PreTrainedModel, tokens: list[int], top_logprobs: int | None = None
     ) -> None:
         self.model = model
-        # Without the config every layer keeps all positions, and rows can be joined; the model
-        # still masks what is outside a sliding window.
+        # Without the config every layer keeps all positions, and sequences can be joined; the
+        # model still masks what is outside a sliding window.
         self.cache = DynamicCache()
         self.logits: Tensor | None = None
         self._ids = torch.tensor([tokens], device=model.device)  # (1, T)
@@ -40,8 +40,8 @@ class Prefill:
         return self.logits is not None
 
     @torch.inference_mode()
-    def advance(self) -> list[TokenScore]:
-        """Read the next piece; the scores of the tokens it foretells, if they are wanted."""
+    def read_chunk(self) -> list[TokenScore]:
+        """Read the next chunk; the scores of the tokens it foretells, if they are wanted."""
         start, end = self._read, min(self._read + _AT_ONCE, self._ids.shape[1])
         output = self.model(
             input_ids=self._ids[:, start:end],

@@ -1,8 +1,8 @@
 """The engine that runs anywhere: continuous batching on one thread, in short turns.
 
-A turn reads one piece of one waiting prompt and steps one batch by one token; then the thread is
+A turn reads one chunk of one waiting prompt and steps one batch by one token; then the thread is
 free for whatever else was handed in, and the next turn queues up behind that. So nothing waits
-longer for its turn than everything else takes for one short piece each.
+longer for its turn than everything else takes for one short chunk each.
 """
 
 from collections import deque
@@ -15,118 +15,121 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from app.errors import GenerationFailed
 from app.generation.admission import Admission
 from app.generation.batch import Batch
-from app.generation.engine import Ask, Piece
+from app.generation.engine import Chunk, Prompt
 from app.generation.prefill import Prefill
-from app.generation.request import Order
-from app.generation.sequence import Row, prompt_pieces, rows_of
+from app.generation.request import EngineRequest
+from app.generation.sequence import TokenSequence, prompt_chunks, sequences_of
 from app.generation.thread import GenerationThread
 from app.kit.logs import get_logger
 
 _log = get_logger(__name__)
+_Sequences = list[TokenSequence]
 
 
 @dataclass
 class _Reading:
-    """A prompt that is being read, and the places it holds for its rows."""
+    """A prompt that is being read, and the slots it holds for its sequences."""
 
-    order: Order
-    ask: Ask
-    prompt: Prefill
-    places: int
+    request: EngineRequest
+    prompt: Prompt
+    prefill: Prefill
+    slots: int
 
 
 @dataclass
 class _Group:
-    """Rows, and the batch that steps them in this order."""
+    """Sequences, and the batch that steps them in this order."""
 
     batch: Batch
-    rows: list[Row] = field(default_factory=list)
+    sequences: _Sequences = field(default_factory=list)
 
 
-class Decoder:
+class Scheduler:
     """Generates for all requests at once, for those on one model together.
 
     Args:
         thread: Where the model runs; all state in here is touched there alone.
         tokenizer: For that thread alone.
-        max_rows: Most choices generated at the same time.
+        max_sequences: Most choices generated at the same time.
     """
 
     def __init__(
-        self, thread: GenerationThread, tokenizer: PreTrainedTokenizerBase, *, max_rows: int
+        self, thread: GenerationThread, tokenizer: PreTrainedTokenizerBase, *, max_sequences: int
     ) -> None:
         self._thread = thread
         self._tokenizer = tokenizer
-        self._admission = Admission(max_rows)
+        self._admission = Admission(max_sequences)
         self._readings = deque[_Reading]()
         self._groups = deque[_Group]()
         self._turning = False
 
-    async def pieces(self, model: PreTrainedModel, asks: Sequence[Ask]) -> AsyncGenerator[Piece]:
-        """Every choice of every ask, as it comes; whoever stops listening frees its places.
+    async def generate(
+        self, model: PreTrainedModel, prompts: Sequence[Prompt]
+    ) -> AsyncGenerator[Chunk]:
+        """Every choice of every prompt, as it comes; whoever stops listening frees its slots.
 
         Raises:
-            GenerationFailed: The model failed; no further piece comes.
+            GenerationFailed: The model failed; no further chunk comes.
         """
-        order, open_choices = Order(model, asks), sum(ask.n for ask in asks)
-        self._thread.submit(partial(self._accept, order))
+        request, open_choices = EngineRequest(model, prompts), sum(prompt.n for prompt in prompts)
+        self._thread.submit(partial(self._accept, request))
         try:
             while open_choices:
-                piece = await order.next()
-                open_choices -= piece.finish_reason is not None
-                yield piece
+                chunk = await request.next()
+                open_choices -= chunk.finish_reason is not None
+                yield chunk
         finally:
-            order.abandoned = True
+            request.abandoned = True
 
-    def _accept(self, order: Order) -> None:
-        self._admission.add(order)
+    def _accept(self, request: EngineRequest) -> None:
+        self._admission.add(request)
         if not self._turning:
             self._turn()
 
     def _turn(self) -> None:
         while (admitted := self._admission.admit()) is not None:
-            order, ask = admitted
-            if not self._attempt(partial(self._begin, order, ask), [order]):
-                self._admission.release(order, ask.places)
+            request, prompt = admitted
+            if not self._attempt(partial(self._begin, request, prompt), [request]):
+                self._admission.release(request, prompt.slots)
         if self._readings:
             reading = self._readings.popleft()
-            if not self._attempt(partial(self._read, reading), [reading.order]):
-                self._admission.release(reading.order, reading.places)
+            if not self._attempt(partial(self._read, reading), [reading.request]):
+                self._admission.release(reading.request, reading.slots)
         if self._groups:
             group = self._groups.popleft()
-            if not self._attempt(partial(self._step, group), [row.order for row in group.rows]):
+            if not self._attempt(partial(self._step, group), [s.request for s in group.sequences]):
                 self._retain(group)
         self._turning = bool(self._readings or self._groups or self._admission.waiting)
         if self._turning:
             self._thread.submit(self._turn)
 
-    def _begin(self, order: Order, ask: Ask) -> None:
-        top = ask.sampling.top_logprobs if ask.score else None
-        prompt = Prefill(order.model, ask.tokens, top)
-        self._readings.append(_Reading(order, ask, prompt, ask.places))
+    def _begin(self, request: EngineRequest, prompt: Prompt) -> None:
+        top = prompt.sampling.top_logprobs if prompt.score else None
+        prefill = Prefill(request.model, prompt.tokens, top)
+        self._readings.append(_Reading(request, prompt, prefill, prompt.slots))
 
     def _read(self, reading: _Reading) -> None:
-        """Read one more piece of a prompt; once it is whole, its rows say their first token."""
-        order, ask, prompt = reading.order, reading.ask, reading.prompt
-        if not order.abandoned:
-            scores = prompt.advance()
-            order.deliver(prompt_pieces(self._tokenizer, ask, scores, done=prompt.done))
-            if prompt.logits is None:
+        """Read one more chunk of a prompt; after the last, its sequences say their first token."""
+        request, prompt, prefill = reading.request, reading.prompt, reading.prefill
+        if not request.abandoned:
+            scores = prefill.read_chunk()
+            request.deliver(prompt_chunks(self._tokenizer, prompt, scores, done=prefill.done))
+            if prefill.logits is None:
                 self._readings.append(reading)
                 return
-            rows = rows_of(self._tokenizer, order, ask)
-            for row in rows:
-                row.take(prompt.logits)
-            for group, joining in self._placed([row for row in rows if not row.ended]):
-                group.batch.join(prompt, joining[0].longest, len(joining))
-                group.rows += joining
-                reading.places -= len(joining)  # the rows have them now
-        self._admission.release(order, reading.places)
+            sequences = sequences_of(self._tokenizer, request, prompt)
+            for sequence in sequences:
+                sequence.take(prefill.logits)
+            for group, joining in self._placed([s for s in sequences if not s.ended]):
+                group.batch.join(prefill, joining[0].longest, len(joining))
+                group.sequences += joining
+                reading.slots -= len(joining)  # the sequences have them now
+        self._admission.release(request, reading.slots)
 
-    def _placed(self, rows: list[Row]) -> Iterator[tuple[_Group, list[Row]]]:
-        """Where rows of one prompt may join; a group that is full is followed by a new one."""
-        while rows:
-            model, longest = rows[0].order.model, rows[0].longest
+    def _placed(self, sequences: _Sequences) -> Iterator[tuple[_Group, _Sequences]]:
+        """Where sequences of one prompt may join; a group that is full is followed by a new one."""
+        while sequences:
+            model, longest = sequences[0].request.model, sequences[0].longest
             for group in self._groups:
                 if room := group.batch.room(model, longest):
                     break
@@ -134,38 +137,38 @@ class Decoder:
                 group = _Group(Batch(model))
                 self._groups.append(group)
                 room = max(1, group.batch.room(model, longest))
-            yield group, rows[:room]
-            rows = rows[room:]
+            yield group, sequences[:room]
+            sequences = sequences[room:]
 
     def _step(self, group: _Group) -> None:
         self._retain(group)  # listeners may have left since
-        if not group.rows:
+        if not group.sequences:
             return
-        logits = group.batch.step([row.last for row in group.rows])
-        for row, said in zip(group.rows, logits, strict=True):
-            row.take(said)
+        logits = group.batch.step([sequence.last for sequence in group.sequences])
+        for sequence, said in zip(group.sequences, logits, strict=True):
+            sequence.take(said)
         self._retain(group)
-        if group.rows:
+        if group.sequences:
             self._groups.append(group)
 
     def _retain(self, group: _Group) -> None:
-        """Let go of the rows that need no further step."""
-        idle = [row.idle for row in group.rows]  # asked once: a listener may leave at any moment
-        kept = [place for place, row_is_idle in enumerate(idle) if not row_is_idle]
+        """Let go of the sequences that need no further step."""
+        idle = [s.idle for s in group.sequences]  # asked once: a listener may leave at any moment
+        kept = [index for index, is_idle in enumerate(idle) if not is_idle]
         group.batch.keep(kept)
-        left = [row for row, row_is_idle in zip(group.rows, idle, strict=True) if row_is_idle]
-        group.rows = [group.rows[place] for place in kept]
-        for row in left:
-            self._admission.release(row.order, 1)
+        left = [s for s, is_idle in zip(group.sequences, idle, strict=True) if is_idle]
+        group.sequences = [group.sequences[index] for index in kept]
+        for sequence in left:
+            self._admission.release(sequence.request, 1)
 
-    def _attempt(self, work: Callable[[], None], orders: Collection[Order]) -> bool:
+    def _attempt(self, work: Callable[[], None], requests: Collection[EngineRequest]) -> bool:
         try:
             work()
         # The outermost frame of work on this thread: whatever went wrong ends the requests it
         # was done for, and no others.
         except Exception as error:
-            _log.exception("generation_failed", orders=len(orders))
-            for order in orders:
-                order.fail(GenerationFailed(error))
+            _log.exception("generation_failed", orders=len(requests))
+            for request in requests:
+                request.fail(GenerationFailed(error))
             return False
         return True

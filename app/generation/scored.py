@@ -1,4 +1,4 @@
-"""Scored tokens in words."""
+"""Scored tokens with their texts."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from app.generation.sampling import TokenScore
 
 
 @dataclass(frozen=True)
-class Word:
-    """A token in words.
+class TokenText:
+    """The text of one token.
 
     Attributes:
         text: Distinct for distinct tokens.
@@ -22,33 +22,33 @@ class Word:
 
 
 @dataclass(frozen=True)
-class ScoredWord:
-    """A scored token in words, so that who sends it on needs no tokenizer.
+class ScoredToken:
+    """A scored token with its text, so that who sends it on needs no tokenizer.
 
     Attributes:
-        word: The token itself.
+        token: The token itself.
         logprob: None for the first token of a prompt, which nothing predicts.
         characters: How many it counts for in offsets.
         rivals: The most probable tokens with their log-probabilities, best first.
     """
 
-    word: Word
+    token: TokenText
     logprob: float | None
     characters: int
-    rivals: tuple[tuple[Word, float], ...]
+    rivals: tuple[tuple[TokenText, float], ...]
 
 
-def in_words(tokenizer: PreTrainedTokenizerBase, score: TokenScore) -> ScoredWord:
+def scored_token(tokenizer: PreTrainedTokenizerBase, score: TokenScore) -> ScoredToken:
     """A score with texts in place of token ids."""
-    return ScoredWord(
-        word=_word(tokenizer, score.id),
+    return ScoredToken(
+        token=_token_text(tokenizer, score.id),
         logprob=score.logprob,
         characters=len(decode(tokenizer, [score.id], special=True)),
-        rivals=tuple((_word(tokenizer, token), logprob) for token, logprob in score.top),
+        rivals=tuple((_token_text(tokenizer, token), logprob) for token, logprob in score.top),
     )
 
 
-def _word(tokenizer: PreTrainedTokenizerBase, token: int) -> Word:
+def _token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> TokenText:
     text = decode(tokenizer, [token], special=True)
     known = "\N{REPLACEMENT CHARACTER}" not in text
-    return Word(token_text(tokenizer, token), tuple(text.encode()) if known else None)
+    return TokenText(token_text(tokenizer, token), tuple(text.encode()) if known else None)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from app.access import doorkeeper, repository, service
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.database.database import Database
 from app.keys.schemas import CreatedKey, KeyResource, RevokedKeyResource
 from app.kit.clock import utc_now
@@ -27,7 +27,7 @@ def check_start(settings: Settings) -> None:
         doorkeeper.check_guarded(settings, database, utc_now())
 
 
-def create_key(settings: Settings, new: NewKey) -> CreatedKey:
+def create_key(settings: Settings, new: NewApiKey) -> CreatedKey:
     """Make a key; running servers know it at their next request.
 
     Raises:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.access.repository import DamagedKey
+from app.access.repository import DamagedApiKey
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.access.token import Token
-from app.database.tables.keys import ApiKey
+from app.database.tables.api_keys import ApiKey
 from app.kit.fields import Phrase
 from app.kit.moment import Moment
 
@@ -24,9 +24,9 @@ class KeyRequest(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope), fail_fast=True)]
     expires_at: Annotated[Moment | None, Field(description="Null for never.")] = None
 
-    def to_new_key(self) -> NewKey:
+    def to_new_key(self) -> NewApiKey:
         """What is asked for."""
-        return NewKey(self.scopes, self.name, self.expires_at)
+        return NewApiKey(self.scopes, self.name, self.expires_at)
 
 
 class KeyResource(BaseModel):
@@ -48,7 +48,7 @@ class KeyResource(BaseModel):
     ] = False
 
     @classmethod
-    def of(cls, key: ApiKey | DamagedKey) -> "KeyResource":
+    def of(cls, key: ApiKey | DamagedApiKey) -> "KeyResource":
         """The key as the API shows it."""
         if isinstance(key, ApiKey):
             with suppress(TypeError, ValueError):
@@ -96,7 +96,7 @@ class RevokedKeyResource(KeyResource):
     cancelled: Annotated[int, Field(description="How many operations were cancelled with it.")]
 
     @classmethod
-    def revoked(cls, key: ApiKey | DamagedKey, cancelled: int) -> "RevokedKeyResource":
+    def revoked(cls, key: ApiKey | DamagedApiKey, cancelled: int) -> "RevokedKeyResource":
         """The key, and how much went with it."""
         return cls(**KeyResource.of(key).model_dump(), cancelled=cancelled)
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import LargeBinary, Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from app.database.tables.api_keys import ApiKey
 from app.database.tables.exports import Export
-from app.database.tables.keys import ApiKey
 from app.database.tables.labels import Snapshot
 from app.database.tables.ledger import EntryKind, LedgerEntry
 from app.database.tables.operations import Operation

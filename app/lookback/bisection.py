@@ -8,7 +8,7 @@ from app.errors import ContextTooLong, InvalidField
 from app.facts.spans import Span
 from app.lookback.continuing import at_most, continuation
 from app.lookback.questions import Continuation, Outcome
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.service import QueryService
 
 _SHORTEST = 16  # tokens, so that the texts before and after tell something
@@ -53,7 +53,7 @@ Ask = Callable[[int], Awaitable[Continuation]]
 
 async def bisect(
     query: QueryService,
-    tab: Tab,
+    reservation: Reservation,
     prompt: str,
     expect: str,
     *,
@@ -72,8 +72,8 @@ async def bisect(
     tokens = max(_SHORTEST, len(expect.lstrip().encode()) + _SPARE)
     most_tried = 2 + (last - first).bit_length()
     each, field = at_most(prompt, tokens)
-    await tab.take(most_tried * each, "prompt" if field == "prompt" else "expect")
-    ask = partial(_ask, query, tab, prompt, tokens)
+    await reservation.take(most_tried * each, "prompt" if field == "prompt" else "expect")
+    ask = partial(_ask, query, reservation, prompt, tokens)
     return await search(ask, expect, first=first, last=last, withdrawn=withdrawn)
 
 
@@ -119,9 +119,9 @@ def says(found: Continuation, expect: str) -> bool:
 
 
 async def _ask(
-    query: QueryService, tab: Tab, prompt: str, tokens: int, revision: int
+    query: QueryService, reservation: Reservation, prompt: str, tokens: int, revision: int
 ) -> Continuation:
     try:
-        return await continuation(query, tab, prompt, revision, tokens)
+        return await continuation(query, reservation, prompt, revision, tokens)
     except ContextTooLong as error:  # it speaks of a field that is not this request's
         raise InvalidField("prompt", error.message) from error

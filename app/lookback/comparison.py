@@ -2,11 +2,13 @@
 
 from app.lookback.continuing import at_most, continuation
 from app.lookback.questions import CompareRequest, Comparison
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.service import QueryService
 
 
-async def compare(query: QueryService, tab: Tab, request: CompareRequest) -> Comparison:
+async def compare(
+    query: QueryService, reservation: Reservation, request: CompareRequest
+) -> Comparison:
     """What each revision says, each asked once.
 
     Raises:
@@ -16,9 +18,9 @@ async def compare(query: QueryService, tab: Tab, request: CompareRequest) -> Com
     # A number too high is found before anything is generated in vain.
     names = sorted(set(request.revisions), key=lambda name: 1 if name == "head" else -name)
     tokens, field = at_most(request.prompt, request.max_tokens)
-    await tab.take(len(names) * tokens, field)
+    await reservation.take(len(names) * tokens, field)
     found = {
-        name: await continuation(query, tab, request.prompt, name, request.max_tokens)
+        name: await continuation(query, reservation, request.prompt, name, request.max_tokens)
         for name in names
     }
     return Comparison(

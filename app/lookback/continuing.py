@@ -3,7 +3,7 @@
 from app.errors import UnknownRevision
 from app.lookback.questions import Continuation
 from app.query.cost import REBUILDING, tokens_at_most
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.schemas import CompletionRequest
 from app.query.service import QueryService
 
@@ -15,7 +15,7 @@ def at_most(prompt: str, max_tokens: int) -> tuple[int, str]:
 
 
 async def continuation(
-    query: QueryService, tab: Tab, prompt: str, revision: int | str, max_tokens: int
+    query: QueryService, reservation: Reservation, prompt: str, revision: int | str, max_tokens: int
 ) -> Continuation:
     """The answer of a revision, or of the head.
 
@@ -31,11 +31,11 @@ async def continuation(
         temperature=0.0,
     )
     try:
-        answer = await query.complete(request, min_revision=0, tab=tab)
+        answer = await query.complete(request, min_revision=0, reservation=reservation)
     except UnknownRevision as error:  # it speaks of a field that is not this request's
         raise UnknownRevision(revision) from error
     completion = await query.whole(answer)
-    await tab.release()
+    await reservation.release()
     (choice,) = completion.choices
     return Continuation(
         revision=completion.revision, text=choice.text, finish_reason=choice.finish_reason

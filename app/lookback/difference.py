@@ -24,7 +24,7 @@ from app.lookback.schemas import (
     SupersededFact,
 )
 from app.operations.live import LiveEdit
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.schemas import ProbeItem, ProbeRequest
 from app.query.service import QueryService
 from app.resident.factors import read_factors
@@ -51,11 +51,14 @@ class Report:
         services: Has the facts and factors.
         query: Asks the model.
         lane: Where what grows with history is read.
-        tab: Who pays for what the model is asked.
+        reservation: Who pays for what the model is asked.
     """
 
-    def __init__(self, services: Services, query: QueryService, lane: Lane, tab: Tab) -> None:
-        self._services, self._query, self._lane, self._tab = services, query, lane, tab
+    def __init__(
+        self, services: Services, query: QueryService, lane: Lane, reservation: Reservation
+    ) -> None:
+        self._services, self._query = services, query
+        self._lane, self._reservation = lane, reservation
 
     async def difference(self, first: Revision, last: Revision, extent: Extent) -> Difference:
         """What leads from the first revision to the last, whichever of them is older.
@@ -110,7 +113,7 @@ class Report:
         if not asked:
             return []
         request = ProbeRequest(items=[item for _, item in asked], revisions=[first, last])
-        answer = await self._query.probe(request, 0, self._tab)
+        answer = await self._query.probe(request, 0, self._reservation)
         return [
             ProbedFact(
                 edit=id,

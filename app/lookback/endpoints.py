@@ -26,7 +26,7 @@ from app.lookback.schemas import (
 from app.operations import revisions
 from app.operations.withdrawals import require_served
 from app.query.deps import QueryDep
-from app.query.reservation import TabDep
+from app.query.reservation import ReservationDep
 
 router = APIRouter(
     prefix="/v1",
@@ -41,7 +41,7 @@ async def get_difference(
     services: ServicesDep,
     query: QueryDep,
     lane: ReportDep,
-    tab: TabDep,
+    reservation: ReservationDep,
     request: Request,
     from_: FromQuery = 0,
     to: ToQuery = "head",
@@ -51,7 +51,7 @@ async def get_difference(
     """What leads from one revision to another: `from` may also be the later one."""
     first = await run_in_threadpool(_find, services, "from", from_)
     last = await run_in_threadpool(_find, services, "to", to)
-    report = Report(services, query, lane, tab)
+    report = Report(services, query, lane, reservation)
     finding = report.difference(first, last, Extent(facts, probes))
     return await while_connected(request, finding)
 

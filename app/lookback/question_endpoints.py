@@ -15,7 +15,7 @@ from app.lookback.comparison import compare
 from app.lookback.questions import Bisection, BisectRequest, CompareRequest, Comparison
 from app.operations import revisions, withdrawals
 from app.query.deps import QueryDep
-from app.query.reservation import TabDep
+from app.query.reservation import ReservationDep
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
 
@@ -31,20 +31,24 @@ bisect_router = APIRouter(
 
 @compare_router.post("/compare")
 async def create_comparison(
-    body: CompareRequest, query: QueryDep, tab: TabDep, request: Request
+    body: CompareRequest, query: QueryDep, reservation: ReservationDep, request: Request
 ) -> Comparison:
     """Continue one text under several revisions, greedily: they differ by their weights only."""
-    return await while_connected(request, compare(query, tab, body))
+    return await while_connected(request, compare(query, reservation, body))
 
 
 @bisect_router.post("/bisect")
 async def create_bisection(
-    body: BisectRequest, query: QueryDep, tab: TabDep, services: ServicesDep, request: Request
+    body: BisectRequest,
+    query: QueryDep,
+    reservation: ReservationDep,
+    services: ServicesDep,
+    request: Request,
 ) -> Bisection:
     """Find the revision under which a completion no longer starts with what is expected."""
     first, last, withdrawn = await run_in_threadpool(_extent, services, body)
     searching = bisect(
-        query, tab, body.prompt, body.expect, first=first, last=last, withdrawn=withdrawn
+        query, reservation, body.prompt, body.expect, first=first, last=last, withdrawn=withdrawn
     )
     found = await while_connected(request, searching)
     revision = None

@@ -177,7 +177,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         WrongState: One of its operations is not running.
         RevisionWithdrawn: The revision that it goes back to was withdrawn.
     """
-    head = repository.head(session)
+    head = repository.newest(session)
     if head is None or head.number != new.parent:
         found = "nothing" if head is None else f"revision {head.number}"
         raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")

@@ -86,7 +86,7 @@ def origin_at(database_url: str) -> Origin | None:
 
 def note_recipe(session: Session, recipe: str, *, actor: str, now: datetime) -> None:
     """Tell the ledger by which recipe revisions are computed from here on, if it is another."""
-    head = repository.head(session)
+    head = repository.newest(session)
     if head is not None and head.report["recipe_digest"] == recipe:
         return
     origin = Origin.of(session)

@@ -16,7 +16,7 @@ from app.facts.placements import Placement
 _AT_ONCE = 1_000  # ids in one query: databases have a limit
 
 
-def head(session: Session) -> Revision | None:
+def newest(session: Session) -> Revision | None:
     """The newest revision; None before the base was recorded."""
     return session.scalar(select(Revision).order_by(Revision.number.desc()).limit(1))
 
@@ -27,9 +27,9 @@ def require_head(session: Session, expected: int | None) -> None:
     Raises:
         HeadMoved: It is another one.
     """
-    newest = head(session)
-    if expected is not None and (newest is None or newest.number != expected):
-        raise HeadMoved(expected, None if newest is None else newest.number)
+    last = newest(session)
+    if expected is not None and (last is None or last.number != expected):
+        raise HeadMoved(expected, None if last is None else last.number)
 
 
 def get(session: Session, number: int) -> Revision:
@@ -51,15 +51,13 @@ def named(session: Session, field: str, number: int | None) -> Revision:
         NoRevisionYet: There is not even a base.
         InvalidField: There is no such revision.
     """
-    newest = head(session)
-    if newest is None:
+    last = newest(session)
+    if last is None:
         raise NoRevisionYet
     if number is None:
-        return newest
-    if number > newest.number:
-        raise InvalidField(
-            field, f"no revision is numbered {number}; the newest is {newest.number}"
-        )
+        return last
+    if number > last.number:
+        raise InvalidField(field, f"no revision is numbered {number}; the newest is {last.number}")
     return get(session, number)
 
 

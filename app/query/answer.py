@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from app.errors import InvalidField
-from app.generation.engine import FinishReason, Piece
-from app.generation.scored import ScoredWord
+from app.generation.engine import Chunk, FinishReason
+from app.generation.scored import ScoredToken
 from app.generation.shaping import Shape
 from app.query.prompts import PromptEncoder
 from app.query.schemas import GenerationRequest, Usage
 
-Pieces = Callable[[], AsyncGenerator[Piece]]
+Generate = Callable[[], AsyncGenerator[Chunk]]
 """Begins to generate."""
 
 
@@ -48,16 +48,16 @@ def shape_of(encoder: PromptEncoder, request: GenerationRequest) -> Shape:
 
 
 @dataclass
-class Draft:
-    """What is there of one choice."""
+class GeneratedChoice:
+    """What was generated of one choice."""
 
     text: str = ""
-    scores: list[ScoredWord] = field(default_factory=list)
+    scores: list[ScoredToken] = field(default_factory=list)
     finish_reason: FinishReason = "length"
 
 
 @dataclass
-class Tally:
+class TokenUsage:
     """Tokens read and written so far.
 
     Attributes:
@@ -76,7 +76,7 @@ class Tally:
         return self.read + self.written + self.rebuilt
 
     @property
-    def usage(self) -> Usage:
+    def as_schema(self) -> Usage:
         """The same as a client reads it."""
         return Usage(
             prompt_tokens=self.read,
@@ -85,14 +85,14 @@ class Tally:
         )
 
 
-async def collect(pieces: Pieces, choices: int, tally: Tally) -> list[Draft]:
+async def collect(generate: Generate, choices: int, usage: TokenUsage) -> list[GeneratedChoice]:
     """All choices in order, once each is complete."""
-    drafts = [Draft() for _ in range(choices)]
-    async with aclosing(pieces()) as coming:
-        async for piece in coming:
-            draft = drafts[piece.choice]
-            draft.text += piece.text
-            draft.scores += piece.scores
-            draft.finish_reason = piece.finish_reason or draft.finish_reason
-            tally.written += piece.tokens
-    return drafts
+    generated = [GeneratedChoice() for _ in range(choices)]
+    async with aclosing(generate()) as coming:
+        async for chunk in coming:
+            choice = generated[chunk.choice]
+            choice.text += chunk.text
+            choice.scores += chunk.scores
+            choice.finish_reason = chunk.finish_reason or choice.finish_reason
+            usage.written += chunk.tokens
+    return generated

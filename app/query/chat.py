@@ -5,13 +5,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.errors import InvalidField
-from app.generation.engine import Piece
-from app.generation.sampling import Sampling
-from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
+from app.generation.engine import Chunk
+from app.query.answer import Generate, GeneratedChoice, Heading, TokenUsage, check_stream, collect
 from app.query.chunks import ChatChunk, ChatChunkChoice, ChatDelta
-from app.query.cost import check_scores, conversation_at_most
+from app.query.cost import conversation_at_most
+from app.query.logprobs import chat_logprobs
 from app.query.prompts import PromptEncoder
-from app.query.rendering import chat_logprobs
 from app.query.schemas import ChatAnswer, ChatChoice, ChatCompletion, ChatRequest
 
 _ANSWER_TOKENS = 256  # length of an answer when the request names none
@@ -96,73 +95,64 @@ def with_room(encoder: PromptEncoder, tokens: list[int], request: ChatRequest) -
     return Conversation(tokens, _ANSWER_TOKENS if room is None else min(_ANSWER_TOKENS, room))
 
 
-def check_reply(request: ChatRequest, max_tokens: int, sampling: Sampling, most: int) -> None:
-    """Make sure that the reply has no more log-probabilities than this.
-
-    Raises:
-        InvalidField: It would have.
-    """
-    check_scores(sampling, max_tokens, request.n, most)
-
-
 @dataclass(frozen=True)
 class ChatReply:
-    """The reply to a conversation; `pieces` generates it."""
+    """The reply to a conversation; `generate` begins it."""
 
     heading: Heading
     request: ChatRequest
     conversation: Conversation
-    pieces: Pieces
-    tally: Tally
+    generate: Generate
+    usage: TokenUsage
 
     @property
     def most_tokens(self) -> int:
         """How many tokens may be generated."""
         return self.request.n * self.conversation.max_tokens
 
-    async def drafts(self) -> list[Draft]:
+    async def generated(self) -> list[GeneratedChoice]:
         """All answers, once each is complete."""
-        return await collect(self.pieces, self.request.n, self.tally)
+        return await collect(self.generate, self.request.n, self.usage)
 
-    def rendered(self, drafts: Sequence[Draft]) -> ChatCompletion:
-        """The reply that these drafts make; where scores are many, it takes a while."""
-        choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
-        return ChatCompletion(**self.heading, choices=choices, usage=self.tally.usage)
+    def rendered(self, generated: Sequence[GeneratedChoice]) -> ChatCompletion:
+        """The reply that these choices make; where scores are many, it takes a while."""
+        choices = [self._choice(index, choice) for index, choice in enumerate(generated)]
+        return ChatCompletion(**self.heading, choices=choices, usage=self.usage.as_schema)
 
     async def chunks(self) -> AsyncGenerator[ChatChunk]:
         """The answers as they come: each begins with a role and ends with a reason."""
         started = set[int]()
-        async with aclosing(self.pieces()) as coming:
-            async for piece in coming:
-                self.tally.written += piece.tokens
-                if piece.choice not in started:
-                    started.add(piece.choice)
+        async with aclosing(self.generate()) as coming:
+            async for chunk in coming:
+                self.usage.written += chunk.tokens
+                if chunk.choice not in started:
+                    started.add(chunk.choice)
                     delta = ChatDelta(role="assistant", content="")
-                    yield self._chunk(ChatChunkChoice(index=piece.choice, delta=delta))
-                if piece.text or piece.scores:
-                    yield self._chunk(self._spoken(piece))
-                if piece.finish_reason is not None:
+                    yield self._chunk(ChatChunkChoice(index=chunk.choice, delta=delta))
+                if chunk.text or chunk.scores:
+                    yield self._chunk(self._spoken(chunk))
+                if chunk.finish_reason is not None:
                     end = ChatChunkChoice(
-                        index=piece.choice, delta=ChatDelta(), finish_reason=piece.finish_reason
+                        index=chunk.choice, delta=ChatDelta(), finish_reason=chunk.finish_reason
                     )
                     yield self._chunk(end)
         if self.request.include_usage:
-            yield ChatChunk(**self.heading, choices=[], usage=self.tally.usage)
+            yield ChatChunk(**self.heading, choices=[], usage=self.usage.as_schema)
 
     def _chunk(self, choice: ChatChunkChoice) -> ChatChunk:
         return ChatChunk(**self.heading, choices=[choice])
 
-    def _spoken(self, piece: Piece) -> ChatChunkChoice:
+    def _spoken(self, chunk: Chunk) -> ChatChunkChoice:
         return ChatChunkChoice(
-            index=piece.choice,
-            delta=ChatDelta(content=piece.text),
-            logprobs=chat_logprobs(piece.scores) if piece.scores else None,
+            index=chunk.choice,
+            delta=ChatDelta(content=chunk.text),
+            logprobs=chat_logprobs(chunk.scores) if chunk.scores else None,
         )
 
-    def _choice(self, index: int, draft: Draft) -> ChatChoice:
+    def _choice(self, index: int, generated: GeneratedChoice) -> ChatChoice:
         return ChatChoice(
             index=index,
-            message=ChatAnswer(content=draft.text),
-            logprobs=chat_logprobs(draft.scores) if self.request.logprobs else None,
-            finish_reason=draft.finish_reason,
+            message=ChatAnswer(content=generated.text),
+            logprobs=chat_logprobs(generated.scores) if self.request.logprobs else None,
+            finish_reason=generated.finish_reason,
         )

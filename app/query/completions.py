@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from app.errors import InvalidField
 from app.generation.detokenizer import decode
-from app.generation.engine import Ask, Piece
+from app.generation.engine import Chunk, Prompt
 from app.generation.sampling import Sampling
-from app.generation.scored import ScoredWord
-from app.query.answer import Draft, Heading, Pieces, Tally, check_stream, collect
+from app.generation.scored import ScoredToken
+from app.query.answer import Generate, GeneratedChoice, Heading, TokenUsage, check_stream, collect
 from app.query.chunks import CompletionChunk, CompletionChunkChoice
 from app.query.cost import check_echo, check_scores, tokens_at_most
+from app.query.logprobs import completion_logprobs
 from app.query.prompts import PromptEncoder
-from app.query.rendering import completion_logprobs
 from app.query.schemas import (
     Completion,
     CompletionChoice,
@@ -67,9 +67,9 @@ def completion_at_most(encoder: PromptEncoder, request: CompletionRequest) -> tu
 
 
 def encode_prompts(
-    encoder: PromptEncoder, request: CompletionRequest, tally: Tally
+    encoder: PromptEncoder, request: CompletionRequest, usage: TokenUsage
 ) -> list[EncodedPrompt]:
-    """Every prompt of the request, checked against the model's limits; `tally` is told of each.
+    """Every prompt of the request, checked against the model's limits; `usage` is told of each.
 
     Raises:
         Refusal: A prompt cannot be read, or leaves no room for the answer.
@@ -77,7 +77,7 @@ def encode_prompts(
     encoded, characters = [], 0
     for prompt in request.prompts:
         tokens = encoder.encode(prompt, "prompt", add_special_tokens=request.add_special_tokens)
-        tally.read += len(tokens)
+        usage.read += len(tokens)
         granted = encoder.granted(len(tokens), request.max_tokens, "max_tokens")
         text = _echoed(encoder, prompt, tokens) if request.echo else ""
         characters += len(text)
@@ -98,18 +98,14 @@ def check_answer(
     check_scores(sampling, positions, request.n, most)
 
 
-def completion_asks(
+def engine_prompts(
     request: CompletionRequest, prompts: Sequence[EncodedPrompt], sampling: Sampling
-) -> list[Ask]:
-    """What the engine is asked, one ask a prompt."""
+) -> list[Prompt]:
+    """The prompts as the engine takes them."""
     score = request.echo and request.logprobs is not None
     return [
-        Ask(
-            index,
-            prompt.tokens,
-            replace(sampling, max_tokens=prompt.max_tokens),
-            request.n,
-            score,
+        Prompt(
+            index, prompt.tokens, replace(sampling, max_tokens=prompt.max_tokens), request.n, score
         )
         for index, prompt in enumerate(prompts)
     ]
@@ -117,64 +113,64 @@ def completion_asks(
 
 @dataclass(frozen=True)
 class CompletionAnswer:
-    """The answer to a request for completions; `pieces` generates it."""
+    """The answer to a request for completions; `generate` begins it."""
 
     heading: Heading
     request: CompletionRequest
     prompts: Sequence[EncodedPrompt]
-    pieces: Pieces
-    tally: Tally
+    generate: Generate
+    usage: TokenUsage
 
     @property
     def most_tokens(self) -> int:
         """How many tokens may be generated."""
         return self.request.n * sum(prompt.max_tokens for prompt in self.prompts)
 
-    async def drafts(self) -> list[Draft]:
+    async def generated(self) -> list[GeneratedChoice]:
         """All continuations, once each is complete."""
-        return await collect(self.pieces, len(self.prompts) * self.request.n, self.tally)
+        return await collect(self.generate, len(self.prompts) * self.request.n, self.usage)
 
-    def rendered(self, drafts: Sequence[Draft]) -> Completion:
-        """The answer that these drafts make; where scores are many, it takes a while."""
-        choices = [self._choice(index, draft) for index, draft in enumerate(drafts)]
-        return Completion(**self.heading, choices=choices, usage=self.tally.usage)
+    def rendered(self, generated: Sequence[GeneratedChoice]) -> Completion:
+        """The answer that these choices make; where scores are many, it takes a while."""
+        choices = [self._choice(index, choice) for index, choice in enumerate(generated)]
+        return Completion(**self.heading, choices=choices, usage=self.usage.as_schema)
 
     async def chunks(self) -> AsyncGenerator[CompletionChunk]:
         """The continuations as they come, those of several choices interleaved."""
         offsets = Counter[int]()
         started = set[int]()
-        async with aclosing(self.pieces()) as coming:
-            async for piece in coming:
-                self.tally.written += piece.tokens
-                text = piece.text
-                if piece.choice not in started:
-                    text = self._echo(piece.choice) + text
-                    started.add(piece.choice)
-                if text or piece.scores or piece.finish_reason is not None:
-                    yield self._chunk(piece, text, offsets[piece.choice])
-                offsets[piece.choice] += sum(score.characters for score in piece.scores)
+        async with aclosing(self.generate()) as coming:
+            async for chunk in coming:
+                self.usage.written += chunk.tokens
+                text = chunk.text
+                if chunk.choice not in started:
+                    text = self._echo(chunk.choice) + text
+                    started.add(chunk.choice)
+                if text or chunk.scores or chunk.finish_reason is not None:
+                    yield self._chunk(chunk, text, offsets[chunk.choice])
+                offsets[chunk.choice] += sum(score.characters for score in chunk.scores)
         if self.request.include_usage:
-            yield CompletionChunk(**self.heading, choices=[], usage=self.tally.usage)
+            yield CompletionChunk(**self.heading, choices=[], usage=self.usage.as_schema)
 
-    def _chunk(self, piece: Piece, text: str, offset: int) -> CompletionChunk:
+    def _chunk(self, chunk: Chunk, text: str, offset: int) -> CompletionChunk:
         choice = CompletionChunkChoice(
-            index=piece.choice,
+            index=chunk.choice,
             text=text,
-            logprobs=self._logprobs(piece.scores, offset) if piece.scores else None,
-            finish_reason=piece.finish_reason,
+            logprobs=self._logprobs(chunk.scores, offset) if chunk.scores else None,
+            finish_reason=chunk.finish_reason,
         )
         return CompletionChunk(**self.heading, choices=[choice])
 
-    def _choice(self, index: int, draft: Draft) -> CompletionChoice:
+    def _choice(self, index: int, generated: GeneratedChoice) -> CompletionChoice:
         return CompletionChoice(
             index=index,
-            text=self._echo(index) + draft.text,
-            logprobs=self._logprobs(draft.scores),
-            finish_reason=draft.finish_reason,
+            text=self._echo(index) + generated.text,
+            logprobs=self._logprobs(generated.scores),
+            finish_reason=generated.finish_reason,
         )
 
-    def _logprobs(self, scores: Sequence[ScoredWord], offset: int = 0) -> CompletionLogprobs | None:
-        return None if self.request.logprobs is None else completion_logprobs(scores, offset)
+    def _logprobs(self, scores: Sequence[ScoredToken], start: int = 0) -> CompletionLogprobs | None:
+        return None if self.request.logprobs is None else completion_logprobs(scores, start)
 
     def _echo(self, choice: int) -> str:
         return self.prompts[choice // self.request.n].text if self.request.echo else ""

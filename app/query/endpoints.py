@@ -16,7 +16,7 @@ from app.query.chat import ChatReply
 from app.query.completions import CompletionAnswer
 from app.query.deps import QueryDep
 from app.query.freshness import MIN_REVISION_HEADER
-from app.query.reservation import Tab, TabDep
+from app.query.reservation import Reservation, ReservationDep
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -78,41 +78,41 @@ async def get_model_of_owner(owner: str, model: str, query: QueryDep, response: 
 async def create_completion(
     body: CompletionRequest,
     query: QueryDep,
-    tab: TabDep,
+    reservation: ReservationDep,
     request: Request,
     min_revision: MinRevision = 0,
 ) -> Response:
     """Continue one or several prompts."""
-    answering = partial(query.complete, body, min_revision, tab)
-    return await _answer(body, answering, query, tab, request)
+    answering = partial(query.complete, body, min_revision, reservation)
+    return await _answer(body, answering, query, reservation, request)
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, responses=_STREAMED)
 async def create_chat_completion(
     body: ChatRequest,
     query: QueryDep,
-    tab: TabDep,
+    reservation: ReservationDep,
     request: Request,
     min_revision: MinRevision = 0,
 ) -> Response:
     """Answer a conversation."""
-    replying = partial(query.chat, body, min_revision, tab)
-    return await _answer(body, replying, query, tab, request)
+    replying = partial(query.chat, body, min_revision, reservation)
+    return await _answer(body, replying, query, reservation, request)
 
 
 async def _answer(
     body: GenerationRequest,
     answering: Callable[[], Coroutine[object, object, CompletionAnswer | ChatReply]],
     query: QueryService,
-    tab: Tab,
+    reservation: Reservation,
     request: Request,
 ) -> Response:
     """An answer as a document, or as a stream of its chunks."""
     if body.stream:
-        tab.stream()
+        reservation.stream()
     answer = await while_connected(request, answering())
-    await tab.need_no_more_than(answer.most_tokens)
-    headers = {**tab.headers, REVISION_HEADER: str(answer.heading["revision"])}
+    await reservation.need_no_more_than(answer.most_tokens)
+    headers = {**reservation.headers, REVISION_HEADER: str(answer.heading["revision"])}
     if body.stream:
         return event_stream(answer.chunks(), headers, include_usage=body.include_usage)
     document = await while_connected(request, query.document(answer))
@@ -123,9 +123,9 @@ async def _answer(
 async def create_probe(
     body: ProbeRequest,
     query: QueryDep,
-    tab: TabDep,
+    reservation: ReservationDep,
     request: Request,
     min_revision: MinRevision = 0,
 ) -> ProbeResponse:
     """How probable given texts are after given prompts, under several revisions."""
-    return await while_connected(request, query.probe(body, min_revision, tab))
+    return await while_connected(request, query.probe(body, min_revision, reservation))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.errors import InvalidField
-from app.query.answer import Tally
+from app.query.answer import TokenUsage
 from app.query.cost import tokens_at_most
 from app.query.prompts import PromptEncoder
 from app.query.schemas import ProbeItem, ProbeResult, ProbeScore
@@ -30,9 +30,9 @@ def encode_probes(
     encoder: PromptEncoder,
     tokenizer: PreTrainedTokenizerFast,
     items: Sequence[ProbeItem],
-    tally: Tally,
+    usage: TokenUsage,
 ) -> list[Probe]:
-    """The probes of a request, checked against the model's limits; `tally` is told of each.
+    """The probes of a request, checked against the model's limits; `usage` is told of each.
 
     Raises:
         Refusal: One cannot be measured; its place is named.
@@ -45,7 +45,7 @@ def encode_probes(
             tokens.require_boundary()
         except InvalidEdit as error:
             raise InvalidField(f"items[{index}].{error.field}", str(error)) from error
-        tally.read += len(prompt) + len(tokens.target)
+        usage.read += len(prompt) + len(tokens.target)
         encoder.check_room(len(prompt), len(tokens.target), f"items[{index}].prompt")
         probes.append(Probe(_statement(item), len(prompt) + len(tokens.target)))
     return probes

@@ -13,14 +13,14 @@ from starlette.datastructures import MutableHeaders
 from app.access.budget import Charge
 from app.access.budgets import Budgets
 from app.deps.services import ActorDep, ServicesDep
-from app.query.answer import Tally
+from app.query.answer import TokenUsage
 
 T = TypeVar("T")
 
 
 @dataclass
-class Tab:
-    """The open bill of one request, and what it holds until its answer has ended.
+class Reservation:
+    """What one request has reserved, and holds until its answer has ended.
 
     Tokens are taken before the work that costs them: as many as a text may have at most before it
     is tokenised, and those of the longest answer. What was not needed is given back.
@@ -36,7 +36,7 @@ class Tab:
     headers: MutableHeaders = field(default_factory=MutableHeaders)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
     _charges: list[Charge] = field(default_factory=list)
-    _tallies: list[Tally] = field(default_factory=list)
+    _usages: list[TokenUsage] = field(default_factory=list)
 
     async def take(self, tokens: int, field: str) -> None:
         """Have so many tokens taken for what is still to come.
@@ -74,10 +74,10 @@ class Tab:
             self._tell(left)
             surplus -= amount
 
-    def tally(self) -> Tally:
+    def usage(self) -> TokenUsage:
         """A new account of tokens, which is held against what was taken."""
-        self._tallies.append(Tally())
-        return self._tallies[-1]
+        self._usages.append(TokenUsage())
+        return self._usages[-1]
 
     def stream(self) -> None:
         """Hold a stream open.
@@ -110,16 +110,18 @@ class Tab:
 
     @property
     def _unspent(self) -> int:
-        return self._taken - sum(tally.cost for tally in self._tallies)
+        return self._taken - sum(usage.cost for usage in self._usages)
 
 
-async def _tab(services: ServicesDep, actor: ActorDep, response: Response) -> AsyncIterator[Tab]:
+async def _reservation(
+    services: ServicesDep, actor: ActorDep, response: Response
+) -> AsyncIterator[Reservation]:
     # Ended by FastAPI after the answer, however that ended: a client that left, an error, too.
-    tab = Tab(services.budgets, actor, response.headers)
+    reservation = Reservation(services.budgets, actor, response.headers)
     try:
-        yield tab
+        yield reservation
     finally:
-        await tab.close()
+        await reservation.close()
 
 
-TabDep = Annotated[Tab, Depends(_tab)]
+ReservationDep = Annotated[Reservation, Depends(_reservation)]

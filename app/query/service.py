@@ -10,33 +10,26 @@ from starlette.concurrency import run_in_threadpool
 from transformers import PreTrainedTokenizerFast
 
 from app.errors import InvalidField, UnknownRevision
-from app.generation.engine import Ask, Engine
+from app.generation.engine import Engine, Prompt
 from app.generation.grammar import Grammars
 from app.generation.sampling import Sampling
 from app.generation.shaping import Shape
 from app.generation.thread import GenerationThread
 from app.kit.clock import Clock, IdFactory
 from app.kit.lane import Lane
-from app.query.answer import Heading, Pieces, Tally, shape_of
-from app.query.chat import (
-    ChatReply,
-    chat_at_most,
-    check_chat,
-    check_messages,
-    check_reply,
-    with_room,
-)
+from app.query.answer import Generate, Heading, TokenUsage, shape_of
+from app.query.chat import ChatReply, chat_at_most, check_chat, check_messages, with_room
 from app.query.completions import (
     CompletionAnswer,
     check_answer,
     check_completion,
     check_prompts,
-    completion_asks,
     completion_at_most,
     encode_prompts,
+    engine_prompts,
 )
 from app.query.conversations import Conversations
-from app.query.cost import REBUILDING, QueryLimits
+from app.query.cost import REBUILDING, QueryLimits, check_scores
 from app.query.freshness import MIN_REVISION_HEADER, Freshness
 from app.query.probes import (
     Probe,
@@ -49,7 +42,7 @@ from app.query.probes import (
 )
 from app.query.prompts import PromptEncoder
 from app.query.reference import revision_of
-from app.query.reservation import Tab
+from app.query.reservation import Reservation
 from app.query.schemas import (
     ChatCompletion,
     ChatRequest,
@@ -142,7 +135,7 @@ class QueryService:
         return self._model(reference, self._resident.head if revision is None else revision)
 
     async def complete(
-        self, request: CompletionRequest, min_revision: int, tab: Tab
+        self, request: CompletionRequest, min_revision: int, reservation: Reservation
     ) -> CompletionAnswer:
         """An answer that continues each prompt of the request `n` times.
 
@@ -156,20 +149,22 @@ class QueryService:
         check_prompts(encoder, request)
         revision = await self._pinned(request.model)
         tokens, field = completion_at_most(encoder, request)
-        await tab.take(tokens + self._rebuilding(revision), field)
-        tally = tab.tally()
-        encode = partial(encode_prompts, encoder, request, tally)
+        await reservation.take(tokens + self._rebuilding(revision), field)
+        usage = reservation.usage()
+        encode = partial(encode_prompts, encoder, request, usage)
         prompts = await self._thread.run(encode)
         sampling = self._sampling(
             request, request.max_tokens, request.logprobs, shape_of(encoder, request)
         )
         check_answer(request, prompts, sampling, self._limits.scores)
-        view = await tab.hold(self.viewing(revision, min_revision, tally))
-        asks = completion_asks(request, prompts, sampling)
+        view = await reservation.hold(self.viewing(revision, min_revision, usage))
         heading = self._heading("cmpl", view)
-        return CompletionAnswer(heading, request, prompts, self._pieces(view, asks), tally)
+        generate = self._generating(view, engine_prompts(request, prompts, sampling))
+        return CompletionAnswer(heading, request, prompts, generate, usage)
 
-    async def chat(self, request: ChatRequest, min_revision: int, tab: Tab) -> ChatReply:
+    async def chat(
+        self, request: ChatRequest, min_revision: int, reservation: Reservation
+    ) -> ChatReply:
         """A reply in which the assistant answers a conversation `n` times.
 
         Raises:
@@ -182,8 +177,8 @@ class QueryService:
         check_messages(encoder, request)
         revision = await self._pinned(request.model)
         most, field = chat_at_most(encoder, request)
-        await tab.take(most + self._rebuilding(revision), field)
-        tally = tab.tally()
+        await reservation.take(most + self._rebuilding(revision), field)
+        usage = reservation.usage()
         shape = await self._shape(encoder, request)
         tokens = await self._conversations.encode(
             encoder,
@@ -191,15 +186,15 @@ class QueryService:
             opens_turn=request.opens_turn,
             continues=request.continue_final_message,
         )
-        tally.read += len(tokens)
+        usage.read += len(tokens)
         conversation = with_room(encoder, tokens, request)
         top = (request.top_logprobs or 0) if request.logprobs else None
         sampling = self._sampling(request, conversation.max_tokens, top, shape)
-        check_reply(request, conversation.max_tokens, sampling, self._limits.scores)
-        view = await tab.hold(self.viewing(revision, min_revision, tally))
-        ask = Ask(0, conversation.tokens, sampling, request.n)
+        check_scores(sampling, conversation.max_tokens, request.n, self._limits.scores)
+        view = await reservation.hold(self.viewing(revision, min_revision, usage))
+        prompt = Prompt(0, conversation.tokens, sampling, request.n)
         heading = self._heading("chatcmpl", view)
-        return ChatReply(heading, request, conversation, self._pieces(view, [ask]), tally)
+        return ChatReply(heading, request, conversation, self._generating(view, [prompt]), usage)
 
     @overload
     async def whole(self, answer: CompletionAnswer) -> Completion: ...
@@ -207,15 +202,17 @@ class QueryService:
     async def whole(self, answer: ChatReply) -> ChatCompletion: ...
     async def whole(self, answer: CompletionAnswer | ChatReply) -> Completion | ChatCompletion:
         """An answer once all of it is generated, rendered on a thread of its own."""
-        drafts = await answer.drafts()
-        return await self._rendering.run(lambda _: answer.rendered(drafts))
+        generated = await answer.generated()
+        return await self._rendering.run(lambda _: answer.rendered(generated))
 
     async def document(self, answer: CompletionAnswer | ChatReply) -> str:
         """The same as JSON."""
         found = await self.whole(answer)
         return await self._rendering.run(lambda _: found.model_dump_json())
 
-    async def probe(self, request: ProbeRequest, min_revision: int, tab: Tab) -> ProbeResponse:
+    async def probe(
+        self, request: ProbeRequest, min_revision: int, reservation: Reservation
+    ) -> ProbeResponse:
         """Measure each probe under each revision asked for.
 
         Raises:
@@ -229,16 +226,16 @@ class QueryService:
         for revision in pinned:
             await self._check_there(revision)
         rebuilding = sum(map(self._rebuilding, pinned))
-        await tab.take(len(pinned) * probes_at_most(request.items) + rebuilding, "items")
-        tally = tab.tally()
-        encode = partial(encode_probes, encoder, self._tokenizer, request.items, tally)
+        await reservation.take(len(pinned) * probes_at_most(request.items) + rebuilding, "items")
+        usage = reservation.usage()
+        encode = partial(encode_probes, encoder, self._tokenizer, request.items, usage)
         probes = await self._thread.run(encode)
-        read = tally.read
+        read = usage.read
         scores, numbers = dict[str, list[ProbeScore]](), dict[str, int]()
         for name, revision in zip(names, pinned, strict=True):
             least = min_revision if revision is None else 0
-            async with self.viewing(revision, least, tally) as view:
-                tally.read = (len(scores) + 1) * read
+            async with self.viewing(revision, least, usage) as view:
+                usage.read = (len(scores) + 1) * read
                 scores[str(name)] = await self._measured(view, probes)
                 numbers[str(name)] = view.revision
         return ProbeResponse(results=results(request.items, scores), revisions=numbers)
@@ -251,7 +248,7 @@ class QueryService:
 
     @asynccontextmanager
     async def viewing(
-        self, revision: int | None, min_revision: int, tally: Tally
+        self, revision: int | None, min_revision: int, usage: TokenUsage
     ) -> AsyncIterator[View]:
         """The view of a revision, or of a head that is new enough, as long as the context lasts.
 
@@ -273,7 +270,7 @@ class QueryService:
             return
         rebuilding = self._rebuilding(revision)
         async with self._views.held(revision) as view:
-            tally.rebuilt += rebuilding
+            usage.rebuilt += rebuilding
             yield view
 
     def _rebuilding(self, revision: int | None) -> int:
@@ -296,8 +293,8 @@ class QueryService:
                 raise UnknownRevision(revision, field=field)
         await self._views.require_served(revision)
 
-    def _pieces(self, view: View, asks: Sequence[Ask]) -> Pieces:
-        return partial(self._engine.pieces, view.model, asks)
+    def _generating(self, view: View, prompts: Sequence[Prompt]) -> Generate:
+        return partial(self._engine.generate, view.model, prompts)
 
     def _heading(self, kind: str, view: View) -> Heading:
         return Heading(

@@ -18,8 +18,8 @@ from app.operations import edits, withdrawals
 from app.operations import revisions as repository
 from app.operations.live import LiveDifference, LiveEdit, difference
 from app.resident.factors import read_factors
-from app.resident.keys import RememberedKeys
 from app.resident.rebuilding import Rebuilder, Rebuilt, Start
+from app.resident.remembered_keys import RememberedKeys
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Weights
 
@@ -62,7 +62,7 @@ class Change:
     factors: Mapping[str, Placement] = field(default_factory=dict)
 
 
-class History:
+class Lineage:
     """Every revision of one base model; knows the head, can rebuild the rest.
 
     Sums of factors are exact, so a revision reached by undoing has the same bits as one built
@@ -87,7 +87,7 @@ class History:
         return self._base
 
     @property
-    def head(self) -> State:
+    def head_state(self) -> State:
         """The newest revision this process has seen committed."""
         return self._head
 
@@ -104,7 +104,7 @@ class History:
             CorruptArtefact: An artefact is missing or was altered.
         """
         with self._database.read() as session:
-            recorded = repository.head(session)
+            recorded = repository.newest(session)
             if recorded is None:
                 raise Inconsistent("the ledger has no base revision")
             known = self._known(session)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.facts.revision_report import RevisionReport
-from app.resident.lineage import History
+from app.resident.lineage import Lineage
 from app.resident.resident import Resident
 from app.worker.distance import Base, Distance, largest, perplexity_of
 from app.worker.surroundings import Surroundings, Surveyor, Written
@@ -76,10 +76,10 @@ class Candidate:
 
 
 class EffectGauge:
-    """Measures the effects of candidates on one history; what it needs of the base, it asks once.
+    """Measures the effects of candidates on one lineage; what it needs of the base, it asks once.
 
     Args:
-        history: Knows the live edits and the base.
+        lineage: Knows the live edits and the base.
         resident: Makes models of weights.
         earlier_sample: Most live edits that are asked again, apart from those of the subjects
             that are edited.
@@ -91,7 +91,7 @@ class EffectGauge:
 
     def __init__(
         self,
-        history: History,
+        lineage: Lineage,
         resident: Resident,
         *,
         earlier_sample: int,
@@ -99,7 +99,7 @@ class EffectGauge:
         conversation: str | None = None,
         ordinary: str | None = None,
     ) -> None:
-        self._history, self._resident = history, resident
+        self._lineage, self._resident = lineage, resident
         self._earlier_sample, self._tokens = earlier_sample, perplexity_tokens
         text = bundled_text("statistics") if ordinary is None else ordinary
         self._surveyor = Surveyor(resident.tokenizer, text)
@@ -165,11 +165,11 @@ class EffectGauge:
 
     def _earlier(self, candidate: Candidate) -> list[Statement]:
         """Live facts: those beside, and some drawn for each revision, the same each time."""
-        head, beside = self._history.head, candidate.beside
+        head, beside = self._lineage.head_state, candidate.beside
         passed = {*candidate.removed, *(edit.id for edit in beside)}
         live = [id for id in head.live if id not in passed]
         drawn = sorted(live, key=lambda id: sha256(f"{head.revision} {id}".encode()).digest())
-        words = self._history.words(drawn, self._earlier_sample)
+        words = self._lineage.words(drawn, self._earlier_sample)
         edits = [*beside, *(text.edit("") for text in words)]
         return [statement_of(self._resident.tokenizer, edit) for edit in edits]
 
@@ -184,9 +184,9 @@ class EffectGauge:
 
     @cached_property
     def _base(self) -> Base:
-        model = self._resident.shadow(self._history.base)
+        model = self._resident.shadow(self._lineage.base)
         energies = {
-            layer: hyperspherical_energy(weight) for layer, weight in self._history.base.items()
+            layer: hyperspherical_energy(weight) for layer, weight in self._lineage.base.items()
         }
         return Base(self._continuations(model), self._loss(model), energies)
 

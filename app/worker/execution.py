@@ -28,8 +28,8 @@ from app.operations.commit import AddedEdit, NewRevision, commit_revision
 from app.operations.origin import note_recipe
 from app.operations.repository import UNFINISHED
 from app.operations.repository import get as get_operation
-from app.operations.revisions import head as recorded_head
-from app.resident.lineage import Change, History
+from app.operations.revisions import newest as recorded_head
+from app.resident.lineage import Change, Lineage
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.worker.effects import EffectGauge
@@ -65,7 +65,7 @@ class Execution:
     database: Database
     lease: Lease
     artefacts: ArtefactStore
-    history: History
+    lineage: Lineage
     resident: Resident
     editor: Callable[[], Editor]
     clock: Clock
@@ -91,10 +91,10 @@ class Execution:
         """
         with self.database.read() as session:
             recorded = recorded_head(session)
-        if recorded is None or recorded.number == self.history.head.revision:
+        if recorded is None or recorded.number == self.lineage.head_state.revision:
             return
-        weights = self.history.recover()
-        self._serve(self.history.head.revision, weights)
+        weights = self.lineage.recover()
+        self._serve(self.lineage.head_state.revision, weights)
 
     def execute(self, run: Sequence[Operation]) -> None:
         """Bring each operation to its end: committed, or rejected with a reason.
@@ -122,7 +122,7 @@ class Execution:
 
     def _write_edits(self, ids: Sequence[str]) -> None:
         task, rejected = self.intake.task(ids, self.interruption.check)
-        hopeless = self._headroom.rejections(task, self.history.head.revision)
+        hopeless = self._headroom.rejections(task, self.lineage.head_state.revision)
         self._reject([*rejected, *hopeless])
         task = task.without({found.id for found in hopeless})
         while task.requests:
@@ -156,14 +156,14 @@ class Execution:
         return ids
 
     def _solve(self, task: Task) -> SolvedBatch:
-        head, beside = self.history.head.revision, self.intake.beside(task)
+        head, beside = self.lineage.head_state.revision, self.intake.beside(task)
         batch = self.kept.batch(head, task, beside)
         if batch is None:
             self.interruption.check()
             batch = solve_batch(
                 task,
                 beside=beside,
-                history=self.history,
+                lineage=self.lineage,
                 resident=self.resident,
                 editor=self.editor(),
                 energies=self.energies,
@@ -215,16 +215,16 @@ class Execution:
             [request.id for request in batch.requests],
             Change(batch.weights, removed=batch.removed),
             batch.weights.materialise(),
-            report_of_edits(batch, self.history, self.gauge, self._recipe),
+            report_of_edits(batch, self.lineage, self.gauge, self._recipe),
             artefact=artefact,
             added=added,
         )
         after = {layer: gram for layer, (_, gram) in batch.grams.items()}
-        self.energies.advance(self.history.head.revision, after)
+        self.energies.advance(self.lineage.head_state.revision, after)
         self.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     def _undo(self, operation: Operation) -> None:
-        if operation.if_head not in (None, self.history.head.revision):
+        if operation.if_head not in (None, self.lineage.head_state.revision):
             self._reject([Rejection(operation.id, "head_moved")], operation.kind)
             return
         try:
@@ -236,19 +236,19 @@ class Execution:
             self._reject([Rejection(operation.id, "withdrawn")], operation.kind)
 
     def _roll_back(self, operation_id: str, to_revision: int) -> None:
-        self.history.require_served(to_revision)
-        change = self.history.change_to(to_revision)
+        self.lineage.require_served(to_revision)
+        change = self.lineage.change_to(to_revision)
         matrices = change.weights.materialise()
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
         report = self._report_of_undoing(change, matrices, grams)
         self._commit(RevisionKind.ROLLBACK, [operation_id], change, matrices, report)
-        self.energies.advance(self.history.head.revision, grams)
+        self.energies.advance(self.lineage.head_state.revision, grams)
 
     def _revert(self, operation: Operation) -> None:
         target = operation.target_edit
         with self.database.read() as session:
             wanted = reverts.get(session, operation.id)
-        if target is None or target not in self.history.head.live:
+        if target is None or target not in self.lineage.head_state.live:
             self._reject([Rejection(operation.id, "not_live")], operation.kind)
             return
         found = self._reverter.undo(target, restore=wanted.restore)
@@ -275,7 +275,7 @@ class Execution:
             artefact=artefact,
             revert=found.report,
         )
-        self.energies.advance(self.history.head.revision, found.grams)
+        self.energies.advance(self.lineage.head_state.revision, found.grams)
 
     def _end_dry_run(self, operation: Operation, found: Undoing) -> None:
         with self.lease.writing() as session:
@@ -291,7 +291,7 @@ class Execution:
     def _report_of_undoing(
         self, change: Change, matrices: Mapping[int, Tensor], grams: Mapping[int, RowGram]
     ) -> RevisionReport:
-        return report_of_undoing(change, matrices, grams, self.history, self.gauge, self._recipe)
+        return report_of_undoing(change, matrices, grams, self.lineage, self.gauge, self._recipe)
 
     @property
     def _recipe(self) -> str:
@@ -305,7 +305,7 @@ class Execution:
     def _reverter(self) -> Reverter:
         return Reverter(
             self.database,
-            self.history,
+            self.lineage,
             self.resident,
             self.editor(),
             self.gauge,
@@ -327,7 +327,7 @@ class Execution:
         """The commit point, and what follows from it: the head moves here and for readers."""
         new = NewRevision(
             kind=kind,
-            parent=self.history.head.revision,
+            parent=self.lineage.head_state.revision,
             operations=completed,
             weights_digest=weights_digest(matrices),
             artefact_digest=artefact,
@@ -344,7 +344,7 @@ class Execution:
         failpoint(Failpoint.COMMITTED)
         self._serve(revision, matrices)  # first: clients see the edit as committed
         failpoint(Failpoint.PUBLISHED)
-        self.history.advance(revision, change.weights)
+        self.lineage.advance(revision, change.weights)
         self.kept.clear()
         failpoint(Failpoint.ADVANCED)
         for id in completed:

@@ -18,7 +18,7 @@ from app.facts.revert_report import RevertReport
 from app.facts.subjects import MOST_FACTS
 from app.operations.kin import Kin, KinEdit, kin_of
 from app.operations.live import LiveEdit
-from app.resident.lineage import Change, History
+from app.resident.lineage import Change, Lineage
 from app.resident.resident import Resident
 from app.worker.effects import Candidate, EffectGauge
 from app.worker.gates import Judgement, judge_batch
@@ -70,7 +70,7 @@ class Reverter:
     """
 
     database: Database
-    history: History
+    lineage: Lineage
     resident: Resident
     editor: Editor
     gauge: EffectGauge
@@ -98,19 +98,19 @@ class Reverter:
         if kin.restored is not None and kin.factors is not None:
             place = kin.factors
             restoring = [LiveEdit(kin.restored.id, 0, place.artefact, place.row)]
-        change = self.history.without([kin.undone.id], restoring)
+        change = self.lineage.without([kin.undone.id], restoring)
         return self._measured(kin, change, None, unsolvable)
 
     def _solved_again(self, kin: Kin) -> Undoing:
         gone = [kin.undone.id, *(edit.id for edit in kin.siblings)]
-        start = self.history.without(gone)
+        start = self.lineage.without(gone)
         method = kin.staying[0].method
         remembers = self.editor.remembers(method)
         solution = self.editor.solve(
             self.resident.shadow(start.weights.materialise()),
             _facts(kin.staying),
             method=method,
-            past_keys=self.history.past_keys(leaving_out=gone) if remembers else None,
+            past_keys=self.lineage.past_keys(leaving_out=gone) if remembers else None,
             thorough=True,
         )
         change = Change(
@@ -162,7 +162,7 @@ class Reverter:
         """The gates of what is written anew."""
         candidate = Candidate(
             model=self.resident.shadow(matrices),
-            before=self.history.head.weights.materialise(),
+            before=self.lineage.head_state.weights.materialise(),
             after=matrices,
             energies={layer: gram.energy for layer, gram in grams.items()},
             logprobs=[],

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.facts.revision_report import LayerDrift, RevisionReport, number_or_none
-from app.resident.lineage import Change, History
+from app.resident.lineage import Change, Lineage
 from app.worker.effects import EffectGauge, reference_perplexity
 from app.worker.solving import SolvedBatch
 from editing_core.measures.collision import key_collisions
@@ -14,7 +14,7 @@ from editing_core.measures.energy import RowGram, hyperspherical_energy
 
 
 def report_of_edits(
-    batch: SolvedBatch, history: History, gauge: EffectGauge, recipe: str
+    batch: SolvedBatch, lineage: Lineage, gauge: EffectGauge, recipe: str
 ) -> RevisionReport:
     """The report of the revision that a solved batch becomes on the head."""
     keys = {layer: part.keys for layer, part in batch.solution.delta.layers.items()}
@@ -24,8 +24,8 @@ def report_of_edits(
         recipe=recipe,
         canaries_kept=batch.effects.canaries_kept,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
-        norms=batch.weights.distances(history.head.weights),
-        collisions=key_collisions(keys, history.recent_keys(leaving_out=batch.removed)),
+        norms=batch.weights.distances(lineage.head_state.weights),
+        collisions=key_collisions(keys, lineage.recent_keys(leaving_out=batch.removed)),
     )
 
 
@@ -33,7 +33,7 @@ def report_of_undoing(
     change: Change,
     matrices: Mapping[int, Tensor],
     grams: Mapping[int, RowGram],
-    history: History,
+    lineage: Lineage,
     gauge: EffectGauge,
     recipe: str,
 ) -> RevisionReport:
@@ -43,7 +43,7 @@ def report_of_undoing(
         change: What it changes.
         matrices: The edited matrices as they will be, layer → (d_out, d_in).
         grams: Their row Gram matrices.
-        history: Has the head.
+        lineage: Has the head.
         gauge: Reads the reference text, and asks the canaries.
         recipe: Digest of the recipe it is computed by.
     """
@@ -53,7 +53,7 @@ def report_of_undoing(
         recipe=recipe,
         canaries_kept=gauge.canaries_kept(matrices),
         energies={layer: gram.energy for layer, gram in grams.items()},
-        norms=change.weights.distances(history.head.weights),
+        norms=change.weights.distances(lineage.head_state.weights),
         collisions={},
     )
 

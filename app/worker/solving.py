@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from app.facts.edit_report import EditReport, FactReport, LayerReport, PhaseSeconds
 from app.kit.failpoints import Failpoint, failpoint
-from app.resident.lineage import Change, History
+from app.resident.lineage import Change, Lineage
 from app.resident.resident import Resident
 from app.worker.effects import Candidate, EffectGauge, Effects
 from app.worker.energies import Energies
@@ -84,7 +84,7 @@ def solve_batch(
     task: Task,
     *,
     beside: Sequence[Edit],
-    history: History,
+    lineage: Lineage,
     resident: Resident,
     editor: Editor,
     energies: Energies,
@@ -103,14 +103,14 @@ def solve_batch(
         EditingError: The batch cannot be solved; nothing was changed.
     """
     removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
-    start: Change = history.without(removed)
+    start: Change = lineage.without(removed)
     failpoint(Failpoint.SOLVING)
     renewed = [*removed, *(edit.id for edit in beside)]
     solution = editor.solve(
         resident.shadow(start.weights.materialise()),
         [request.edit for request in task.requests],
         method=task.method,
-        past_keys=history.past_keys(leaving_out=renewed) if editor.remembers(task.method) else None,
+        past_keys=lineage.past_keys(leaving_out=renewed) if editor.remembers(task.method) else None,
         beside=beside,
         values=values,
     )
@@ -118,7 +118,7 @@ def solve_batch(
     failpoint(Failpoint.SOLVED)
     weights = start.weights.changed(add=[solution.delta])
     started = perf_counter()
-    before, after = history.head.weights.materialise(), weights.materialise()
+    before, after = lineage.head_state.weights.materialise(), weights.materialise()
     shadow = resident.shadow(after)
     texts = [request.text for request in task.requests]
     measured = measure(shadow, resident.tokenizer, texts, between)
@@ -132,7 +132,7 @@ def solve_batch(
         between,
     )
     between()
-    grams = energies.of(history.head.revision, before)
+    grams = energies.of(lineage.head_state.revision, before)
     if start.removed:
         changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
     else:

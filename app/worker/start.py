@@ -25,9 +25,8 @@ from app.operations.commit import EditedMatrices, record_base, require_base
 from app.operations.label_limits import LabelLimits
 from app.operations.once import Once
 from app.operations.origin import Origin
-from app.operations.revisions import head
 from app.queue.doorbell import Doorbell
-from app.resident.lineage import History
+from app.resident.lineage import Lineage
 from app.resident.opening import Opened, open_model
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
@@ -62,7 +61,7 @@ class Runtime:
 
     resident: Resident
     worker: Worker
-    history: History
+    lineage: Lineage
     snapshots: Snapshots
     opened: Opened
     preparation: Preparation[Editor] | None
@@ -81,7 +80,7 @@ class Runtime:
             LabelTaken: The label is another revision's.
             StorageUnavailable: The disk did not take the file.
         """
-        return self.snapshots.label(revision, label, self.history.weights, once)
+        return self.snapshots.label(revision, label, self.lineage.weights, once)
 
     def stop(self, timeout_s: float) -> None:
         """End the worker after the operation it is in, which is left behind after `timeout_s`."""
@@ -134,15 +133,15 @@ def start(
         """Holding the lease excludes other commits, so what is swept belongs to none."""
         sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
 
-    history = History(database, artefacts, opened.weights, snapshots)
+    lineage = Lineage(database, artefacts, opened.weights, snapshots)
     # Before the first start has prepared edits, there is no revision 0 but the model itself.
-    weights = history.recover() if origin or preparation.is_ready else opened.weights
+    weights = lineage.recover() if origin or preparation.is_ready else opened.weights
     resident = Resident(
         opened.base,
-        history.materialise,
-        revision=history.head.revision,
+        lineage.materialise,
+        revision=lineage.head_state.revision,
         weights=weights,
-        require_served=history.require_served,
+        require_served=lineage.require_served,
     )
 
     def contexts() -> Sequence[str]:
@@ -154,7 +153,7 @@ def start(
         database=database,
         lease=lease,
         artefacts=artefacts,
-        history=history,
+        lineage=lineage,
         resident=resident,
         editor=preparation.get,
         clock=clock,
@@ -162,7 +161,7 @@ def start(
         snapshots=snapshots,
         intake=Intake(database, resident, Limits.of(settings), contexts),
         gauge=EffectGauge(
-            history,
+            lineage,
             resident,
             earlier_sample=settings.gate_earlier_sample,
             perplexity_tokens=settings.gate_perplexity_tokens,
@@ -191,7 +190,7 @@ def start(
     return Runtime(
         resident,
         worker,
-        history,
+        lineage,
         snapshots,
         opened,
         preparation if may_write else None,
@@ -255,7 +254,7 @@ def _snapshots(settings: Settings, database: Database, opened: Opened, clock: Cl
 def _record_base(database: Database, opened: Opened, recipe: str, clock: Clock) -> None:
     """Record revision 0, if it is not: with the recipe that the first edits are computed by."""
     with database.read() as session:
-        if head(session) is not None:
+        if newest(session) is not None:
             _require_base(session, opened)
             return
     base, tokens = opened.base, opened.settings.gate_perplexity_tokens

@@ -30,7 +30,7 @@ from app.operations.commit import EditedMatrices, record_base
 from app.operations.lifecycle import accept, cancel
 from app.operations.live import live_edits
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
-from app.resident.lineage import History
+from app.resident.lineage import Lineage
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.settings import Settings
@@ -126,7 +126,7 @@ class Site:
     @property
     def head_live(self) -> Sequence[str]:
         """Ids of the edits the worker takes for live."""
-        return list(self._history.head.live)
+        return list(self._lineage.head_state.live)
 
     def seq(self, id: str) -> int:
         """An operation's place in the order."""
@@ -232,10 +232,10 @@ class Site:
         )
         files = ArtefactStore(self._folder / "snapshots")
         snapshots = Snapshots(self.database, files, self.base, every=2, kept=2, clock=self.clock)
-        self._history = History(self.database, self._artefacts, self.base, snapshots)
-        weights = self._history.recover()
-        head = self._history.head.revision
-        resident = Resident(model, self._history.materialise, revision=head, weights=weights)
+        self._lineage = Lineage(self.database, self._artefacts, self.base, snapshots)
+        weights = self._lineage.recover()
+        head = self._lineage.head_state.revision
+        resident = Resident(model, self._lineage.materialise, revision=head, weights=weights)
         self._lease = Lease(self.database, silence_s=3600.0, process=ProcessId.own())
         assert self._lease.acquire()
         editor = Editor(model, recipe, statistics)
@@ -243,14 +243,14 @@ class Site:
             self.database,
             self._lease,
             self._artefacts,
-            self._history,
+            self._lineage,
             resident,
             lambda: editor,
             clock=self.clock,
             actor="worker",
             snapshots=snapshots,
             intake=Intake(self.database, resident, self.limits),
-            gauge=EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8),
+            gauge=EffectGauge(self._lineage, resident, earlier_sample=1, perplexity_tokens=8),
         )
         self._worker = Worker(
             self.database,

@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     def _head_agrees(self) -> None:
         assert list(self.site.head_live) == sorted(self.model.live, key=self.site.seq)
         with self.site.database.read() as session:
-            recorded = revisions.head(session)
+            recorded = revisions.newest(session)
             assert recorded is not None
             assert recorded.number == len(self.model.revisions) - 1
             known = {id for live in self.model.revisions for id in live}

@@ -12,7 +12,7 @@ from app.ledger.artefacts import ArtefactStore
 from app.operations import revisions
 from app.operations.commit import AddedEdit, NewRevision
 from app.operations.label_limits import LabelLimits
-from app.resident.lineage import Change, History
+from app.resident.lineage import Change, Lineage
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Delta, dense_on_grid, left_grid, on_grid
 from editing_core.weights.digest import weights_digest
@@ -74,8 +74,8 @@ class Edited:
             clock=self.records.clock,
             labels=labels,
         )
-        self.history = History(database, self.artefacts, base, self.snapshots)
-        self.history.recover()
+        self.lineage = Lineage(database, self.artefacts, base, self.snapshots)
+        self.lineage.recover()
 
     def restarted(self) -> "Edited":
         """The same database and data directory in a new process, so to speak."""
@@ -83,7 +83,7 @@ class Edited:
 
     @property
     def head(self) -> int:
-        return self.history.head.revision
+        return self.lineage.head_state.revision
 
     def edit(self, count: int = 1) -> int:
         """Commit a batch of edits; the new revision."""
@@ -103,7 +103,7 @@ class Edited:
         return self._commit_edits([id], Delta((id,), layers))
 
     def _commit_edits(self, ids: list[str], delta: Delta) -> int:
-        change = Change(self.history.head.weights.changed(add=[delta]))
+        change = Change(self.lineage.head_state.weights.changed(add=[delta]))
         artefact = self.artefacts.put(delta.to_bytes())
         added = [AddedEdit(id, index, REPORT) for index, id in enumerate(ids)]
         return self._commit(RevisionKind.EDIT, ids, change, artefact, added)
@@ -112,17 +112,17 @@ class Edited:
         """Commit a rollback; the new revision."""
         id = self.records.accept_rollback(f"rollback-{self.head + 1}", to_revision)
         self.records.claim()
-        return self._commit(RevisionKind.ROLLBACK, [id], self.history.change_to(to_revision))
+        return self._commit(RevisionKind.ROLLBACK, [id], self.lineage.change_to(to_revision))
 
     def label(self, label: str, revision: int) -> str:
         """Keep a revision under a label; its file's digest."""
-        snapshot, _ = self.snapshots.label(revision, label, self.history.weights, unkeyed("client"))
+        snapshot, _ = self.snapshots.label(revision, label, self.lineage.weights, unkeyed("client"))
         assert snapshot.digest is not None
         return snapshot.digest
 
     def digest(self, revision: int) -> str:
         """Of the weights of a revision, as they are rebuilt."""
-        return weights_digest(self.history.materialise(revision))
+        return weights_digest(self.lineage.materialise(revision))
 
     def recorded_digest(self, revision: int) -> str:
         """Of the weights of a revision, as the ledger has it."""
@@ -157,6 +157,6 @@ class Edited:
                 removed=change.removed,
             )
         ).number
-        self.history.advance(revision, change.weights)
+        self.lineage.advance(revision, change.weights)
         self.snapshots.take_if_due(revision, change.weights)
         return revision

@@ -58,12 +58,12 @@ class Installation:
 
     def resident(self) -> Resident:
         """The model at the head."""
-        history = self.edited.history
+        lineage = self.edited.lineage
         return Resident(
             self.model,
-            history.materialise,
+            lineage.materialise,
             revision=self.edited.head,
-            weights=history.materialise(self.edited.head),
+            weights=lineage.materialise(self.edited.head),
         )
 
     @contextmanager

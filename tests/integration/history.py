@@ -233,7 +233,7 @@ class History:
     def head(self) -> int:
         """Number of the newest revision."""
         with self.database.read() as session:
-            found = revisions.head(session)
+            found = revisions.newest(session)
         assert found is not None
         return found.number
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.access.require import authorize
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.keys.bootstrap import create_key
 from app.main import Components, create_app
 from app.settings import Settings
@@ -73,7 +73,7 @@ class Keyed:
 
 def first_key(settings: Settings, *scopes: Scope) -> str:
     """The key that closes a service, made as its owner makes it; for everything by default."""
-    return create_key(settings, NewKey(scopes or [Scope.ADMIN])).key
+    return create_key(settings, NewApiKey(scopes or [Scope.ADMIN])).key
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.client import Errata, Refused
 from app.keys.bootstrap import create_key
 from app.operations.lifecycle import give_up
@@ -62,7 +62,7 @@ def test_the_client_makes_and_revokes_keys(
 ) -> None:
     with pytest.raises(Refused, match="errata keys create --scope admin"):
         errata.keys.create(["admin"])
-    admin = create_key(settings, NewKey([Scope.ADMIN]))
+    admin = create_key(settings, NewApiKey([Scope.ADMIN]))
     client.headers["Authorization"] = f"Bearer {admin.key}"
     made = errata.keys.create(["query", "edit"], expires_at=datetime(2099, 1, 1, tzinfo=UTC))
     assert (made.scopes, made.expires_at) == (["query", "edit"], "2099-01-01T00:00:00Z")

@@ -57,4 +57,4 @@ def test_edits_are_committed_served_and_undone_on_a_device_of_their_own(
     revision, digest = service.head()
     assert revision == 3
     assert weights_digest(service.resident.matrices(service.resident.newest)) == digest
-    assert weights_digest(service.history.materialise(0)) == base
+    assert weights_digest(service.lineage.materialise(0)) == base

@@ -12,7 +12,7 @@ from app.access.acquaintances import Acquaintances
 from app.access.doorkeeper import Doorkeeper, check_guarded
 from app.access.last_use import LastUse
 from app.access.scopes import LOCAL, Caller, Scope
-from app.access.service import NewKey, create, revoke
+from app.access.service import NewApiKey, create, revoke
 from app.access.token import Token
 from app.database.database import Database
 from app.errors import (
@@ -60,7 +60,7 @@ def _make(
     scope: Scope = Scope.QUERY,
 ) -> tuple[str, str]:
     """Id and header of a new key."""
-    new = NewKey([scope], expires_at=None if lasting is None else clock() + lasting)
+    new = NewApiKey([scope], expires_at=None if lasting is None else clock() + lasting)
     with database.write() as session:
         key, token = create(session, settings, new, actor="test", now=clock())
     return key.id, f"Bearer {token.text}"

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def gauge(service: Service) -> EffectGauge:
-    return EffectGauge(service.history, service.resident, earlier_sample=4, perplexity_tokens=32)
+    return EffectGauge(service.lineage, service.resident, earlier_sample=4, perplexity_tokens=32)
 
 
 def _candidate(
@@ -33,7 +33,7 @@ def _candidate(
 ) -> Candidate:
     return Candidate(
         model=service.resident.shadow(after),
-        before=service.history.base,
+        before=service.lineage.base,
         after=after,
         energies={layer: hyperspherical_energy(weight) for layer, weight in after.items()},
         logprobs=logprobs,
@@ -42,19 +42,19 @@ def _candidate(
 
 
 def test_the_base_itself_has_no_effects(service: Service, gauge: EffectGauge) -> None:
-    assert gauge.measure(_candidate(service, service.history.base)) == Effects(
+    assert gauge.measure(_candidate(service, service.lineage.base)) == Effects(
         not_finite=0,
         delta_norm=0.0,
         canaries_kept=1.0,
         earlier_kept=None,
         energy_drift=0.0,
         perplexity_ratio=1.0,
-        perplexity=gauge.perplexity(service.history.base),
+        perplexity=gauge.perplexity(service.lineage.base),
     )
 
 
 def test_the_largest_change_of_any_matrix_counts(service: Service, gauge: EffectGauge) -> None:
-    changed = dict(service.history.base)
+    changed = dict(service.lineage.base)
     first, *_, last = sorted(changed)
     changed[first] = changed[first] * 1.25
     changed[last] = changed[last] * 0.5
@@ -66,7 +66,7 @@ def test_the_largest_change_of_any_matrix_counts(service: Service, gauge: Effect
 def test_a_ruined_model_loses_canaries_perplexity_and_energy(
     service: Service, gauge: EffectGauge
 ) -> None:
-    ruined = {layer: weight.abs() * 30 for layer, weight in service.history.base.items()}
+    ruined = {layer: weight.abs() * 30 for layer, weight in service.lineage.base.items()}
     found = gauge.measure(_candidate(service, ruined))
     assert found.canaries_kept < 0.5
     assert found.perplexity_ratio > 1.5
@@ -76,7 +76,7 @@ def test_a_ruined_model_loses_canaries_perplexity_and_energy(
 def test_every_entry_and_score_that_is_no_number_is_counted(
     service: Service, gauge: EffectGauge
 ) -> None:
-    broken = {layer: weight.clone() for layer, weight in service.history.base.items()}
+    broken = {layer: weight.clone() for layer, weight in service.lineage.base.items()}
     next(iter(broken.values()))[0, :3] = float("inf")
     found = gauge.measure(_candidate(service, broken, logprobs=(-1.0, float("nan"))))
     assert found.not_finite == 4
@@ -88,8 +88,8 @@ def test_an_earlier_edit_that_is_undone_is_not_kept(service: Service, gauge: Eff
     known = {"subject": "France", "prompt": "{} is a part of", "target": "France"}
     id = service.submit(**known, method="ft")  # takes hold even in a random model
     assert service.ended(id).status is EditStatus.COMMITTED
-    wait_until(lambda: list(service.history.head.live) == [id], WAIT_S, what="the new head")
-    head = service.history.head.weights.materialise()
+    wait_until(lambda: list(service.lineage.head_state.live) == [id], WAIT_S, what="the new head")
+    head = service.lineage.head_state.weights.materialise()
     ruined = {layer: -weight for layer, weight in head.items()}
     assert gauge.measure(_candidate(service, head)).earlier_kept == 1.0
     assert gauge.measure(_candidate(service, ruined)).earlier_kept == 0.0
@@ -102,15 +102,15 @@ def test_an_earlier_edit_that_is_undone_is_not_kept(service: Service, gauge: Eff
 def test_where_canaries_are_asked_in_conversation_the_worse_group_counts(service: Service) -> None:
     """A change that only shows after the mark of a turn is no better for the plain prompts."""
     context = str(chat_context(service.resident.tokenizer))
-    plain = EffectGauge(service.history, service.resident, earlier_sample=4, perplexity_tokens=32)
+    plain = EffectGauge(service.lineage, service.resident, earlier_sample=4, perplexity_tokens=32)
     gauge = EffectGauge(
-        service.history,
+        service.lineage,
         service.resident,
         earlier_sample=4,
         perplexity_tokens=32,
         conversation=context,
     )
-    same = _candidate(service, service.history.base)
+    same = _candidate(service, service.lineage.base)
     assert gauge.measure(same).canaries_kept == 1.0
     turned = _turned_in_conversation(service, same)
     assert plain.measure(turned).canaries_kept == 1.0
@@ -119,7 +119,7 @@ def test_where_canaries_are_asked_in_conversation_the_worse_group_counts(service
 
 def _turned_in_conversation(service: Service, same: Candidate) -> Candidate:
     """A model that says something else wherever a turn was opened, and nothing new elsewhere."""
-    model = service.resident.shadow(service.history.base)
+    model = service.resident.shadow(service.lineage.base)
     start = service.resident.tokenizer.convert_tokens_to_ids("<|im_start|>")
 
     def turn(_module: Module, _args: object, kwargs: dict[str, Any], out: Any) -> Any:

@@ -43,7 +43,7 @@ def test_a_merged_export_answers_with_the_bits_of_its_revision(
     merged = open_model(folder).eval()
     with installation.resident().view(revision) as view:
         assert torch.equal(merged(_IDS).logits, view.model(_IDS).logits)
-    weight_of, layers = installation.model.architecture.weight_of, installation.edited.history.base
+    weight_of, layers = installation.model.architecture.weight_of, installation.edited.lineage.base
     found = weights_digest({layer: weight_of(merged, layer) for layer in layers})
     assert found == installation.edited.recorded_digest(revision)
     assert found == manifest(folder)["weights_digest"]
@@ -80,7 +80,7 @@ def test_a_delta_export_and_the_delta_of_a_revision_rebuild_it(
     assert direct.content == data
     assert direct.headers["ETag"] == f'"{hashlib.sha256(data).hexdigest()}"'
     assert head.headers["X-Revision"] == "2"
-    base = Weights(installation.edited.history.base)
+    base = Weights(installation.edited.lineage.base)
     for number, content in ((1, data), (2, head.content)):
         rebuilt = base.changed(add=live_deltas(content)).materialise()
         assert weights_digest(rebuilt) == installation.edited.recorded_digest(number)
@@ -133,7 +133,7 @@ def test_what_no_adapter_can_hold_fails_with_the_reason_and_can_be_merged(
         assert failed["download"] is None
         client.made(format="merged")
         delta = client.http.get("/v1/revisions/3/delta").content
-    base = Weights(installation.edited.history.base)
+    base = Weights(installation.edited.lineage.base)
     rebuilt = base.changed(add=live_deltas(delta)).materialise()
     assert weights_digest(rebuilt) == installation.edited.recorded_digest(3)
 

@@ -93,7 +93,9 @@ def test_the_rest_of_a_batch_commits_without_the_edit_that_fails(service: Servic
     rejected = (EditStatus.REJECTED, "gate_target_not_reached")
     assert _ends(service, ids) == [_COMMITTED, rejected, _COMMITTED]
     assert _revisions(service, ids) == [1, None, 1]
-    wait_until(lambda: list(service.history.head.live) == [ids[0], ids[2]], WAIT_S, what="the head")
+    wait_until(
+        lambda: list(service.lineage.head_state.live) == [ids[0], ids[2]], WAIT_S, what="the head"
+    )
 
 
 def test_only_the_guilty_fail_by_a_gate_that_measures_the_whole_batch(service: Service) -> None:
@@ -107,7 +109,7 @@ def test_an_atomic_batch_is_one_revision_however_large(service: Service) -> None
     ids = _send(service, [None] * (BATCH_SIZE + 1), atomic=True)
     assert _ends(service, ids) == [_COMMITTED] * len(ids)
     assert _revisions(service, ids) == [1] * len(ids)
-    wait_until(lambda: list(service.history.head.live) == ids, WAIT_S, what="the head")
+    wait_until(lambda: list(service.lineage.head_state.live) == ids, WAIT_S, what="the head")
 
 
 def test_one_failing_gate_rejects_all_of_an_atomic_batch(service: Service) -> None:

@@ -86,9 +86,9 @@ def test_a_follower_reads_only_what_was_committed(sizes: list[Edited]) -> None:
             edited.artefacts.remove(digest)
         edited.edit(_BATCH)
         with counted(edited.database) as work:
-            follower.history.recover()
-        assert follower.history.head.revision == edited.head
-        assert list(follower.history.head.live) == list(edited.history.head.live)
+            follower.lineage.recover()
+        assert follower.lineage.head_state.revision == edited.head
+        assert list(follower.lineage.head_state.live) == list(edited.lineage.head_state.live)
         return work
 
     _require_flat(sizes, follow)
@@ -130,22 +130,22 @@ def test_a_start_beside_a_snapshot_reads_no_factors(database: Database, tmp_path
     for digest in edited.artefacts.digests():
         edited.artefacts.remove(digest)
     started = edited.restarted()
-    assert len(started.history.head.live) == 3 * _BATCH
+    assert len(started.lineage.head_state.live) == 3 * _BATCH
     with pytest.raises(CorruptArtefact, match="missing"):
-        started.history.past_keys([])
+        started.lineage.past_keys([])
 
 
 def test_keys_come_in_the_order_of_edits_and_only_the_newest_are_compared(
     database: Database, tmp_path: Path
 ) -> None:
     edited = _grown(database, tmp_path / "data", 3)
-    history, ids = edited.restarted().history, list(edited.history.head.live)
-    every, gone = history.past_keys([]), ids[-2]
-    for layer, keys in history.past_keys([gone]).items():
+    lineage, ids = edited.restarted().lineage, list(edited.lineage.head_state.live)
+    every, gone = lineage.past_keys([]), ids[-2]
+    for layer, keys in lineage.past_keys([gone]).items():
         assert len(every[layer]) == 3 * _BATCH
         rows = [row for row, id in enumerate(ids) if id != gone]
         assert keys.equal(every[layer][rows])
-        assert history.recent_keys([gone], most=5)[layer].equal(keys[-5:])
+        assert lineage.recent_keys([gone], most=5)[layer].equal(keys[-5:])
 
 
 def test_differences_are_those_of_the_live_edits_both_ways(
@@ -188,7 +188,7 @@ def test_a_follower_of_a_database_that_was_exchanged_begins_anew(tmp_path: Path)
     other.edit(2)
     other.edit(3)
     other.edit()
-    follower.history.recover()
-    assert follower.history.head.live == other.history.head.live
+    follower.lineage.recover()
+    assert follower.lineage.head_state.live == other.lineage.head_state.live
     assert follower.digest(3) == other.recorded_digest(3)
     database.close()

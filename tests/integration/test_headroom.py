@@ -25,13 +25,13 @@ _REASON = "gate_perplexity_too_high"
 
 
 def _gauge(service: Service) -> EffectGauge:
-    return EffectGauge(service.history, service.resident, earlier_sample=4, perplexity_tokens=32)
+    return EffectGauge(service.lineage, service.resident, earlier_sample=4, perplexity_tokens=32)
 
 
 def _told(service: Service) -> Distance:
     """How far the head has gone, by its report."""
     with service.database.read() as session:
-        head = revisions.head(session)
+        head = revisions.newest(session)
         assert head is not None
         report = RevisionReport.model_validate(head.report)
     return _gauge(service).distance(report)
@@ -39,7 +39,7 @@ def _told(service: Service) -> Distance:
 
 def _measured(service: Service) -> Distance:
     """How far it has gone, by its weights."""
-    matrices = service.history.head.weights.materialise()
+    matrices = service.lineage.head_state.weights.materialise()
     found = _gauge(service).measure(
         Candidate(
             model=service.resident.shadow(matrices),
@@ -62,7 +62,7 @@ def _assert_same(told: Distance, measured: Distance) -> None:
 def _commit(service: Service, subject: str) -> str:
     id, number = service.submit(subject, method="ft"), service.head()[0]
     assert service.ended(id).status is EditStatus.COMMITTED
-    wait_until(lambda: service.history.head.revision == number + 1, WAIT_S, what="the head")
+    wait_until(lambda: service.lineage.head_state.revision == number + 1, WAIT_S, what="the head")
     return id
 
 
@@ -79,7 +79,9 @@ def _roll_back(service: Service) -> None:
             to_revision=0,
         )
     service.doorbell.ring("rollback_1")
-    wait_until(lambda: service.history.head.revision == number + 1, WAIT_S, what="the rollback")
+    wait_until(
+        lambda: service.lineage.head_state.revision == number + 1, WAIT_S, what="the rollback"
+    )
 
 
 def _report(service: Service, edit_id: str) -> EditReport:

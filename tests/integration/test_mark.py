@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.database.copying import copy_sqlite
 from app.database.database import Database
 from app.database.tables.ledger import EntryKind
@@ -76,7 +76,7 @@ def test_every_commit_to_the_ledger_moves_the_mark_to_its_end(settings: Settings
             lambda: history.accept("a"),
             lambda: history.edit("b"),
             lambda: history.erase("b"),
-            lambda: create_key(settings, NewKey([Scope.QUERY])),
+            lambda: create_key(settings, NewApiKey([Scope.QUERY])),
         ):
             before = mark_of(settings)
             step()
@@ -118,7 +118,7 @@ def test_a_database_that_lacks_the_marked_entry_is_refused_at_the_start_and_left
         assert f"--accept-older-database {kept[1][:12]}:" in told
         assert mark_of(settings) == lost
     with pytest.raises(SetBack):
-        create_key(settings, NewKey([Scope.ADMIN]))
+        create_key(settings, NewApiKey([Scope.ADMIN]))
 
 
 def test_a_database_that_took_another_way_or_is_another_is_refused(
@@ -136,7 +136,9 @@ def test_a_database_that_took_another_way_or_is_another_is_refused(
     elsewhere = settings.model_copy(update={"database_url": other})
     with pytest.raises(SetBack, match="has no ledger entry at all"):
         open_database(elsewhere, utc_now)
-    create_key(elsewhere.model_copy(update={"data_dir": tmp_path / "own"}), NewKey([Scope.QUERY]))
+    create_key(
+        elsewhere.model_copy(update={"data_dir": tmp_path / "own"}), NewApiKey([Scope.QUERY])
+    )
     with pytest.raises(SetBack, match="is that of another ledger"):
         open_database(elsewhere, utc_now)
 

@@ -260,4 +260,4 @@ def test_what_does_not_exist_is_named(database: Database) -> None:
             edits.get(session, "edit_x")
         with pytest.raises(UnknownRevision, match="7"):
             live_edits(session, 7)
-        assert revisions.head(session) is None
+        assert revisions.newest(session) is None

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from app.access import repository
 from app.access.doorkeeper import Doorkeeper
 from app.access.scopes import Scope
-from app.access.service import NewKey, create, revoke
+from app.access.service import NewApiKey, create, revoke
 from app.database.database import Database
 from app.database.migration import upgrade
 from app.deps.services import Services
@@ -119,7 +119,7 @@ def _confirmed(
     doorkeeper: Doorkeeper, settings: Settings, database: Database, clock: SetClock, scope: Scope
 ) -> str:
     """The header of a key that lasts half a minute and was just let in."""
-    new = NewKey([scope], expires_at=clock() + timedelta(seconds=30))
+    new = NewApiKey([scope], expires_at=clock() + timedelta(seconds=30))
     with database.write() as session:
         _, token = create(session, settings, new, actor="test", now=clock())
     header = f"Bearer {token.text}"

@@ -69,7 +69,7 @@ def _report(operation: Operation) -> RevertReport:
 
 def _head(site: Site) -> RevisionResource:
     with site.database.read() as session:
-        newest = revisions.head(session)
+        newest = revisions.newest(session)
         assert newest is not None
         return revision_resources(session, [newest])[0]
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.access import service as keys
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.audit.auditing import audit, audit_steps
 from app.database.database import Database
 from app.database.tables.exports import ExportFormat
@@ -79,10 +79,10 @@ class Site:
             remove_label(session, "gone", actor="client", now=now())
             until = now() + timedelta(days=900)
             self.key = keys.create(
-                session, self.settings, NewKey([Scope.QUERY], "q", until), actor="cli", now=now()
+                session, self.settings, NewApiKey([Scope.QUERY], "q", until), actor="cli", now=now()
             )[0].id
             self.revoked = keys.create(
-                session, self.settings, NewKey([Scope.ADMIN]), actor="cli", now=now()
+                session, self.settings, NewApiKey([Scope.ADMIN]), actor="cli", now=now()
             )[0].id
             keys.revoke(session, self.revoked, actor="cli", now=now())
             for id in ("export_1", "export_2"):

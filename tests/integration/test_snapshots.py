@@ -56,7 +56,7 @@ def test_a_head_that_moved_step_by_step_is_the_one_a_restart_finds(open_edited: 
             edited.roll_back(draw.randrange(edited.head + 1))
         else:
             edited.edit(draw.randrange(1, 4))
-    moved, found = edited.history.head, edited.restarted().history.head
+    moved, found = edited.lineage.head_state, edited.restarted().lineage.head_state
     assert (moved.revision, list(moved.live.items())) == (found.revision, list(found.live.items()))
 
 
@@ -96,7 +96,7 @@ def test_a_rollback_finds_the_one_way_that_is_left(open_edited: Open) -> None:
     edited.artefacts.remove(edited.artefact_of(5))  # needed from the base
     edited.artefacts.remove(edited.artefact_of(15))  # and from the head
     assert edited.recorded_digest(edited.roll_back(11)) == edited.recorded_digest(11)
-    assert len(edited.history.head.live) == 11
+    assert len(edited.lineage.head_state.live) == 11
 
 
 def test_the_nearest_snapshot_is_tried_first_and_others_are_left_alone(
@@ -134,7 +134,7 @@ def test_a_snapshot_of_other_weights_than_recorded_is_found_out(open_edited: Ope
     edited = open_edited()
     for _ in range(8):
         edited.edit()
-    other = edited.files.put(edited.history.weights(2).to_bytes())
+    other = edited.files.put(edited.lineage.weights(2).to_bytes())
     with edited.database.write() as session:
         add_automatic(session, 7, other, kept=4, now=edited.records.clock())
     assert edited.restarted().digest(7) == edited.recorded_digest(7)
@@ -259,25 +259,25 @@ def test_so_many_labels_are_given_and_no_more(open_edited: Open) -> None:
     edited.edit()
     edited.edit()
     for number, label in enumerate(("first", "second")):
-        edited.snapshots.label(number, label, edited.history.weights, unkeyed("client"))
+        edited.snapshots.label(number, label, edited.lineage.weights, unkeyed("client"))
     with pytest.raises(TooManyLabels, match="there are 2 labels"):
-        edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
-    assert not edited.snapshots.label(0, "first", edited.history.weights, unkeyed("client"))[1]
+        edited.snapshots.label(2, "third", edited.lineage.weights, unkeyed("client"))
+    assert not edited.snapshots.label(0, "first", edited.lineage.weights, unkeyed("client"))[1]
     with edited.database.write() as session:
         remove_label(session, "second", actor="client", now=edited.records.clock())
-    edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
+    edited.snapshots.label(2, "third", edited.lineage.weights, unkeyed("client"))
 
 
 def test_labels_take_so_many_bytes_and_one_file_counts_once(open_edited: Open) -> None:
     edited = open_edited()
     edited.edit()
     edited.edit()
-    first, second, third = (len(edited.history.weights(number).to_bytes()) for number in range(3))
+    first, second, third = (len(edited.lineage.weights(number).to_bytes()) for number in range(3))
     edited = open_edited(labels=LabelLimits(bytes=first + second))
     for number, label in ((0, "first"), (1, "second"), (1, "second-again")):
-        edited.snapshots.label(number, label, edited.history.weights, unkeyed("client"))
+        edited.snapshots.label(number, label, edited.lineage.weights, unkeyed("client"))
     with pytest.raises(TooManyLabels, match=f"take {first + second} bytes, this one {third} more"):
-        edited.snapshots.label(2, "third", edited.history.weights, unkeyed("client"))
+        edited.snapshots.label(2, "third", edited.lineage.weights, unkeyed("client"))
     assert len(edited.files.digests()) == 2
 
 
@@ -286,7 +286,7 @@ def test_no_label_is_given_that_the_disk_has_no_room_for(open_edited: Open, tmp_
     edited = open_edited(labels=LabelLimits(space=full))
     edited.edit()
     with pytest.raises(StorageFull):
-        edited.snapshots.label(1, "release", edited.history.weights, unkeyed("client"))
+        edited.snapshots.label(1, "release", edited.lineage.weights, unkeyed("client"))
     assert edited.files.digests() == set()
 
 
@@ -295,6 +295,6 @@ def test_a_label_and_the_key_it_was_asked_for_with_are_stored_together(open_edit
     edited.edit()
     for key in ("first", "of the label that is there"):
         once = replace(unkeyed("client"), key=key)
-        snapshot, _ = edited.snapshots.label(1, "release", edited.history.weights, once)
+        snapshot, _ = edited.snapshots.label(1, "release", edited.lineage.weights, once)
         with edited.database.read() as session:
             assert once.recall(session) == str(snapshot.id)

@@ -36,8 +36,8 @@ def test_a_second_edit_of_a_fact_takes_the_place_of_the_first(service: Service) 
     second = service.ended(service.submit("  FRANCE ", target="Paris"))
     assert (second.status, second.supersedes) == (EditStatus.COMMITTED, first)
     assert service.ended(first).status is EditStatus.SUPERSEDED
-    wait_until(lambda: list(service.history.head.live) == [second.id], WAIT_S)
-    assert {len(keys) for keys in service.history.past_keys([]).values()} == {1}
+    wait_until(lambda: list(service.lineage.head_state.live) == [second.id], WAIT_S)
+    assert {len(keys) for keys in service.lineage.past_keys([]).values()} == {1}
 
 
 def test_edits_of_one_fact_are_not_solved_together(service: Service) -> None:
@@ -75,7 +75,7 @@ def test_a_second_fact_of_a_subject_is_solved_beside_the_first(
         view = view_with(tiny_model.model, weights.materialise())
         found = editor_of().solve(view, [fact], method="alphaedit+sphere", beside=facts[:done])
         weights = weights.changed(add=[found.delta])
-    assert weights_digest(service.history.materialise(2)) == weights_digest(weights.materialise())
+    assert weights_digest(service.lineage.materialise(2)) == weights_digest(weights.materialise())
 
 
 def test_reported_energies_are_those_of_the_weights(service: Service) -> None:
@@ -88,8 +88,8 @@ def test_reported_energies_are_those_of_the_weights(service: Service) -> None:
         assert revision is not None
         assert edit.report is not None
         found = EditReport.model_validate(edit.report)
-        before = service.history.materialise(revision - 1)
-        after = service.history.materialise(revision)
+        before = service.lineage.materialise(revision - 1)
+        after = service.lineage.materialise(revision)
         for layer in found.layers:
             pair = (layer.energy_before, layer.energy_after)
             expected = [hyperspherical_energy(w[layer.layer]) for w in (before, after)]
@@ -104,7 +104,7 @@ def test_what_is_served_and_what_is_recorded_are_the_same_weights(service: Servi
     with service.database.read() as session:
         recorded = {n: revisions.get(session, n).weights_digest for n in range(head + 1)}
     for number, digest in recorded.items():
-        assert weights_digest(service.history.materialise(number)) == digest
+        assert weights_digest(service.lineage.materialise(number)) == digest
 
 
 def test_undoing_on_top_of_a_head_that_has_moved_is_rejected_in_its_turn(service: Service) -> None:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app.access.scopes import Scope
-from app.access.service import NewKey
+from app.access.service import NewApiKey
 from app.keys.bootstrap import create_key
 from app.kit.logs import LogFormat, configure
 from app.main import create_app
@@ -277,7 +277,7 @@ def watched(folder: Path, model: Path) -> Watched:
         _traced_to(collector),
         _running(folder, model) as (http, settings),
     ):
-        key = create_key(settings, NewKey([Scope.ADMIN], WORDS)).key
+        key = create_key(settings, NewApiKey([Scope.ADMIN], WORDS)).key
         user, stranger = _User(http, key), key[:-1] + "?"
         _edit_in_every_way(user)
         _query_in_every_way(user)

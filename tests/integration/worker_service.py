@@ -28,7 +28,7 @@ from app.operations.commit import EditedMatrices, record_base
 from app.operations.lifecycle import accept
 from app.queue.embedded import EmbeddedValkey
 from app.queue.redis_doorbell import RedisDoorbell
-from app.resident.lineage import History
+from app.resident.lineage import Lineage
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.worker.effects import EffectGauge
@@ -93,7 +93,7 @@ class Service:
 
     database: Database
     doorbell: RedisDoorbell
-    history: History
+    lineage: Lineage
     resident: Resident
     worker: Worker
     metrics: Metrics
@@ -180,7 +180,7 @@ class Service:
     def head(self) -> tuple[int, str]:
         """Number and weights of the newest revision in the ledger."""
         with self.database.read() as session:
-            found = revisions.head(session)
+            found = revisions.newest(session)
             assert found is not None
             return found.number, found.weights_digest
 
@@ -224,22 +224,22 @@ def working(
     snapshots = Snapshots(
         database, ArtefactStore(folder / "snapshots"), base, every=2, kept=1, clock=utc_now
     )
-    history = History(database, artefacts, base, snapshots)
-    resident = Resident(model, history.materialise, revision=0, weights=history.recover())
+    lineage = Lineage(database, artefacts, base, snapshots)
+    resident = Resident(model, lineage.materialise, revision=0, weights=lineage.recover())
     lease = Lease(database, silence_s=1.0, process=ProcessId.own(), watch=ending)
     metrics = Metrics()
     execution = kind(
         database,
         lease,
         artefacts,
-        history,
+        lineage,
         resident,
         lambda: editor,
         clock=utc_now,
         actor="worker",
         snapshots=snapshots,
         intake=Intake(database, resident, OPEN_LIMITS),
-        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=_TOKENS),
+        gauge=EffectGauge(lineage, resident, earlier_sample=4, perplexity_tokens=_TOKENS),
         metrics=metrics,
         interruption=ending,
     )
@@ -255,7 +255,7 @@ def working(
         interruption=ending,
     )
     worker.start()
-    yield Service(database, doorbell, history, resident, worker, metrics)
+    yield Service(database, doorbell, lineage, resident, worker, metrics)
     worker.stop()
     valkey.stop()
     database.close()

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from app.audit.rows.reading import Compared, Told, require_equal, rows_by_key
 from app.audit.rows.withdrawals import WithdrawalRows
+from app.database.tables.api_keys import ApiKey
 from app.database.tables.exports import Export
-from app.database.tables.keys import ApiKey
 from app.database.tables.labels import Snapshot
 from app.ledger.differing import RowDiffers
 from app.ledger.records import ExportRecord, KeyRecord, SnapshotRecord, WithdrawalRecord

@@ -2,6 +2,7 @@
 
 from sqlalchemy import MetaData
 
+from app.database.tables.api_keys import ApiKey
 from app.database.tables.base import Base
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit, StoredText
@@ -9,7 +10,6 @@ from app.database.tables.erasures import Erasure
 from app.database.tables.events import Event
 from app.database.tables.exports import Export
 from app.database.tables.idempotency import IdempotencyKey
-from app.database.tables.keys import ApiKey
 from app.database.tables.labels import Snapshot
 from app.database.tables.lease import WriterLease
 from app.database.tables.ledger import LedgerEntry

@@ -1,4 +1,4 @@
-"""A decoder on its own thread, and what transformers itself would say, run alone."""
+"""A scheduler on its own thread, and what transformers itself would say, run alone."""
 
 import asyncio
 import copy
@@ -11,10 +11,10 @@ import torch
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from app.generation.engine import Ask
+from app.generation.engine import Prompt
 from app.generation.sampling import Sampler, Sampling, choice_generator
-from app.generation.scheduler import Decoder
-from app.generation.scored import ScoredWord
+from app.generation.scheduler import Scheduler
+from app.generation.scored import ScoredToken
 from app.generation.thread import GenerationThread
 
 
@@ -31,9 +31,9 @@ def sampling(**changes: Any) -> Sampling:
 
 
 @contextmanager
-def decoding(tokenizer: Tokenizer, *, max_rows: int = 32) -> Iterator[Decoder]:
+def scheduling(tokenizer: Tokenizer, *, max_sequences: int = 32) -> Iterator[Scheduler]:
     thread = GenerationThread()
-    yield Decoder(thread, copy.deepcopy(tokenizer), max_rows=max_rows)
+    yield Scheduler(thread, copy.deepcopy(tokenizer), max_sequences=max_sequences)
     thread.close()
 
 
@@ -42,33 +42,35 @@ class Heard:
     """What a listener was told of one choice."""
 
     text: str = ""
-    scores: list[ScoredWord] = field(default_factory=list)
+    scores: list[ScoredToken] = field(default_factory=list)
     tokens: int = 0
     finish_reason: str | None = None
 
     @property
     def words(self) -> list[str]:
-        return [score.word.text for score in self.scores]
+        return [score.token.text for score in self.scores]
 
 
-async def hear(decoder: Decoder, model: PreTrainedModel, asks: Sequence[Ask]) -> list[Heard]:
+async def hear(
+    scheduler: Scheduler, model: PreTrainedModel, prompts: Sequence[Prompt]
+) -> list[Heard]:
     """Every choice, in order, once all are complete."""
-    heard = [Heard() for ask in asks for _ in range(ask.n)]
-    async for piece in decoder.pieces(model, asks):
-        choice = heard[piece.choice]
+    heard = [Heard() for prompt in prompts for _ in range(prompt.n)]
+    async for chunk in scheduler.generate(model, prompts):
+        choice = heard[chunk.choice]
         assert choice.finish_reason is None
-        choice.text += piece.text
-        choice.scores += piece.scores
-        choice.tokens += piece.tokens
-        choice.finish_reason = piece.finish_reason
+        choice.text += chunk.text
+        choice.scores += chunk.scores
+        choice.tokens += chunk.tokens
+        choice.finish_reason = chunk.finish_reason
     return heard
 
 
 def ask_alone(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: Sequence[int], asked: Sampling, n: int = 1
 ) -> list[Heard]:
-    with decoding(tokenizer) as decoder:
-        return asyncio.run(hear(decoder, model, [Ask(0, list(prompt), asked, n)]))
+    with scheduling(tokenizer) as scheduler:
+        return asyncio.run(hear(scheduler, model, [Prompt(0, list(prompt), asked, n)]))
 
 
 def bare_generate(model: Any, prompt: Sequence[int], max_tokens: int) -> list[int]:
@@ -86,10 +88,10 @@ def bare_generate(model: Any, prompt: Sequence[int], max_tokens: int) -> list[in
 
 
 @torch.no_grad()
-def plain_draws(model: PreTrainedModel, ask: Ask, choice: int) -> list[int]:
+def plain_draws(model: PreTrainedModel, prompt: Prompt, choice: int) -> list[int]:
     """What a seed draws when the whole text is read anew for each token: no cache, no company."""
-    sampler = Sampler(ask.sampling, choice_generator(ask.sampling.seed, ask.index, choice))
-    ids = list(ask.tokens)
-    for _ in range(ask.sampling.max_tokens):
+    sampler = Sampler(prompt.sampling, choice_generator(prompt.sampling.seed, prompt.index, choice))
+    ids = list(prompt.tokens)
+    for _ in range(prompt.sampling.max_tokens):
         ids.append(sampler.choose(model(torch.tensor([ids])).logits[0, -1]).id)
-    return ids[len(ask.tokens) :]
+    return ids[len(prompt.tokens) :]

@@ -2,18 +2,20 @@ import asyncio
 from typing import Any, cast
 
 from app.generation.admission import Admission
-from app.generation.engine import Ask
-from app.generation.request import Order
+from app.generation.engine import Prompt
+from app.generation.request import EngineRequest
 from tests.unit.query.asking import sampling
 
 
-def order(*choices: int) -> Order:
+def request_of(*choices: int) -> EngineRequest:
     """A request with one prompt for each number, which asks for so many choices."""
     warm = sampling(temperature=1.0)
-    return Order(cast("Any", None), [Ask(i, [1], warm, n) for i, n in enumerate(choices)])
+    return EngineRequest(
+        cast("Any", None), [Prompt(i, [1], warm, n) for i, n in enumerate(choices)]
+    )
 
 
-def admitted(admission: Admission) -> list[Order]:
+def admitted(admission: Admission) -> list[EngineRequest]:
     """Whose prompts may begin, in order, until none may."""
     found = []
     while (next_one := admission.admit()) is not None:
@@ -23,7 +25,7 @@ def admitted(admission: Admission) -> list[Order]:
 
 def test_requests_take_turns() -> None:
     async def scenario() -> None:
-        admission, many, few = Admission(16), order(*[1] * 4), order(1, 1)
+        admission, many, few = Admission(16), request_of(*[1] * 4), request_of(1, 1)
         admission.add(many)
         admission.add(few)
         assert admitted(admission) == [many, few, many, few, many, many]
@@ -31,9 +33,9 @@ def test_requests_take_turns() -> None:
     asyncio.run(scenario())
 
 
-def test_one_request_has_at_most_half_of_the_places() -> None:
+def test_one_request_has_at_most_half_of_the_slots() -> None:
     async def scenario() -> None:
-        admission, greedy, late = Admission(16), order(*[1] * 40), order(*[1] * 40)
+        admission, greedy, late = Admission(16), request_of(*[1] * 40), request_of(*[1] * 40)
         admission.add(greedy)
         assert admitted(admission) == [greedy] * 8
         admission.add(late)
@@ -46,7 +48,7 @@ def test_one_request_has_at_most_half_of_the_places() -> None:
 
 def test_a_large_prompt_is_not_passed_by_smaller_ones_for_ever() -> None:
     async def scenario() -> None:
-        admission, small, large, last = Admission(16), order(1), order(16), order(1)
+        admission, small, large, last = Admission(16), request_of(1), request_of(16), request_of(1)
         for waiting in (small, large, last):
             admission.add(waiting)
         assert admitted(admission) == [small]
@@ -60,7 +62,7 @@ def test_a_large_prompt_is_not_passed_by_smaller_ones_for_ever() -> None:
 
 def test_what_nobody_waits_for_is_not_begun() -> None:
     async def scenario() -> None:
-        admission, left, stayed = Admission(16), order(1, 1), order(1)
+        admission, left, stayed = Admission(16), request_of(1, 1), request_of(1)
         admission.add(left)
         admission.add(stayed)
         left.abandoned = True

@@ -14,10 +14,10 @@ _LONG, _SHORT = list(range(40, 70)), [50, 51]
 
 
 def read(model: PreTrainedModel, tokens: list[int]) -> Prefill:
-    prompt = Prefill(model, tokens)
-    while not prompt.done:
-        prompt.advance()
-    return prompt
+    prefill = Prefill(model, tokens)
+    while not prefill.done:
+        prefill.read_chunk()
+    return prefill
 
 
 @torch.no_grad()
@@ -26,7 +26,9 @@ def plain(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
     return logits
 
 
-def test_rows_of_unlike_length_foretell_what_each_foretells_alone(model: PreTrainedModel) -> None:
+def test_sequences_of_unlike_length_foretell_what_each_foretells_alone(
+    model: PreTrainedModel,
+) -> None:
     batch = Batch(model)
     for tokens in (_SHORT, _LONG, _SHORT):
         batch.join(read(model, tokens), 100)
@@ -50,7 +52,9 @@ def test_who_stays_when_others_leave_goes_on_as_alone(model: PreTrainedModel) ->
     torch.testing.assert_close(found, torch.stack(alone), atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_takes_rows_of_its_own_model_only(model: PreTrainedModel, tmp_path: Path) -> None:
+def test_a_batch_takes_sequences_of_its_own_model_only(
+    model: PreTrainedModel, tmp_path: Path
+) -> None:
     other: Any = open_model(build_tiny_model(tmp_path / "x"))
     assert Batch(model).room(model, 100) > 0
     assert Batch(model).room(other, 100) == 0
@@ -60,7 +64,7 @@ def test_a_batch_takes_rows_of_its_own_model_only(model: PreTrainedModel, tmp_pa
 def test_a_batch_holds_a_bounded_number_of_positions(
     model: PreTrainedModel, longest: int, room: int
 ) -> None:
-    """Padding counts: one long row makes the short ones as wide as itself."""
+    """Padding counts: one long sequence makes the short ones as wide as itself."""
     batch = Batch(model)
     batch.join(read(model, _SHORT), 100, 3)
     assert len(batch) == 3

@@ -11,18 +11,18 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import GenerationFailed
 from app.generation.detokenizer import decode, token_text
-from app.generation.engine import Ask
-from app.generation.scheduler import Decoder
+from app.generation.engine import Prompt
+from app.generation.scheduler import Scheduler
 from editing_core.model.opening import open_model
 from tests.families import EDITABLE
 from tests.tiny import build_tiny_model
 from tests.unit.query.asking import (
     ask_alone,
     bare_generate,
-    decoding,
     hear,
     plain_draws,
     sampling,
+    scheduling,
 )
 
 PROMPT = "The mother tongue of Danielle Darrieux is"
@@ -66,22 +66,24 @@ def test_a_single_greedy_choice_is_that_of_bare_generate(
 
 
 async def _in_company(
-    decoder: Decoder, model: PreTrainedModel, asks: Sequence[Ask]
+    scheduler: Scheduler, model: PreTrainedModel, prompts: Sequence[Prompt]
 ) -> list[list[str]]:
-    """Each ask joins once the one before it is two tokens in, and leaves when it is done."""
+    """Each prompt joins once the one before it is two tokens in, and leaves when it is done."""
 
-    async def one(ask: Ask, begin: asyncio.Event, begun: asyncio.Event) -> list[str]:
+    async def one(prompt: Prompt, begin: asyncio.Event, begun: asyncio.Event) -> list[str]:
         await begin.wait()
         heard = list[str]()
-        async for piece in decoder.pieces(model, [ask]):
-            heard += [score.word.text for score in piece.scores]
+        async for chunk in scheduler.generate(model, [prompt]):
+            heard += [score.token.text for score in chunk.scores]
             if len(heard) == 2:
                 begun.set()
         return heard
 
-    events = [asyncio.Event() for _ in range(len(asks) + 1)]
+    events = [asyncio.Event() for _ in range(len(prompts) + 1)]
     events[0].set()
-    return await asyncio.gather(*(one(ask, events[i], events[i + 1]) for i, ask in enumerate(asks)))
+    return await asyncio.gather(
+        *(one(prompt, events[i], events[i + 1]) for i, prompt in enumerate(prompts))
+    )
 
 
 @pytest.mark.parametrize("family", EDITABLE)
@@ -93,9 +95,9 @@ def test_greedy_tokens_are_those_of_bare_generate_in_changing_company(
     model.generation_config.eos_token_id = [10**6]
     lengths = (30, 5, 12, 24, 3)
     prompts = [ids(tokenizer, text) for text in PROMPTS]
-    asks = [Ask(0, p, sampling(max_tokens=n)) for p, n in zip(prompts, lengths, strict=True)]
-    with decoding(tokenizer) as decoder:
-        heard = asyncio.run(_in_company(decoder, model, asks))
+    asked = [Prompt(0, p, sampling(max_tokens=n)) for p, n in zip(prompts, lengths, strict=True)]
+    with scheduling(tokenizer) as scheduler:
+        heard = asyncio.run(_in_company(scheduler, model, asked))
     expected = [bare_generate(model, p, n) for p, n in zip(prompts, lengths, strict=True)]
     assert heard == [words(tokenizer, tokens) for tokens in expected]
 
@@ -110,13 +112,13 @@ def test_seeded_tokens_are_those_drawn_alone_in_changing_company(
         )
     ]
     prompts = [ids(tokenizer, text) for text in PROMPTS]
-    asks = [Ask(i, p, s) for i, (p, s) in enumerate(zip(prompts, warm, strict=True))]
-    alone = [words(tokenizer, plain_draws(model, ask, 0)) for ask in asks]
-    numbered = [Ask(0, ask.tokens, ask.sampling) for ask in asks]
-    expected = [words(tokenizer, plain_draws(model, ask, 0)) for ask in numbered]
-    with decoding(tokenizer) as decoder:
-        heard = asyncio.run(_in_company(decoder, model, numbered))
-        together = asyncio.run(hear(decoder, model, asks))
+    asked = [Prompt(i, p, s) for i, (p, s) in enumerate(zip(prompts, warm, strict=True))]
+    alone = [words(tokenizer, plain_draws(model, prompt, 0)) for prompt in asked]
+    numbered = [Prompt(0, prompt.tokens, prompt.sampling) for prompt in asked]
+    expected = [words(tokenizer, plain_draws(model, prompt, 0)) for prompt in numbered]
+    with scheduling(tokenizer) as scheduler:
+        heard = asyncio.run(_in_company(scheduler, model, numbered))
+        together = asyncio.run(hear(scheduler, model, asked))
     assert heard == expected
     assert [choice.words for choice in together] == alone
 
@@ -127,15 +129,15 @@ def test_requests_on_two_models_are_answered_each_by_its_own(
     other: Any = open_model(build_tiny_model(tmp_path / "x", seed=5))
     other.generation_config.eos_token_id = [10**6]
 
-    async def both(decoder: Decoder) -> list[list[str]]:
-        asks = [Ask(0, prompt, sampling())]
+    async def both(scheduler: Scheduler) -> list[list[str]]:
+        prompts = [Prompt(0, prompt, sampling())]
         found = await asyncio.gather(
-            *(hear(decoder, asked, asks) for asked in (model, other, model))
+            *(hear(scheduler, asked, prompts) for asked in (model, other, model))
         )
         return [choice.words for choices in found for choice in choices]
 
-    with decoding(tokenizer) as decoder:
-        heard = asyncio.run(both(decoder))
+    with scheduling(tokenizer) as scheduler:
+        heard = asyncio.run(both(scheduler))
     expected = [bare_generate(asked, prompt, 12) for asked in (model, other, model)]
     assert heard == [words(tokenizer, tokens) for tokens in expected]
     assert heard[0] != heard[1]
@@ -144,56 +146,56 @@ def test_requests_on_two_models_are_answered_each_by_its_own(
 def test_a_short_question_does_not_wait_for_a_long_answer(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int]
 ) -> None:
-    async def race(decoder: Decoder) -> list[str]:
+    async def race(scheduler: Scheduler) -> list[str]:
         ended = list[str]()
 
-        async def ask(name: str, max_tokens: int) -> None:
-            await hear(decoder, model, [Ask(0, prompt, sampling(max_tokens=max_tokens))])
+        async def query(name: str, max_tokens: int) -> None:
+            await hear(scheduler, model, [Prompt(0, prompt, sampling(max_tokens=max_tokens))])
             ended.append(name)
 
-        long = asyncio.create_task(ask("long", 300))
-        await ask("short", 3)
+        long = asyncio.create_task(query("long", 300))
+        await query("short", 3)
         await long
         return ended
 
-    with decoding(tokenizer) as decoder:
-        assert asyncio.run(race(decoder)) == ["short", "long"]
+    with scheduling(tokenizer) as scheduler:
+        assert asyncio.run(race(scheduler)) == ["short", "long"]
 
 
 def test_a_short_question_overtakes_a_long_list_of_prompts(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int]
 ) -> None:
-    async def race(decoder: Decoder) -> int:
+    async def race(scheduler: Scheduler) -> int:
         done = 0
 
         async def many() -> None:
             nonlocal done
-            asks = [Ask(i, prompt, sampling(max_tokens=20)) for i in range(100)]
-            async for piece in decoder.pieces(model, asks):
-                done += piece.finish_reason is not None
+            prompts = [Prompt(i, prompt, sampling(max_tokens=20)) for i in range(100)]
+            async for chunk in scheduler.generate(model, prompts):
+                done += chunk.finish_reason is not None
 
         long = asyncio.create_task(many())
         await asyncio.sleep(0)
-        await hear(decoder, model, [Ask(0, prompt, sampling(max_tokens=3))])
+        await hear(scheduler, model, [Prompt(0, prompt, sampling(max_tokens=3))])
         done_before = done
         await long
         assert done == 100
         return done_before
 
-    with decoding(tokenizer) as decoder:
-        assert asyncio.run(race(decoder)) < 20
+    with scheduling(tokenizer) as scheduler:
+        assert asyncio.run(race(scheduler)) < 20
 
 
-def test_whoever_stops_listening_frees_the_places(
+def test_whoever_stops_listening_frees_the_slots(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int]
 ) -> None:
-    async def leave_and_ask(decoder: Decoder) -> list[str]:
+    async def leave_and_ask(scheduler: Scheduler) -> list[str]:
         endless = sampling(max_tokens=450, temperature=1.0)
-        for _ in range(4):  # each would hold all sixteen places
-            leaving = decoder.pieces(model, [Ask(0, prompt, endless, 16)])
+        for _ in range(4):  # each would hold all sixteen slots
+            leaving = scheduler.generate(model, [Prompt(0, prompt, endless, 16)])
             await anext(leaving)
             await leaving.aclose()
-        (heard,) = await hear(decoder, model, [Ask(0, prompt, sampling(max_tokens=2))])
+        (heard,) = await hear(scheduler, model, [Prompt(0, prompt, sampling(max_tokens=2))])
         return heard.words
 
     steps = 0
@@ -203,27 +205,27 @@ def test_whoever_stops_listening_frees_the_places(
         steps += 1
 
     handle = model.register_forward_hook(count)
-    with decoding(tokenizer, max_rows=16) as decoder:
-        heard = asyncio.run(leave_and_ask(decoder))
+    with scheduling(tokenizer, max_sequences=16) as scheduler:
+        heard = asyncio.run(leave_and_ask(scheduler))
     handle.remove()
     assert heard == words(tokenizer, bare_generate(model, prompt, 2))
     assert steps < 100
 
 
-def test_requests_that_fill_every_place_and_end_at_once_let_the_next_one_begin(
+def test_requests_that_fill_every_slot_and_end_at_once_let_the_next_one_begin(
     model: PreTrainedModel, tokenizer: Tokenizer, prompt: list[int]
 ) -> None:
-    asks = [Ask(0, prompt, sampling(max_tokens=3, temperature=1.0), 16)]
+    prompts = [Prompt(0, prompt, sampling(max_tokens=3, temperature=1.0), 16)]
 
-    async def three_times(decoder: Decoder) -> list[int]:
-        found = await asyncio.gather(*(hear(decoder, model, asks) for _ in range(3)))
+    async def three_times(scheduler: Scheduler) -> list[int]:
+        found = await asyncio.gather(*(hear(scheduler, model, prompts) for _ in range(3)))
         return [len(choices) for choices in found]
 
-    with decoding(tokenizer, max_rows=16) as decoder:
-        assert asyncio.run(asyncio.wait_for(three_times(decoder), 30)) == [16] * 3
+    with scheduling(tokenizer, max_sequences=16) as scheduler:
+        assert asyncio.run(asyncio.wait_for(three_times(scheduler), 30)) == [16] * 3
 
 
-def test_rows_too_long_for_one_batch_are_stepped_in_several(
+def test_sequences_too_long_for_one_batch_are_stepped_in_several(
     model: PreTrainedModel,
     tokenizer: Tokenizer,
     prompt: list[int],
@@ -253,20 +255,20 @@ def test_a_failure_of_the_model_reaches_those_it_was_run_for_and_nobody_else(
             raise MemoryError
 
     failing.register_forward_hook(fail_in_the_end)
-    asks = [Ask(0, prompt, sampling(temperature=1.0), 16)]
+    prompts = [Prompt(0, prompt, sampling(temperature=1.0), 16)]
 
-    async def both(decoder: Decoder) -> list[Any]:
+    async def both(scheduler: Scheduler) -> list[Any]:
         return await asyncio.gather(
-            *(hear(decoder, asked, asks) for asked in (failing, model)), return_exceptions=True
+            *(hear(scheduler, asked, prompts) for asked in (failing, model)), return_exceptions=True
         )
 
-    with decoding(tokenizer, max_rows=32) as decoder:
-        failed, well = asyncio.run(both(decoder))
+    with scheduling(tokenizer, max_sequences=32) as scheduler:
+        failed, well = asyncio.run(both(scheduler))
         assert isinstance(failed, GenerationFailed)
         assert "MemoryError" in str(failed)
         assert len(well) == 16
-        # What failed has given its places back.
-        assert len(asyncio.run(hear(decoder, model, asks))) == 16
+        # What failed has given its slots back.
+        assert len(asyncio.run(hear(scheduler, model, prompts))) == 16
 
 
 def test_scores_of_a_choice_are_those_of_one_plain_pass_over_it(
@@ -274,7 +276,7 @@ def test_scores_of_a_choice_are_those_of_one_plain_pass_over_it(
 ) -> None:
     warm = sampling(temperature=1.5, top_p=0.9, top_logprobs=3)
     (heard,) = ask_alone(model, tokenizer, prompt, warm)
-    tokens = plain_draws(model, Ask(0, prompt, warm), 0)
+    tokens = plain_draws(model, Prompt(0, prompt, warm), 0)
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *tokens]])).logits[0]
     logprobs = logits.float().log_softmax(-1)[len(prompt) - 1 : -1]
@@ -285,14 +287,14 @@ def test_scores_of_a_choice_are_those_of_one_plain_pass_over_it(
     torch.testing.assert_close(top, logprobs.topk(3).values, atol=1e-4, rtol=1e-4)
 
 
-def test_a_long_prompt_is_read_and_scored_in_pieces_as_in_one_pass(
+def test_a_long_prompt_is_read_and_scored_in_chunks_as_in_one_pass(
     model: PreTrainedModel, tokenizer: Tokenizer
 ) -> None:
     long = ids(tokenizer, PROMPTS[3] * 4)
     assert len(long) > 256
-    ask = Ask(0, long, sampling(max_tokens=3, top_logprobs=1), score=True)
-    with decoding(tokenizer) as decoder:
-        (heard,) = asyncio.run(hear(decoder, model, [ask]))
+    prompt = Prompt(0, long, sampling(max_tokens=3, top_logprobs=1), score=True)
+    with scheduling(tokenizer) as scheduler:
+        (heard,) = asyncio.run(hear(scheduler, model, [prompt]))
     whole = [*long, *bare_generate(model, long, 3)]
     with torch.no_grad():
         logprobs = model(torch.tensor([whole])).logits[0].log_softmax(-1)
@@ -322,7 +324,7 @@ def test_greedy_choices_are_all_the_same_and_computed_once(
 ) -> None:
     first, second = ask_alone(model, tokenizer, prompt, sampling(), 2)
     assert first == second
-    assert Ask(0, prompt, sampling(), 2).places == 1
+    assert Prompt(0, prompt, sampling(), 2).slots == 1
 
 
 def test_each_choice_ends_on_its_own(

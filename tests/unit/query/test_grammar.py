@@ -8,12 +8,12 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.errors import InvalidField
-from app.generation.engine import Ask
+from app.generation.choice_text import end_tokens
+from app.generation.engine import Prompt
 from app.generation.grammar import Grammars
-from app.generation.scheduler import Decoder
+from app.generation.scheduler import Scheduler
 from app.generation.shaping import Shape
-from app.generation.stopping import end_tokens
-from tests.unit.query.asking import ask_alone, decoding, hear, sampling
+from tests.unit.query.asking import ask_alone, hear, sampling, scheduling
 
 PERSON = {
     "type": "object",
@@ -54,7 +54,7 @@ def test_scores_are_the_models_own(
     with torch.no_grad():
         first = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
     chosen = tokenizer.convert_tokens_to_ids("{")
-    assert heard.scores[0].word.text == "{"
+    assert heard.scores[0].token.text == "{"
     assert heard.scores[0].logprob == pytest.approx(float(first[chosen]), abs=1e-4)
 
 
@@ -100,15 +100,15 @@ def test_a_schema_that_takes_too_long_at_a_later_token_ends_its_own_answer_only(
     branches = [{"properties": {f"k{i}": {"maxLength": i}}} for i in range(1000)]
     many = Shape(grammar=grammars.of({"type": "object", "anyOf": branches}))
     prompt = tokenizer("Rome")["input_ids"]
-    plain = Ask(0, prompt, sampling(temperature=1.0))
+    plain = Prompt(0, prompt, sampling(temperature=1.0))
 
-    async def both(decoder: Decoder) -> list[Any]:
-        hard = Ask(0, prompt, sampling(max_tokens=300, shape=many))
-        hearing = (hear(decoder, model, [ask]) for ask in (hard, plain))
+    async def both(scheduler: Scheduler) -> list[Any]:
+        hard = Prompt(0, prompt, sampling(max_tokens=300, shape=many))
+        hearing = (hear(scheduler, model, [prompt]) for prompt in (hard, plain))
         return await asyncio.gather(*hearing, return_exceptions=True)
 
-    with decoding(tokenizer) as decoder:
-        failed, well = asyncio.run(both(decoder))
+    with scheduling(tokenizer) as scheduler:
+        failed, well = asyncio.run(both(scheduler))
     assert isinstance(failed, InvalidField)
     assert failed.field == "response_format"
     assert well == ask_alone(model, tokenizer, prompt, plain.sampling)

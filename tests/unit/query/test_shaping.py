@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from app.generation.detokenizer import token_text
-from app.generation.engine import Ask
+from app.generation.engine import Prompt
 from app.generation.shaping import Shape, Shaper
 from tests.unit.query.asking import ask_alone, plain_draws, sampling
 
@@ -39,9 +39,9 @@ def test_what_a_bias_forbids_is_never_said(
 ) -> None:
     prompt = tokenizer("Rome")["input_ids"]
     asked = sampling(temperature=temperature)
-    first, *_ = plain_draws(model, Ask(0, prompt, asked), 0)
+    first, *_ = plain_draws(model, Prompt(0, prompt, asked), 0)
     biased = replace(asked, shape=Shape(logit_bias=((first, -100.0),)))
-    said = plain_draws(model, Ask(0, prompt, biased), 0)
+    said = plain_draws(model, Prompt(0, prompt, biased), 0)
     (heard,) = ask_alone(model, tokenizer, prompt, biased)
     assert first not in said
     assert heard.words == [token_text(tokenizer, token) for token in said]

@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from app.generation.choice_text import ChoiceText
 from app.generation.detokenizer import Detokenizer, decode
-from app.generation.stopping import Writer
 
 NEVER_ENDS = frozenset[int]()
 
@@ -19,10 +19,10 @@ def written(
 ) -> tuple[list[str], str | None]:
     """The texts of each token in turn up to the end, and why it ended."""
     detokenizer = Detokenizer(tokenizer, prompt)
-    writer = Writer(detokenizer, ends=ends, stop=stop, max_tokens=len(tokens))
+    grown = ChoiceText(detokenizer, ends=ends, stop=stop, max_tokens=len(tokens))
     texts = []
     for token in tokens:
-        found = writer.add(token)
+        found = grown.add(token)
         texts.append(found.text)
         if found.finish_reason is not None:
             return texts, found.finish_reason
@@ -45,7 +45,7 @@ def _alphabet(tokenizer: Tokenizer, text: str) -> list[str]:
     return [symbol for word, _ in spelled for symbol in word]
 
 
-def test_the_pieces_make_up_the_text(tokenizer: Tokenizer) -> None:
+def test_the_chunks_make_up_the_text(tokenizer: Tokenizer) -> None:
     tokens = ids(tokenizer, "The mother tongue, because I said so, is 日本語 🙂.")
     texts, reason = written(tokenizer, tokens)
     assert "".join(texts) == decode(tokenizer, tokens, special=False)
@@ -57,7 +57,7 @@ def test_a_character_is_never_split(tokenizer: Tokenizer, text: str) -> None:
     tokens = characters(tokenizer, text)
     assert len(tokens) == len(text.encode())
     texts, _ = written(tokenizer, tokens)
-    assert [piece for piece in texts if piece] == list(text)
+    assert [chunk for chunk in texts if chunk] == list(text)
 
 
 def test_half_a_character_at_the_end_is_told_as_it_is(tokenizer: Tokenizer) -> None:

@@ -19,15 +19,15 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
 
 
 @dataclass(frozen=True)
-class Written:
+class NewText:
     """What one more token adds to a choice's text, and why the choice ends, if it does."""
 
     text: str
     finish_reason: FinishReason | None
 
 
-class Writer:
-    """Writes one choice; what may be the beginning of a stop text is held back until it is not.
+class ChoiceText:
+    """One choice's text as it grows; what may be the beginning of a stop text is held back.
 
     Args:
         detokenizer: Of this choice alone.
@@ -50,7 +50,7 @@ class Writer:
         self._left = max_tokens
         self._held = ""
 
-    def add(self, token: int) -> Written:
+    def add(self, token: int) -> NewText:
         """Take the next token."""
         self._left -= 1
         ended = token in self._ends
@@ -60,12 +60,12 @@ class Writer:
             self._held += self._detokenizer.rest()
         cuts = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
         if cuts:
-            return Written(self._held[: min(cuts)], "stop")
+            return NewText(self._held[: min(cuts)], "stop")
         if last:
-            return Written(self._held, "stop" if ended else "length")
+            return NewText(self._held, "stop" if ended else "length")
         certain = len(self._held) - self._uncertain()
         text, self._held = self._held[:certain], self._held[certain:]
-        return Written(text, None)
+        return NewText(text, None)
 
     def _uncertain(self) -> int:
         """How many of the last characters a stop text may begin with."""

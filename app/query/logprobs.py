@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from app.generation.scored import ScoredWord, Word
+from app.generation.scored import ScoredToken, TokenText
 from app.query.schemas import ChatLogprobs, ChatTokenLogprob, CompletionLogprobs, TopLogprob
 
 
-def completion_logprobs(scores: Sequence[ScoredWord], offset: int = 0) -> CompletionLogprobs:
+def completion_logprobs(scores: Sequence[ScoredToken], offset: int = 0) -> CompletionLogprobs:
     """Parallel lists over the tokens, the first of which is ``offset`` characters in.
 
     Offsets count the characters of the tokens before; a character split over several tokens
@@ -17,34 +17,34 @@ def completion_logprobs(scores: Sequence[ScoredWord], offset: int = 0) -> Comple
         offsets.append(offset)
         offset += score.characters
     return CompletionLogprobs(
-        tokens=[score.word.text for score in scores],
+        tokens=[score.token.text for score in scores],
         token_logprobs=[score.logprob for score in scores],
         top_logprobs=[_top(score) for score in scores],
         text_offset=offsets,
     )
 
 
-def _top(score: ScoredWord) -> dict[str, float] | None:
+def _top(score: ScoredToken) -> dict[str, float] | None:
     if score.logprob is None:
         return None
     rivals = dict[str, float]()
     # Should two tokens share a text, the more probable one speaks for it: it comes first.
-    for word, logprob in (*score.rivals, (score.word, score.logprob)):
-        rivals.setdefault(word.text, logprob)
+    for token, logprob in (*score.rivals, (score.token, score.logprob)):
+        rivals.setdefault(token.text, logprob)
     return rivals
 
 
-def chat_logprobs(scores: Sequence[ScoredWord]) -> ChatLogprobs:
+def chat_logprobs(scores: Sequence[ScoredToken]) -> ChatLogprobs:
     """One object for each token of an answer; only generated tokens, so each has a score."""
     return ChatLogprobs(
         content=[
             ChatTokenLogprob(
-                token=score.word.text,
+                token=score.token.text,
                 logprob=score.logprob,
-                bytes=_bytes(score.word),
+                bytes=_bytes(score.token),
                 top_logprobs=[
-                    TopLogprob(token=word.text, logprob=logprob, bytes=_bytes(word))
-                    for word, logprob in score.rivals
+                    TopLogprob(token=token.text, logprob=logprob, bytes=_bytes(token))
+                    for token, logprob in score.rivals
                 ],
             )
             for score in scores
@@ -53,5 +53,5 @@ def chat_logprobs(scores: Sequence[ScoredWord]) -> ChatLogprobs:
     )
 
 
-def _bytes(word: Word) -> list[int] | None:
-    return None if word.bytes is None else list(word.bytes)
+def _bytes(token: TokenText) -> list[int] | None:
+    return None if token.bytes is None else list(token.bytes)
