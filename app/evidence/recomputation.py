@@ -75,8 +75,7 @@ class Recomputation:
         layers = _layers(base, bundle, recount)
         if not all(layer < model.architecture.layers for layer in layers):
             raise BrokenEvidence("entry", 0, f"{self.model} has no layers {sorted(layers)}")
-        weight_of = model.architecture.weight_of
-        matrices = {layer: weight_of(model.model, layer) for layer in layers}
+        matrices = model.matrices(layers)
         weights = Weights(matrices)
         _check(0, weights, base.weights_digest)
         return weights

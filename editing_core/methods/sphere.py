@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from editing_core.methods.alphaedit import AlphaEdit
 from editing_core.methods.base import Method, Step
 from editing_core.past_keys import PastKeys
 from editing_core.recipe import Recipe
@@ -52,9 +51,6 @@ class Sphere:
 class SphereReprojected(Sphere):
     """SPHERE on AlphaEdit, whose update is then put back into the null space."""
 
-    def __init__(self, method: AlphaEdit) -> None:
-        super().__init__(method)
-
     def _projected(self, step: Step, update: LayerSolution) -> LayerSolution:
         projected = super()._projected(step, update)
         null_space = step.problem.moment.null_space(step.scratch.recipe.alphaedit.tau)
@@ -64,9 +60,6 @@ class SphereReprojected(Sphere):
 
 class SphereInside(Sphere):
     """SPHERE inside AlphaEdit's solve: the best update in the projected space."""
-
-    def __init__(self, method: AlphaEdit) -> None:
-        super().__init__(method)
 
     def update(self, step: Step) -> LayerSolution:
         """The method's update, solved with P⊥ on columns."""
