@@ -67,7 +67,7 @@ from app.revisions.label_endpoints import TakeSnapshot
 from app.settings import Settings
 from app.startup import Loader, Runtime, Serving, StartRuntime
 from app.worker import start as runtime
-from editing_core.methods import plan_named
+from editing_core.methods import method_named
 from editing_core.progress import Progress, silent
 
 _log = get_logger(__name__)
@@ -89,7 +89,7 @@ def start_worker(
         EditingError: The model cannot be loaded or edited.
         Inconsistent: What is stored belongs to another model, or was altered.
     """
-    plan_named(services.settings.method)
+    method_named(services.settings.method)
     return runtime.start(
         services.settings,
         services.database,

@@ -120,14 +120,14 @@ def value_figures(model: LoadedModel, recipe: Recipe, edits: list[Edit]) -> list
 def algebra_figures(model: LoadedModel, recipe: Recipe, statistics: Statistics) -> list[Figure]:
     """What the solve of one layer costs with few and with many edits before, in batches."""
     layer, width = recipe.layers[0], model.architecture.key_width
-    moment, rule = statistics.layers[layer], AlphaEdit()
+    moment, method = statistics.layers[layer], AlphaEdit()
     keys = torch.randn(_PAST + (_RUNS + 1) * _BATCH, width).double()
-    memory = rule.memory(moment, recipe)
+    memory = method.memory(moment, recipe)
 
     def solve(past: int) -> None:
         new = keys[past : past + _BATCH].T
         problem = LayerProblem(new, new, keys[:past].T, moment, memory=memory)
-        rule.adjusted_keys(problem, recipe)
+        method.adjusted_keys(problem, recipe)
 
     def next_batches(past: int) -> float:
         solve(past)  # what came before is remembered from here on
@@ -136,7 +136,7 @@ def algebra_figures(model: LoadedModel, recipe: Recipe, statistics: Statistics) 
 
     early, late = next_batches(0), next_batches(_PAST)
     weight = model.architecture.weight_of(model.model, layer)
-    find = seconds(lambda: principal_directions(weight, recipe.eta), _RUNS)
+    find = seconds(lambda: principal_directions(weight, recipe.sphere.eta), _RUNS)
     return [
         Figure("solve, first edits, ms an edit and layer", f"{1e3 * early:.2f}"),
         Figure(f"solve, edit {_PAST} against the first, times", f"{late / early:.1f}", "under 2"),

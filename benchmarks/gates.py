@@ -84,8 +84,7 @@ def _measured(edits: Sequence[Edit], known: set[str]) -> Iterator[Found]:
     model, text = load_model("smollm2-135m", cache_dir=cache), bundled_text("statistics")
     statistics = prepare_statistics(model, text=text, cache_dir=cache)
     editor = Editor(model, default_recipe(model, statistics), statistics)
-    weight_of = model.architecture.weight_of
-    base = Weights({layer: weight_of(model.model, layer) for layer in editor.recipe.layers})
+    base = Weights(model.matrices(editor.recipe.layers))
     surveyor, tokenizer = Surveyor(model.tokenizer, text), model.tokenizer
     for edit in edits:
         if edit.id in known:
@@ -93,7 +92,7 @@ def _measured(edits: Sequence[Edit], known: set[str]) -> Iterator[Found]:
         words = EditText(edit.subject, edit.filled, edit.template, edit.target)
         delta = editor.solve(model.model, [edit], method=_METHOD).delta
         changed = base.changed(add=[delta]).materialise()
-        view = model.architecture.view_with(model.model, changed)
+        view = model.view(changed)
         (before,), (after,) = (measure(state, tokenizer, [words]) for state in (model.model, view))
         (around,) = surveyor.survey(model.model, view, [Written(words, before, after)])
         yield Found(

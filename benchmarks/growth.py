@@ -108,8 +108,7 @@ class LiveHistory:
         recipe = Recipes(self.data).in_use()
         assert recipe is not None  # noqa: S101 - the service has made one
         base = load_model(str(self.model), cache_dir=self.data / "cache")
-        weight_of = base.architecture.weight_of
-        return {layer: weight_of(base.model, layer) for layer in recipe.layers}
+        return base.matrices(recipe.layers)
 
 
 def figures(history: LiveHistory) -> list[Figure]:

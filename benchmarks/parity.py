@@ -124,8 +124,7 @@ class Twins:
 
 def _digests(model: LoadedModel, recipe: Recipe, delta: Delta) -> list[str]:
     """Of the base, of the edited weights, and of those undone."""
-    weight_of = model.architecture.weight_of
-    base = Weights({layer: weight_of(model.model, layer) for layer in recipe.layers})
+    base = Weights(model.matrices(recipe.layers))
     edited = base.changed(add=[delta])
     states = (base, edited, edited.changed(subtract=[delta]))
     return [weights_digest(state.materialise()) for state in states]

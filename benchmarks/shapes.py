@@ -7,7 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from editing_core.model.architecture import resolve
 from editing_core.model.loading import LoadedModel
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import ValueSettings
 from editing_core.statistics import SecondMoment, Statistics
 from tests.tiny import tiny_tokenizer
 

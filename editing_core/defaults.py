@@ -8,7 +8,8 @@ from editing_core.contexts import chat_context, generate_contexts
 from editing_core.errors import UnsupportedModel
 from editing_core.model.loading import LoadedModel
 from editing_core.progress import Progress, silent
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.statistics import Statistics, cached_statistics
 
 # Published recipes edit blocks at this part of the depth (4 to 8 of 30).
@@ -100,8 +101,9 @@ def default_recipe(
         layers=tuple(sorted(statistics.layers)),
         contexts=default_contexts(model, progress, chat=chat),
         value=ValueSettings(patience=_PATIENCE),
-        alphaedit_tau=_TAU_PER_EIGENVALUE * eigenvalue,
-        alphaedit_l2=_L2_PER_ENERGY * energy,
+        alphaedit=AlphaEditSettings(
+            tau=_TAU_PER_EIGENVALUE * eigenvalue, l2=_L2_PER_ENERGY * energy
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 EditingError
 ├── InvalidEdit            the request cannot be an edit: names the field
-├── UnknownMethod          no update rule has this name
+├── UnknownMethod          no method has this name
 ├── UnsupportedModel       the model's matrices to edit cannot be derived from its config
 ├── UnrenderedChat         the model's chat template does not make a text of a conversation
 ├── ModelNotFound          the model source names nothing that can be loaded
@@ -59,7 +59,7 @@ class InvalidEdit(EditingError):
 
 
 class UnknownMethod(EditingError):
-    """No update rule is registered under this name."""
+    """No method has this name."""
 
 
 class UnsupportedModel(EditingError):

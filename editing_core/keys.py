@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit, tokenise
 from editing_core.model.packed import PackedModel
-from editing_core.model.packing import Packing
+from editing_core.model.packing import PackedRows, Packing
 from editing_core.recipe import Recipe
 from editing_core.sink import contexts_of
 
@@ -90,10 +90,8 @@ class _Chunk:
             for context in contexts_of(tokenizer, edit, recipe.all_contexts)
         ]
         ids = [row.ids[: row.subject_last + 1] for row in rows]
-        lengths = torch.tensor([len(row) for row in ids], device=device)
-        self._tokens = torch.tensor([token for row in ids for token in row], device=device)
-        self._packing = Packing.of(lengths)
-        self._subject = lengths.cumsum(0) - 1  # (R,) the subject's last token ends each row
+        laid = PackedRows.of(ids, device)
+        self._tokens, self._packing = laid.tokens, laid.packing
         self._bare = torch.arange(len(edits), device=device) * len(recipe.all_contexts)
         weights = [
             1 / (len(group) * len(recipe.contexts)) for group in recipe.contexts for _ in group
@@ -107,7 +105,8 @@ class _Chunk:
 
         Both (d_in, B) in float64.
         """
-        found = self._packed.keys(self._tokens, self._packing, self._hidden, layer, self._subject)
+        subject = self._packing.ends  # (R,) the subject's last token ends each row
+        found = self._packed.keys(self._tokens, self._packing, self._hidden, layer, subject)
         grouped = found.double().view(self._edits, len(self._weights), -1)
         return torch.einsum("bcd,c->db", grouped, self._weights), grouped[:, 0].T
 
@@ -124,8 +123,7 @@ class _Chunk:
             first=layer,
             last=self._layers[-1],
         )
-        ends = packing.starts + packing.lengths - 1
-        return out[ends].double().T
+        return out[packing.ends].double().T
 
     @torch.no_grad()
     def advance(self, layer: int, until: int) -> None:

@@ -19,8 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit, tokenise
 from editing_core.model.packed import PackedModel
-from editing_core.model.packing import Packing, Prefix
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.model.packing import PackedRows, Packing, Prefix
+from editing_core.recipe import Recipe
+from editing_core.settings import ValueSettings
 from editing_core.sink import bare_context, contexts_of
 
 _KL_TEMPLATE = "{} is a"  # only the subject's own position is read, so the rest is inert
@@ -91,12 +92,11 @@ class Rows:
         begun = shared.select(context)  # (R,)
         starts = begun.lengths.tolist()
         rest = [row.ids[start:] for row, start in zip(rows, starts, strict=True)]
-        lengths = torch.tensor([len(ids) for ids in rest], device=device)
         subject = torch.tensor([row.subject_last for row in rows], device=device)
-        tokens = torch.tensor([token for ids in rest for token in ids], device=device)
-        whole = Packing.of(lengths, prefix=begun if begun.layers else None)
-        hidden = packed.run(tokens, whole, last=layer)  # (ΣN, d)
-        is_prefix = whole.positions[0] < subject[torch.repeat_interleave(lengths)]
+        whole = PackedRows.of(rest, device, prefix=begun)
+        tokens, lengths = whole.tokens, whole.packing.lengths
+        hidden = packed.run(tokens, whole.packing, last=layer)  # (ΣN, d)
+        is_prefix = whole.packing.positions[0] < subject[torch.repeat_interleave(lengths)]
         before = subject - begun.lengths
         own = Prefix(before)
         prefix = begun.above(layer)
@@ -139,12 +139,10 @@ def _shared(packed: PackedModel, rows: Sequence[Row]) -> tuple[Prefix, Tensor]:
         first, *others = [row.ids[: row.subject_last] for row in rows if row.context == context]
         beginnings.append(_common_beginning(first, others))
     device = packed.model.device
-    lengths = torch.tensor([len(ids) for ids in beginnings], device=device)
-    shared = Prefix(lengths)
+    shared = PackedRows.of(beginnings, device, record=True)
     if any(beginnings):
-        tokens = torch.tensor([token for ids in beginnings for token in ids], device=device)
-        packed.run(tokens, Packing.of(lengths, record=shared))
-    return shared, torch.tensor([contexts.index(row.context) for row in rows], device=device)
+        packed.run(shared.tokens, shared.packing)
+    return shared.own, torch.tensor([contexts.index(row.context) for row in rows], device=device)
 
 
 def _common_beginning(first: list[int], others: Sequence[list[int]]) -> list[int]:

@@ -2,54 +2,43 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from editing_core.edit import opens_turn
+from editing_core.settings import (
+    AlphaEditSettings,
+    EmmetSettings,
+    FineTuneSettings,
+    MemitSettings,
+    SphereSettings,
+    ValueSettings,
+)
 
-PrincipalSource = Literal["original", "current", "every_k"]
-
-
-@dataclass(frozen=True)
-class ValueSettings:
-    """How the target value z is optimised (ROME, arXiv 2202.05262, Eq. 4).
-
-    Attributes:
-        steps: Forward passes for one fact of a subject; there is one Adam update fewer.
-        learning_rate: Adam's step size.
-        clamp: Largest ‖δ‖ as a multiple of ‖z₀‖.
-        weight_decay: ω in ω·‖δ‖/‖z₀‖².
-        kl: κ, weight of the divergence at the subject's own last token.
-        stop_loss: An edit whose total loss falls below this is finished.
-        patience: An edit is finished, too, at the evaluation after this many at which every
-            target token was the arg-max in every context (MPES of ENCORE, arXiv 2502.01636,
-            for targets of any length); None to go on until ``stop_loss``, as published.
-    """
-
-    steps: int = 25
-    learning_rate: float = 0.5
-    clamp: float = 4.0
-    weight_decay: float = 1e-3
-    kl: float = 0.0625
-    stop_loss: float = 0.05
-    patience: int | None = None
-
-
-@dataclass(frozen=True)
-class FineTuneSettings:
-    """How the FT baseline is trained: as in ROME (arXiv 2202.05262).
-
-    Attributes:
-        steps: Forward passes at most.
-        learning_rate: Adam's step size.
-        stop_loss: Mean loss at which training ends.
-        largest_change: Bound on every entry of |ΔW|; None for none.
-    """
-
-    steps: int = 25
-    learning_rate: float = 5e-4
-    stop_loss: float = 1e-2
-    largest_change: float | None = None
+_PARTS: dict[str, type[Any]] = {
+    "value": ValueSettings,
+    "sphere": SphereSettings,
+    "memit": MemitSettings,
+    "alphaedit": AlphaEditSettings,
+    "emmet": EmmetSettings,
+    "finetune": FineTuneSettings,
+}
+# Options that the JSON always has: recipes in use were written, and digested, with them.
+_NESTED = {
+    "value": ("steps", "learning_rate", "clamp", "weight_decay", "kl", "stop_loss"),
+    "finetune": ("steps", "learning_rate", "stop_loss", "largest_change"),
+}
+_FLAT = {
+    "eta": ("sphere", "eta"),
+    "alpha": ("sphere", "alpha"),
+    "principal_source": ("sphere", "principal_source"),
+    "every_k": ("sphere", "every_k"),
+    "memit_lambda": ("memit", "weight"),
+    "alphaedit_tau": ("alphaedit", "tau"),
+    "alphaedit_l2": ("alphaedit", "l2"),
+    "alphaedit_alpha": ("alphaedit", "alpha"),
+    "emmet_ridge": ("emmet", "ridge"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,16 +55,10 @@ class Recipe:
         contexts: Groups of context templates (texts with ``{}``); keys are averaged inside a
             group, then over groups, so the bare prompt weighs as much as all the others together.
         value: Settings of the z optimisation.
-        memit_lambda: λ, weight of C in MEMIT.
-        alphaedit_tau: τ; eigenvectors of C below it span the null space.
-        alphaedit_l2: Ridge of AlphaEdit.
-        alphaedit_alpha: SPHERE's strength α on AlphaEdit.
-        eta: SPHERE's share η of eigenvalue mass.
-        alpha: SPHERE's strength α on every other update rule.
-        principal_source: Weights whose directions SPHERE spares: the base's, the head's at every
-            batch (the authors' code), or the head's every ``every_k`` batches.
-        every_k: Batches for which directions are kept with ``every_k``.
-        emmet_ridge: λ_e of EMMET for batches of more than one edit.
+        sphere: Settings of SPHERE.
+        memit: Settings of MEMIT.
+        alphaedit: Settings of AlphaEdit.
+        emmet: Settings of EMMET.
         finetune: Settings of FT.
     """
 
@@ -83,17 +66,12 @@ class Recipe:
     statistics_digest: str
     layers: tuple[int, ...]
     contexts: tuple[tuple[str, ...], ...]
-    value: ValueSettings = ValueSettings()
-    memit_lambda: float = 1500.0
-    alphaedit_tau: float = 2e-2
-    alphaedit_l2: float = 1.0
-    alphaedit_alpha: float = 0.5
-    eta: float = 0.5
-    alpha: float = 0.8
-    principal_source: PrincipalSource = "original"
-    every_k: int = 10
-    emmet_ridge: float = 0.1
-    finetune: FineTuneSettings = FineTuneSettings()
+    value: ValueSettings = field(default_factory=ValueSettings)
+    sphere: SphereSettings = field(default_factory=SphereSettings)
+    memit: MemitSettings = field(default_factory=MemitSettings)
+    alphaedit: AlphaEditSettings = field(default_factory=AlphaEditSettings)
+    emmet: EmmetSettings = field(default_factory=EmmetSettings)
+    finetune: FineTuneSettings = field(default_factory=FineTuneSettings)
 
     @property
     def all_contexts(self) -> tuple[str, ...]:
@@ -111,7 +89,7 @@ class Recipe:
 
     @property
     def single_layer(self) -> int:
-        """The layer that rules of one layer edit: the second, as published (5 of 4 to 8)."""
+        """The layer that methods of one layer edit: the second, as published (5 of 4 to 8)."""
         return self.layers[min(1, len(self.layers) - 1)]
 
     @property
@@ -123,20 +101,31 @@ class Recipe:
         """Canonical JSON: sorted keys, no spaces to choose; no patience where there is none.
 
         Published results name recipes by such digests.
+        Options younger than recipes that are in use stand in the part they belong to, and only
+        where they differ from their default: a new one changes no digest.
         """
         record = asdict(self)
-        if self.value.patience is None:
-            del record["value"]["patience"]
+        parts = {name: record.pop(name) for name in _PARTS}
+        for name, (part, option) in _FLAT.items():
+            record[name] = parts[part].pop(option)
+        for name, options in parts.items():
+            written, usual = _NESTED.get(name, ()), asdict(_PARTS[name]())
+            kept = {o: v for o, v in options.items() if o in written or v != usual[o]}
+            if kept:
+                record[name] = kept
         return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read what ``to_json`` wrote."""
         record: dict[str, Any] = json.loads(text)
-        value = ValueSettings(**record.pop("value"))
-        finetune = FineTuneSettings(**record.pop("finetune"))
+        options = {name: record.pop(name, {}) for name in _PARTS}
+        for name, (part, option) in _FLAT.items():
+            if name in record:
+                options[part][option] = record.pop(name)
+        parts: dict[str, Any] = {name: kind(**options[name]) for name, kind in _PARTS.items()}
         rest = {name: _tuples(found) for name, found in record.items()}
-        return cls(value=value, finetune=finetune, **rest)
+        return cls(**parts, **rest)
 
 
 def _tuples(value: Any) -> Any:

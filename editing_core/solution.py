@@ -1,8 +1,10 @@
 """What solving a batch of edits gives: updates on the way, the exact delta, and the numbers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +47,9 @@ class EditReport:
     layers: tuple[LayerReport, ...]
 
 
+Phase = Literal["values", "keys", "solve", "projection"]
+
+
 @dataclass
 class Seconds:
     """Wall time by phase."""
@@ -80,7 +85,7 @@ class Effort:
     loss: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class LayerSolution:
     """One layer's update before it is rounded: Δ = leftᵀ right, or a dense Δ.
 
@@ -90,6 +95,7 @@ class LayerSolution:
         left: (B, d_out), the residuals; None where the method has none.
         right: (B, d_in), the adjusted keys.
         dense: Δ (d_out, d_in) where it is no longer leftᵀ right.
+        effort: How far the matrix itself was optimised, where the method has no values.
     """
 
     layer: int
@@ -97,6 +103,7 @@ class LayerSolution:
     left: Tensor | None = None
     right: Tensor | None = None
     dense: Tensor | None = None
+    effort: Effort | None = None
 
     @property
     def update(self) -> Tensor:
@@ -151,14 +158,26 @@ def edit_reports(
     )
 
 
-@dataclass
-class Stopwatch:
-    """Seconds since the last lap."""
+class Phases:
+    """Charges each instant to one phase: the innermost of those that have begun."""
 
-    _since: float = field(default_factory=perf_counter)
+    def __init__(self) -> None:
+        self.seconds = Seconds()
+        self._running: Phase | None = None
+        self._since = 0.0
 
-    def lap(self) -> float:
-        """Seconds since the last lap, or since the start; begins the next lap."""
+    @contextmanager
+    def of(self, phase: Phase) -> Iterator[None]:
+        """Charge what happens inside to a phase."""
+        outer = self._running
+        self._turn_to(phase)
+        try:
+            yield
+        finally:
+            self._turn_to(outer)
+
+    def _turn_to(self, phase: Phase | None) -> None:
         now = perf_counter()
-        elapsed, self._since = now - self._since, now
-        return elapsed
+        if self._running is not None:
+            vars(self.seconds)[self._running] += now - self._since
+        self._running, self._since = phase, now

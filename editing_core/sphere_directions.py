@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from editing_core.model.loading import LoadedModel
-from editing_core.recipe import Recipe
+from editing_core.settings import SphereSettings
 from editing_core.sphere import principal_directions
 
 
@@ -19,26 +19,26 @@ class _Found:
 
 
 class Directions:
-    """Principal directions by ``recipe.principal_source``.
+    """Principal directions by ``principal_source`` of SPHERE's settings.
 
     They are found on the device of the weight, where the decomposition is fast, and wanted on
     ``device``, where edits are solved.
 
     ``original``: of the base model, once. ``current``: of the weights as they are, at every use
-    (the authors' code). ``every_k``: of the weights as they are, kept for ``recipe.every_k`` uses.
+    (the authors' code). ``every_k``: of the weights as they are, kept for ``every_k`` uses.
     """
 
-    def __init__(self, base: LoadedModel, recipe: Recipe, device: torch.device) -> None:
-        self._base, self._recipe, self._device = base, recipe, device
+    def __init__(self, base: LoadedModel, settings: SphereSettings, device: torch.device) -> None:
+        self._base, self._settings, self._device = base, settings, device
         self._found: dict[int, _Found] = {}
 
     def of(self, layer: int, weight: Tensor) -> Tensor:
         """U (d_in, r) for ``layer``, whose matrix (d_out, d_in) is now ``weight``."""
-        source = self._recipe.principal_source
+        source = self._settings.principal_source
         if source == "current":
             return self._find(weight)
         found = self._found.get(layer)
-        if found is None or (source == "every_k" and found.uses >= self._recipe.every_k):
+        if found is None or (source == "every_k" and found.uses >= self._settings.every_k):
             if source == "original":
                 weight = self._base.architecture.weight_of(self._base.model, layer)
             found = self._found[layer] = _Found(self._find(weight))
@@ -46,4 +46,4 @@ class Directions:
         return found.directions
 
     def _find(self, weight: Tensor) -> Tensor:
-        return principal_directions(weight, self._recipe.eta).to(self._device)
+        return principal_directions(weight, self._settings.eta).to(self._device)

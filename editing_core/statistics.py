@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from editing_core.errors import SingularStatistics
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.model.packing import Packing
+from editing_core.model.packing import PackedRows
 from editing_core.progress import Progress, silent
 
 WINDOW = 512  # tokens a sequence; attention beyond it adds cost, not information about keys
@@ -232,10 +232,9 @@ def collect(
     done = 0
     try:
         for rows in _batches(windows):
-            tokens = torch.tensor([token for row in rows for token in row], device=model.device)
-            packing = Packing.of(torch.tensor([len(row) for row in rows], device=model.device))
-            packed.run(tokens, packing, last=max(layers))
-            done += len(tokens)
+            laid = PackedRows.of(rows, model.device)
+            packed.run(laid.tokens, laid.packing, last=max(layers))
+            done += len(laid.tokens)
             progress("key statistics", done, sum(map(len, windows)))
     finally:
         for handle in handles:

@@ -19,7 +19,8 @@ from editing_core.errors import NonFinite
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.model.packed import PackedModel
 from editing_core.objective import Objective, Rows, rows_of
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import ValueSettings
 
 _MOST_STEPS = 400  # of one value, however many facts it must suit: bounds its time
 _CHUNK = 4  # facts optimised together: bounds memory; more of them gain little speed on a CPU

@@ -23,7 +23,7 @@ from editing_core.benchmark.reading import Reading, read_records
 from editing_core.benchmark.report import Results, results_markdown
 from editing_core.benchmark.row import Provenance, rows_to_json
 from editing_core.defaults import bundled_text
-from editing_core.methods import plan_named
+from editing_core.methods import method_named
 from editing_core.progress import Progress
 from editing_core.recipe import Recipe
 
@@ -75,7 +75,7 @@ def run_bench(settings: Settings, options: BenchOptions, progress: Progress) -> 
     """
     check_plots()
     for method in options.methods:
-        plan_named(method)
+        method_named(method)
     reading = read_records(options.data, options.form)
     reading.first(options.edits)  # too few records: to be known before the model is loaded
     prepared = prepare(settings, progress)

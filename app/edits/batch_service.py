@@ -13,7 +13,7 @@ from app.facts.subjects import MOST_FACTS
 from app.facts.text import fact_digest
 from app.operations import batches as repository
 from app.operations.once import Once
-from editing_core.methods import plan_named
+from editing_core.methods import method_named
 
 
 def submit(services: Services, request: EditBatchRequest, *, dry_run: bool, once: Once) -> Accepted:
@@ -75,7 +75,7 @@ def _drafts(services: Services, request: EditBatchRequest, *, dry_run: bool) -> 
 def _check_solvable_together(drafts: Sequence[Draft]) -> None:
     method, facts = drafts[0].method, dict[str, int]()
     subjects = Counter[str]()
-    if len(drafts) > 1 and not plan_named(method).rule.separable:
+    if len(drafts) > 1 and not method_named(method).separable:
         raise InvalidField(
             "edits[0].method",
             f"{method} changes a matrix as a whole, so that its edits could not be undone one by "

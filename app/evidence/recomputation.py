@@ -74,8 +74,7 @@ class Recomputation:
             )
         if not all(layer < model.architecture.layers for layer in base.layers):
             raise BrokenEvidence("entry", 0, f"{self.model} has no layers {sorted(base.layers)}")
-        weight_of = model.architecture.weight_of
-        matrices = {layer: weight_of(model.model, layer) for layer in base.layers}
+        matrices = model.matrices(base.layers)
         weights = Weights(matrices)
         _check(0, weights, base.weights_digest)
         return weights

@@ -10,7 +10,7 @@ from app.database.tables.operations import Operation, OperationKind, OperationSt
 from app.errors import UnknownOperation
 from app.operations import batches
 from app.operations.queue_state import state
-from editing_core.methods import plan_named
+from editing_core.methods import method_named
 
 # Literally what the index says, for a parameter would keep databases from using it.
 _UNDOES = Operation.kind != literal_column("'edit'")
@@ -171,7 +171,7 @@ def _solvable_together(session: Session, waiting: Sequence[Operation]) -> int:
     ids = [operation.id for operation in waiting]
     edits = {edit.id: edit for edit in session.scalars(select(Edit).where(Edit.id.in_(ids)))}
     atomic, first, facts = batches.atomic_among(session, edits.values()), edits[ids[0]], set[str]()
-    if waiting[0].alone or not plan_named(first.method).rule.separable:
+    if waiting[0].alone or not method_named(first.method).separable:
         return 1  # edits of such a method could not be undone one by one if they came together
     for position, operation in enumerate(waiting):
         edit = edits[operation.id]

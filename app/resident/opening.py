@@ -63,8 +63,7 @@ class Opened:
     @property
     def weights(self) -> dict[int, Tensor]:
         """The base's edited matrices, layer → (d_out, d_in)."""
-        weight_of = self.base.architecture.weight_of
-        return {layer: weight_of(self.base.model, layer) for layer in self.layers}
+        return self.base.matrices(self.layers)
 
     @property
     def contexts(self) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from editing_core.edit import Edit
 from editing_core.editor import Editor
 from editing_core.errors import EditingError, NonFinite
 from editing_core.measures.energy import RowGram
-from editing_core.methods import plan_named
+from editing_core.methods import method_named
 from editing_core.solution import Solution
 
 #: why a revert is refused, unless it is forced
@@ -207,7 +207,7 @@ def _unsolvable(kin: Kin) -> str | None:
         return "methods_differ"
     if len(kin.staying) > MOST_FACTS:
         return "subject_full"
-    if len(kin.staying) > 1 and not plan_named(methods.pop()).rule.separable:
+    if len(kin.staying) > 1 and not method_named(methods.pop()).separable:
         return "not_separable"  # later they could not be undone one by one
     return None
 

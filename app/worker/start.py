@@ -25,6 +25,7 @@ from app.operations.commit import EditedMatrices, record_base, require_base
 from app.operations.label_limits import LabelLimits
 from app.operations.once import Once
 from app.operations.origin import Origin
+from app.operations.revisions import newest
 from app.queue.doorbell import Doorbell
 from app.resident.lineage import Lineage
 from app.resident.opening import Opened, open_model

@@ -56,9 +56,7 @@ class Subject:
     @property
     def weights(self) -> dict[int, Tensor]:
         """The unedited matrices, layer → (d_out, d_in)."""
-        return {
-            layer: self.base.architecture.weight_of(self.base.model, layer) for layer in self.layers
-        }
+        return self.base.matrices(self.layers)
 
 
 class _Model:
@@ -81,8 +79,7 @@ class _Model:
 
     def view(self) -> PreTrainedModel:
         """The model as it is now."""
-        base = self._subject.base
-        return base.architecture.view_with(base.model, self.materialise())
+        return self._subject.base.view(self.materialise())
 
 
 @dataclass
@@ -185,7 +182,7 @@ class Bench:
 
     def _row(self, method: str, run: Run, model: _Model, records: tuple[Record, ...]) -> Row:
         base, weights, editing = self._subject.base, model.materialise(), run.seconds
-        view = base.architecture.view_with(base.model, weights)
+        view = base.view(weights)
         took: dict[str, float] = {}
         with_energy = model.past or weights
         energies = _timed(

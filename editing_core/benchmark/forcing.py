@@ -8,14 +8,13 @@ without padding.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from editing_core.model.packed import PackedModel
-from editing_core.model.packing import Packing, Prefix
+from editing_core.model.packing import PackedRows
 from editing_core.progress import Progress, silent
 from editing_core.reach import Reach
 from editing_core.statement import Statement, all_tokens_of
@@ -121,21 +120,6 @@ def _chunks(prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Token sequences end to end."""
-
-    tokens: Tensor  # (T,)
-    lengths: Tensor  # (R,)
-
-    @classmethod
-    def of(cls, rows: Sequence[list[int]], device: torch.device) -> Self:
-        return cls(
-            torch.tensor([token for row in rows for token in row], device=device),
-            torch.tensor([len(row) for row in rows], device=device),
-        )
-
-
-@dataclass(frozen=True)
 class _Asked:
     """A target after the prompt in row ``row`` of a chunk."""
 
@@ -172,16 +156,14 @@ def _force_chunk(packed: PackedModel, chunk: Sequence[_Prompt]) -> dict[Question
 def _hidden(packed: PackedModel, chunk: Sequence[_Prompt], longer: Sequence[_Asked]) -> Tensor:
     """Hidden states that foretell a token: the prompts' last, then the longer targets' in turn."""
     device = packed.model.device
-    rows = _Rows.of([prompt.ids for prompt in chunk], device)
-    prefix = Prefix(rows.lengths)
-    packing = Packing.of(rows.lengths, record=prefix if longer else None)
-    last = packed.run(rows.tokens, packing)[rows.lengths.cumsum(0) - 1]  # (R, d)
+    rows = PackedRows.of([prompt.ids for prompt in chunk], device, record=bool(longer))
+    last = packed.run(rows.tokens, rows.packing)[rows.packing.ends]  # (R, d)
     if not longer:
         return last
-    tails = _Rows.of([one.ids[:-1] for one in longer], device)
     owners = torch.tensor([one.row for one in longer], device=device)
-    continued = Packing.of(tails.lengths, prefix=prefix.select(owners))
-    return torch.cat([last, packed.run(tails.tokens, continued)])
+    tails = [one.ids[:-1] for one in longer]
+    continued = PackedRows.of(tails, device, prefix=rows.own.select(owners))
+    return torch.cat([last, packed.run(continued.tokens, continued.packing)])
 
 
 def _read(

@@ -54,9 +54,9 @@ class _Bench:
         trial = Trial(
             method=method,
             layers=recipe.layers,
-            tau=recipe.alphaedit_tau,
-            l2=recipe.alphaedit_l2,
-            memit_lambda=recipe.memit_lambda,
+            tau=recipe.alphaedit.tau,
+            l2=recipe.alphaedit.l2,
+            memit_lambda=recipe.memit.weight,
             efficacy_accuracy=0.0,
             generalization=0.0,
             specificity=0.0,
@@ -69,11 +69,10 @@ class _Bench:
             solution = editor.solve(self.base.model, edits, method=method, values=values)
         except KeyOutsideNullSpace as error:
             return replace(trial, refusal=str(error))
-        architecture = self.base.architecture
-        weight_of, view_with = architecture.weight_of, architecture.view_with
-        weights = Weights({layer: weight_of(self.base.model, layer) for layer in recipe.layers})
-        view = view_with(self.base.model, weights.changed(add=[solution.delta]).materialise())
-        found = measure(PackedModel(view, architecture), self.base.tokenizer, self.records)
+        weights = Weights(self.base.matrices(recipe.layers)).changed(add=[solution.delta])
+        view = self.base.view(weights.materialise())
+        packed = PackedModel(view, self.base.architecture)
+        found = measure(packed, self.base.tokenizer, self.records)
         return replace(
             trial,
             efficacy_accuracy=(found.efficacy_accuracy or 0.0) / 100,
@@ -117,9 +116,8 @@ def calibrate(
     memit = search.weight_of_the_past(recipe, values)
     chosen = replace(
         recipe,
-        alphaedit_tau=alphaedit.tau,
-        alphaedit_l2=alphaedit.l2,
-        memit_lambda=memit.memit_lambda,
+        alphaedit=replace(recipe.alphaedit, tau=alphaedit.tau, l2=alphaedit.l2),
+        memit=replace(recipe.memit, weight=memit.memit_lambda),
     )
     return Calibration(chosen, search.trials, spaces, (alphaedit, memit))
 
@@ -152,13 +150,14 @@ class _Search:
         for tau in dict.fromkeys(space.tau for space in spaces):
             energy = mean(space.kept_energy for space in spaces if space.tau == tau)
             for ridge in _RIDGES:
-                tried = replace(recipe, alphaedit_tau=tau, alphaedit_l2=ridge * energy)
+                settings = replace(recipe.alphaedit, tau=tau, l2=ridge * energy)
+                tried = replace(recipe, alphaedit=settings)
                 grid.append(self._try_out(tried, _ALPHAEDIT, values))
         return max(grid, key=lambda trial: trial.score)
 
     def weight_of_the_past(self, recipe: Recipe, values: Sequence[Value]) -> Trial:
         """The best λ of MEMIT."""
-        tried = [replace(recipe, memit_lambda=weight) for weight in _LAMBDAS]
+        tried = [replace(recipe, memit=replace(recipe.memit, weight=weight)) for weight in _LAMBDAS]
         trials = [self._try_out(one, _MEMIT, values) for one in tried]
         return max(trials, key=lambda trial: trial.score)
 

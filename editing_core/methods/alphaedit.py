@@ -13,7 +13,7 @@ LEAST_SHARE = 0.1  # of ‖k‖² that must survive P, else nothing could be wri
 
 
 class AlphaEdit(LowRank):
-    """Δ = R K̂ᵀ (K̂K̂ᵀ + K̂_pK̂_pᵀ + λI)⁻¹ with K̂ = PK, K̂_p = PK_p, λ = ``recipe.alphaedit_l2``.
+    """Δ = R K̂ᵀ (K̂K̂ᵀ + K̂_pK̂_pᵀ + λI)⁻¹ with K̂ = PK, K̂_p = PK_p, λ = ``recipe.alphaedit.l2``.
 
     Equal to the published [P(KKᵀ + C_p) + λI]⁻¹ P K Rᵀ; in dual form:
     K⊥ = K̂ − K̂_p (λI + K̂_pᵀK̂_p)⁻¹ K̂_pᵀK̂ and A = (λI + K̂ᵀK⊥)⁻¹ K⊥ᵀ.
@@ -24,7 +24,6 @@ class AlphaEdit(LowRank):
     """
 
     projects_in_loop = True
-    has_null_space = True
     remembers = True
 
     def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
@@ -33,22 +32,22 @@ class AlphaEdit(LowRank):
         Raises:
             KeyOutsideNullSpace: P removes over 90 % of a key.
         """
-        null_space = problem.moment.null_space(recipe.alphaedit_tau)
+        null_space = problem.moment.null_space(recipe.alphaedit.tau)
         _refuse_lost_keys(problem.keys, null_space(problem.keys))
         project = null_space if problem.sphere is None else _after(problem.sphere, null_space)
         keys = project(problem.keys)
-        memory = problem.memory or PastKeys(project, recipe.alphaedit_l2)
+        memory = problem.memory or PastKeys(project, recipe.alphaedit.l2)
         memory.recall(problem.past.T)
-        rows = ridge_rows(keys, memory.unexplained(keys), recipe.alphaedit_l2)
+        rows = ridge_rows(keys, memory.unexplained(keys), recipe.alphaedit.l2)
         return rows if problem.sphere is None else null_space(problem.sphere(rows.T)).T
 
     def sphere_alpha(self, recipe: Recipe) -> float:
-        """``recipe.alphaedit_alpha``."""
-        return recipe.alphaedit_alpha
+        """``recipe.alphaedit.alpha``."""
+        return recipe.alphaedit.alpha
 
     def memory(self, moment: SecondMoment, recipe: Recipe) -> PastKeys:
         """Past keys in the null space; not for SPHERE inside the solve, whose space may move."""
-        return PastKeys(moment.null_space(recipe.alphaedit_tau), recipe.alphaedit_l2)
+        return PastKeys(moment.null_space(recipe.alphaedit.tau), recipe.alphaedit.l2)
 
 
 def _after(second: Projection, first: Projection) -> Projection:

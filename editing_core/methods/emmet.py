@@ -8,7 +8,7 @@ from editing_core.recipe import Recipe
 
 
 class Emmet(LowRank):
-    """Δ = R (KᵀC⁻¹K + λ_e I)⁻¹ KᵀC⁻¹ in one layer; λ_e = ``recipe.emmet_ridge`` if B > 1, else 0.
+    """Δ = R (KᵀC⁻¹K + λ_e I)⁻¹ KᵀC⁻¹ in one layer; λ_e = ``recipe.emmet.ridge`` if B > 1, else 0.
 
     The smallest update, measured on ordinary text, that meets Δ K = R; for one edit it is ROME
     with the averaged key in the constraint.
@@ -22,5 +22,5 @@ class Emmet(LowRank):
         Raises:
             SingularStatistics: C is not positive definite.
         """
-        ridge = recipe.emmet_ridge if problem.keys.shape[1] > 1 else 0.0
+        ridge = recipe.emmet.ridge if problem.keys.shape[1] > 1 else 0.0
         return ridge_rows(problem.keys, problem.moment.solve(problem.keys), ridge)

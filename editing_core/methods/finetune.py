@@ -1,7 +1,6 @@
 """FT: fine-tuning one matrix on the edits, the baseline of the field."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,29 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from editing_core.edit import Edit, tokenise
 from editing_core.errors import NonFinite
-from editing_core.methods.base import LayerProblem, LowRank
+from editing_core.methods.base import MethodBase, Step
 from editing_core.model.packed import PackedModel
-from editing_core.model.packing import Packing
-from editing_core.recipe import Recipe
+from editing_core.model.packing import PackedRows
 from editing_core.sink import bare_context
+from editing_core.solution import Effort, LayerSolution
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """A fine-tuned matrix.
-
-    Attributes:
-        update: Δ (d_out, d_in).
-        loss: Mean loss over the edits at the last forward pass.
-        steps: Adam updates taken.
-    """
-
-    update: Tensor
-    loss: float
-    steps: int
-
-
-class FineTune(LowRank):
+class FineTune(MethodBase):
     """Adam on one matrix over all edits of the batch; stops when their mean loss is small.
 
     The published baselines read every target token off the logits of the last prompt position,
@@ -40,31 +24,18 @@ class FineTune(LowRank):
     ones before it. Optionally no entry may change by more than ``recipe.finetune.largest_change``.
     """
 
+    has_values = False
     single_layer = True
     separable = False
 
-    def adjusted_keys(self, problem: LayerProblem, recipe: Recipe) -> Tensor:
-        """Not how this rule works: it has no keys.
-
-        Raises:
-            NotImplementedError: Always; use ``tune``.
-        """
-        raise NotImplementedError("fine-tuning solves no least-squares problem")
-
-    def tune(
-        self,
-        packed: PackedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        edits: Sequence[Edit],
-        layer: int,
-        recipe: Recipe,
-    ) -> Tuned:
-        """Fine-tune the matrix of ``layer`` in ``packed``, which is the caller's to spoil.
+    def update(self, step: Step) -> LayerSolution:
+        """The change of the matrix, fine-tuned where it is: in the scratch model.
 
         Raises:
             NonFinite: The loss is not finite.
         """
-        settings, rows = recipe.finetune, _Rows(packed, tokenizer, edits)
+        layer, packed, settings = step.layer, step.scratch.packed, step.scratch.recipe.finetune
+        rows = _Rows(packed, step.scratch.tokenizer, step.scratch.edits)
         with torch.no_grad():
             entering = packed.run(rows.tokens, rows.packing, last=layer - 1)
         parameter = cast("nn.Parameter", packed.matrix(layer).weight)
@@ -72,12 +43,12 @@ class FineTune(LowRank):
         original = parameter.detach().clone()
         parameter.requires_grad_(True)
         adam = torch.optim.Adam([parameter], lr=settings.learning_rate)
-        step = 0
-        for step in range(settings.steps):
+        taken = 0
+        for taken in range(settings.steps):
             loss = rows.loss(packed, entering, layer)
             if not torch.isfinite(loss):
-                raise NonFinite(f"fine-tuning diverged at step {step}")
-            if loss < settings.stop_loss or step == settings.steps - 1:
+                raise NonFinite(f"fine-tuning diverged at step {taken}")
+            if loss < settings.stop_loss or taken == settings.steps - 1:
                 break
             (parameter.grad,) = torch.autograd.grad(loss, parameter)
             adam.step()
@@ -86,7 +57,9 @@ class FineTune(LowRank):
                     bound = settings.largest_change
                     parameter.copy_(original + (parameter - original).clamp(-bound, bound))
         parameter.requires_grad_(False)
-        return Tuned((packed.weight(layer) - before).double(), float(loss.detach()), step)
+        change = (packed.weight(layer) - before).double().to(step.problem.keys.device)
+        effort = Effort(taken, float(loss.detach()))
+        return LayerSolution(layer, step.problem.keys, dense=change, effort=effort)
 
 
 class _Rows:
@@ -98,14 +71,12 @@ class _Rows:
         device = packed.model.device
         prompts = [tokenise(tokenizer, edit, bare_context(tokenizer, edit)) for edit in edits]
         targets = [prompt.target for prompt in prompts]
-        rows = [prompt.forced for prompt in prompts]
-        self.packing = Packing.of(torch.tensor([len(row) for row in rows], device=device))
-        self.tokens = torch.tensor([token for row in rows for token in row], device=device)
-        ends = (self.packing.starts + self.packing.lengths).tolist()
+        laid = PackedRows.of([prompt.forced for prompt in prompts], device)
+        self.tokens, self.packing = laid.tokens, laid.packing
         at = [
             position
-            for end, target in zip(ends, targets, strict=True)
-            for position in range(end - len(target), end)
+            for last, target in zip(laid.packing.ends.tolist(), targets, strict=True)
+            for position in range(last + 1 - len(target), last + 1)
         ]
         shares = [1 / (len(target) * len(edits)) for target in targets for _ in target]
         self.at = torch.tensor(at, device=device)

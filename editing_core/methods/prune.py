@@ -3,19 +3,16 @@
 import torch
 from torch import Tensor
 
-from editing_core.methods.base import LayerUpdate
-from editing_core.methods.memit import Memit
+from editing_core.methods.memit import LayerUpdate, ReshapedMemit
 
 
-class Prune(Memit):
+class Prune(ReshapedMemit):
     """MEMIT's Δ, so that no singular value σ of W − W₀ outgrows the largest of W₀, σ_max.
 
     Larger ones become ln σ − ln σ_max + σ_max. The published copies add the pruned sum onto the
     unpruned weights (AlphaEdit), or prune a snapshot that is never served (SPHERE): here the
     batch's update takes the served weights to the pruned ones.
     """
-
-    separable = False
 
     def reshape(self, layer: LayerUpdate) -> Tensor:
         """The update (d_out, d_in) that leads to the pruned accumulated change."""

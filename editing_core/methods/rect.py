@@ -3,21 +3,18 @@
 import torch
 from torch import Tensor
 
-from editing_core.methods.base import LayerUpdate
-from editing_core.methods.memit import Memit
+from editing_core.methods.memit import LayerUpdate, ReshapedMemit
 
 _KEPT = 0.4  # share of entries that stay
 _EPSILON = 1e-8  # added to weights before dividing by them, as in the authors' code
 
 
-class Rect(Memit):
+class Rect(ReshapedMemit):
     """MEMIT's Δ, of which only the 40 % of entries with the largest |Δ/W| are kept.
 
     Layers are solved with whole updates; entries are dropped, then SPHERE acts, on the finished
     ones. The result is not low-rank, so edits of a batch cannot be undone one by one.
     """
-
-    separable = False
 
     def reshape(self, layer: LayerUpdate) -> Tensor:
         """Zero the entries (d_out, d_in) that change their weight least, relatively."""

@@ -2,12 +2,14 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from editing_core.errors import ModelNotFound
@@ -45,6 +47,16 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.model.device
+
+    def matrices(self, layers: Iterable[int]) -> dict[int, Tensor]:
+        """The edited matrices, layer → (d_out, d_in), as the base has them."""
+        return {layer: self.architecture.weight_of(self.model, layer) for layer in layers}
+
+    def view(
+        self, matrices: Mapping[int, Tensor], *, of: PreTrainedModel | None = None
+    ) -> PreTrainedModel:
+        """The base, or a view of it, with these matrices in place of its own."""
+        return self.architecture.view_with(self.model if of is None else of, matrices)
 
 
 @dataclass(frozen=True)

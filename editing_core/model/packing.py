@@ -1,6 +1,8 @@
 """How rows of unequal length lie end to end, and what of them is remembered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -98,6 +100,11 @@ class Packing:
             record=record,
         )
 
+    @property
+    def ends(self) -> Tensor:
+        """(R,) index of each row's last position in the packed sequence."""
+        return self.starts + self.lengths - 1
+
     def within(self, window: int | None) -> Tensor:
         """``mask``, less what lies ``window`` or more positions before a query."""
         if window is None or self.mask.shape[3] <= window:
@@ -127,3 +134,34 @@ class Packing:
         rows, heads, longest, size = padded.shape
         flat = padded.transpose(1, 2).reshape(rows * longest, heads, size)
         return flat.index_select(0, self.flat)[None]
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows of token ids, end to end.
+
+    Attributes:
+        tokens: (T,) their ids.
+        packing: How they lie.
+        own: Keys and values of the rows, where a run was to record them.
+    """
+
+    tokens: Tensor
+    packing: Packing
+    own: Prefix
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[list[int]],
+        device: torch.device,
+        *,
+        prefix: Prefix | None = None,
+        record: bool = False,
+    ) -> Self:
+        """Lay out rows, after their prefixes if those remember anything."""
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        tokens = torch.tensor([token for row in rows for token in row], device=device)
+        own = Prefix(lengths)
+        before = prefix if prefix is not None and prefix.layers else None
+        return cls(tokens, Packing.of(lengths, prefix=before, record=own if record else None), own)

@@ -42,7 +42,8 @@ from app.worker.loop import Worker
 from editing_core.edit import Edit as CoreEdit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.statistics import Statistics, collect
 from editing_core.weights.delta import Delta, Weights
 from editing_core.weights.digest import weights_digest
@@ -89,7 +90,7 @@ def _prepared(dtype: torch.dtype) -> Prepared:
         layers=_LAYERS,
         contexts=(("{}",),),
         value=ValueSettings(steps=2),  # weights must move; what they say is no matter here
-        alphaedit_tau=float("inf"),
+        alphaedit=AlphaEditSettings(tau=float("inf")),
     )
     return model, statistics, recipe
 

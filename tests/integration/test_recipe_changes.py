@@ -21,6 +21,7 @@ from app.operations import revisions
 from app.operations.origin import Origin, note_recipe, origin_at
 from app.resident.recipes import Recipes
 from app.settings import Settings
+from editing_core.settings import SphereSettings
 from tests.acceptance.server import calibrate_quickly
 from tests.integration.engines import only_sqlite
 from tests.integration.history import History
@@ -110,7 +111,7 @@ def test_an_edit_by_another_recipe_is_preceded_by_an_entry_that_names_both(
     recipes = Recipes(own.data_dir)
     first = recipes.in_use()
     assert first is not None
-    second = replace(first, alpha=0.7)
+    second = replace(first, sphere=SphereSettings(alpha=0.7))
     recipes.keep(second, "Some text.")
     recipes.use(second)
     with running(own, Components()) as client:

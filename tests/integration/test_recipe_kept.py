@@ -18,6 +18,7 @@ from app.settings import Settings
 from editing_core.defaults import prepare_statistics
 from editing_core.progress import silent
 from editing_core.recipe import Recipe
+from editing_core.settings import MemitSettings, SphereSettings
 from tests.acceptance.server import calibrate_quickly
 from tests.tiny import build_tiny_model
 
@@ -40,7 +41,10 @@ def _calibrated(settings: Settings) -> Recipe:
     cache = settings.cache_dir
     found = prepare_statistics(prepared.base, text=text, layers=(3, 4), cache_dir=cache)
     recipe = replace(
-        prepared.recipe, layers=(3, 4), memit_lambda=500.0, statistics_digest=found.digest
+        prepared.recipe,
+        layers=(3, 4),
+        memit=MemitSettings(weight=500.0),
+        statistics_digest=found.digest,
     )
     recipes = Recipes(settings.data_dir)
     recipes.keep(recipe, text)
@@ -123,7 +127,7 @@ def test_calibration_tries_the_layers_that_the_revisions_edit(settings: Settings
 def test_a_data_directory_that_lost_its_recipe_does_not_replace_it(
     settings: Settings, tmp_path: Path
 ) -> None:
-    recipe = replace(prepare(settings, silent).recipe, alpha=0.7)
+    recipe = replace(prepare(settings, silent).recipe, sphere=SphereSettings(alpha=0.7))
     data = tmp_path / "fresh"
     calibrate_quickly(data)
     fresh = settings.model_copy(update={"data_dir": data})

@@ -42,7 +42,7 @@ from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
 from editing_core.giving_way import GiveWay, go_on
-from editing_core.methods import PLANS, LayerProblem, LowRank, Plan
+from editing_core.methods import METHODS, LayerProblem, LowRank
 from editing_core.model.loading import LoadedModel
 from editing_core.recipe import Recipe
 from editing_core.statistics import collect
@@ -83,8 +83,8 @@ class EditorFactory:
 
     def __call__(self, give_way: GiveWay = go_on) -> Editor:
         """A new editor."""
-        plans = {**PLANS, BROKEN: Plan(_Broken(), "none"), BLAMING: Plan(_Blaming(), "none")}
-        return Editor(self._model, self._recipe, self._statistics, plans, give_way=give_way)
+        methods = {**METHODS, BROKEN: _Broken(), BLAMING: _Blaming()}
+        return Editor(self._model, self._recipe, self._statistics, methods, give_way=give_way)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel
 from editing_core.model.view import view_of
 from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, MemitSettings, SphereSettings
 from editing_core.solution import Solution
 from editing_core.statistics import SecondMoment, Statistics
 from editing_core.weights.delta import Delta, Weights, keys_of
@@ -79,10 +80,9 @@ def _editor(model: LoadedModel, golden: Golden) -> tuple[Editor, Recipe]:
         statistics_digest="identity",
         layers=tuple(record["layers"]),
         contexts=tuple(tuple(group) for group in record["contexts"]),
-        memit_lambda=10.0,
-        alphaedit_tau=2.0,  # above every eigenvalue: P = I
-        alphaedit_l2=1.0,
-        principal_source="current",
+        memit=MemitSettings(weight=10.0),
+        alphaedit=AlphaEditSettings(tau=2.0, l2=1.0),  # τ above every eigenvalue: P = I
+        sphere=SphereSettings(principal_source="current"),
     )
     statistics = Statistics(dict.fromkeys(recipe.layers, identity), 1, "identity")
     return Editor(model, recipe, statistics), recipe

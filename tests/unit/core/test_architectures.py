@@ -16,7 +16,8 @@ from editing_core.model.architecture import Site, resolve
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.packed import PackedModel, hidden_of
 from editing_core.model.view import private_copy
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.solution import Solution
 from editing_core.statistics import collect
 from editing_core.values import optimise
@@ -129,8 +130,8 @@ def _edited(model: LoadedModel) -> tuple[Solution, PreTrainedModel]:
         statistics_digest=statistics.digest,
         layers=layers,
         contexts=(("{}",),),
-        alphaedit_tau=float("inf"),  # P = I: keys of random weights have no null space
-        alphaedit_l2=1e-5,
+        # P = I: keys of random weights have no null space.
+        alphaedit=AlphaEditSettings(tau=float("inf"), l2=1e-5),
     )
     solution = Editor(model, recipe, statistics).solve(model.model, _EDITS, method="alphaedit")
     weights = _weights(model, layers).changed(add=[solution.delta]).materialise()

@@ -59,10 +59,10 @@ def test_the_recipe_is_the_best_of_what_was_tried(found: Calibration) -> None:
     first = {t.layers: t for t in found.trials[: len(_WINDOWS)]}
     assert found.recipe.layers == max(first, key=lambda layers: first[layers].score)
     alphaedit = best("alphaedit+sphere", found.recipe.layers)
-    assert (found.recipe.alphaedit_tau, found.recipe.alphaedit_l2) == (alphaedit.tau, alphaedit.l2)
+    assert (found.recipe.alphaedit.tau, found.recipe.alphaedit.l2) == (alphaedit.tau, alphaedit.l2)
     tried_last = [t for t in found.trials[-3:] if t.method == "memit+sphere"]
     memit = max(tried_last, key=lambda trial: trial.score)
-    assert found.recipe.memit_lambda == memit.memit_lambda
+    assert found.recipe.memit.weight == memit.memit_lambda
 
 
 def test_a_null_space_is_what_it_is_said_to_be(found: Calibration, statistics: Statistics) -> None:

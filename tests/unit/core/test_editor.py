@@ -12,13 +12,14 @@ from editing_core.editor import Editor
 from editing_core.errors import GridOverflow, KeyOutsideNullSpace
 from editing_core.keys import KeySweep
 from editing_core.measures.probe import score
-from editing_core.methods import METHOD_NAMES, PLANS, LayerProblem, Plan, plans_of
+from editing_core.methods import METHOD_NAMES, METHODS, LayerProblem, with_sphere
 from editing_core.methods.memit import Memit
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.model.packing import Packing
 from editing_core.model.view import view_of
 from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings
 from editing_core.solution import EditReport, Solution
 from editing_core.statistics import SecondMoment, Statistics, collect
 from editing_core.weights.delta import Delta, Weights
@@ -142,7 +143,7 @@ def test_keys_are_asked_for_only_where_they_change_something(
 def test_a_projection_that_leaves_nothing_of_a_key_is_refused(
     tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
 ) -> None:
-    editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.0), statistics)
+    editor = Editor(tiny_model, replace(recipe, alphaedit=AlphaEditSettings(tau=0.0)), statistics)
     with pytest.raises(KeyOutsideNullSpace):
         editor.solve(tiny_model.model, _EDITS, method="alphaedit")
 
@@ -157,8 +158,8 @@ class _Half(Memit):
 def test_a_rule_from_outside_works_with_and_without_sphere(
     tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
 ) -> None:
-    plans = {**PLANS, **plans_of("half", _Half())}
-    editor = Editor(tiny_model, recipe, statistics, plans)
+    methods = {**METHODS, **with_sphere("half", _Half())}
+    editor = Editor(tiny_model, recipe, statistics, methods)
     first = recipe.layers[0]
     for suffix in ("", "+sphere"):
         whole, half = (
@@ -239,7 +240,7 @@ def test_an_error_of_single_edits_says_which_they_are(
     values[-1] = 1.0
     moment = SecondMoment(values, basis.flip(1))
     own = replace(statistics, layers=dict.fromkeys(recipe.layers, moment))
-    editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.5), own)
+    editor = Editor(tiny_model, replace(recipe, alphaedit=AlphaEditSettings(tau=0.5)), own)
     with pytest.raises(KeyOutsideNullSpace) as told:
         editor.solve(tiny_model.model, _EDITS, method="alphaedit")
     assert told.value.edits == ("b",)
@@ -248,9 +249,9 @@ def test_an_error_of_single_edits_says_which_they_are(
 def test_a_factor_beyond_the_grid_names_its_edit(
     tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics
 ) -> None:
-    plans = {**PLANS, "huge": Plan(_HugeForTheSecond(), "none")}
+    editor = Editor(tiny_model, recipe, statistics, {"huge": _HugeForTheSecond()})
     with pytest.raises(GridOverflow) as told:
-        Editor(tiny_model, recipe, statistics, plans).solve(tiny_model.model, _EDITS, method="huge")
+        editor.solve(tiny_model.model, _EDITS, method="huge")
     assert told.value.edits == ("b",)
 
 

@@ -16,7 +16,8 @@ from editing_core.measures.probe import score
 from editing_core.model.architecture import resolve
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.model.view import private_copy
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.solution import Solution
 from editing_core.statistics import collect
 from tests.tiny import build_tiny_model
@@ -36,7 +37,7 @@ def _solve(model: LoadedModel, context: str = "{}") -> Solution:
         layers=_LAYERS,
         contexts=((context,),),
         value=ValueSettings(steps=8, kl=0.0),  # the divergence is read without a context
-        alphaedit_tau=float("inf"),
+        alphaedit=AlphaEditSettings(tau=float("inf")),
     )
     editor = Editor(model, recipe, collect(model, _LAYERS, _TEXT))
     return editor.solve(model.model, _EDITS, method="alphaedit+sphere")

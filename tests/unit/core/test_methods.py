@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 
 from editing_core.errors import KeyOutsideNullSpace, SingularStatistics, UnknownMethod
-from editing_core.methods import METHOD_NAMES, LayerProblem, plan_named
+from editing_core.methods import METHOD_NAMES, LayerProblem, Sphere, method_named
 from editing_core.methods.alphaedit import AlphaEdit
-from editing_core.methods.base import LayerUpdate
 from editing_core.methods.emmet import Emmet
-from editing_core.methods.memit import Memit, MemitSequential
+from editing_core.methods.memit import LayerUpdate, Memit, MemitSequential
 from editing_core.methods.prune import Prune
 from editing_core.methods.rect import Rect
 from editing_core.methods.rome import Rome
 from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, EmmetSettings, MemitSettings
 from editing_core.sphere import principal_directions, project
 from editing_core.statistics import SecondMoment
 
@@ -23,9 +23,8 @@ _RECIPE = Recipe(
     statistics_digest="",
     layers=(0,),
     contexts=(("{}",),),
-    memit_lambda=7.0,
-    alphaedit_tau=_TAU,
-    alphaedit_l2=2.5,
+    memit=MemitSettings(weight=7.0),
+    alphaedit=AlphaEditSettings(tau=_TAU, l2=2.5),
 )
 
 
@@ -56,7 +55,7 @@ def _null_space(matrix: Tensor) -> Tensor:
 def test_memit_equals_its_dense_solve() -> None:
     keys, residual = _draw(_WIDTH, 5), _draw(_OUT, 5, seed=1)
     matrix, problem = _problem(keys)
-    dense = residual @ keys.T @ torch.linalg.inv(_RECIPE.memit_lambda * matrix + keys @ keys.T)
+    dense = residual @ keys.T @ torch.linalg.inv(_RECIPE.memit.weight * matrix + keys @ keys.T)
     found = residual @ Memit().adjusted_keys(problem, _RECIPE)
     assert torch.allclose(found, dense, rtol=1e-10, atol=1e-13)
 
@@ -67,7 +66,7 @@ def test_alphaedit_equals_the_published_form_over_thirty_batches() -> None:
         keys, residual = _draw(_WIDTH, 3, seed=batch), _draw(_OUT, 3, seed=100 + batch)
         matrix, problem = _problem(keys, past)
         p = _null_space(matrix)
-        inner = p @ (keys @ keys.T + past @ past.T) + _RECIPE.alphaedit_l2 * torch.eye(_WIDTH)
+        inner = p @ (keys @ keys.T + past @ past.T) + _RECIPE.alphaedit.l2 * torch.eye(_WIDTH)
         published = torch.linalg.solve(inner, p @ keys @ residual.T).T
         found = residual @ AlphaEdit().adjusted_keys(problem, _RECIPE)
         assert torch.allclose(found, published, rtol=1e-10, atol=1e-12)
@@ -89,7 +88,7 @@ def test_an_alphaedit_update_stays_in_the_null_space_and_sphere_takes_it_out() -
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_key_that_is_remembered_halves_its_own_next_edit(copies: int) -> None:
     keys, ridge = _draw(_WIDTH, 1), 1e-6
-    recipe = replace(_RECIPE, alphaedit_l2=ridge)
+    recipe = replace(_RECIPE, alphaedit=AlphaEditSettings(_TAU, ridge))
 
     def achieved(past: Tensor | None) -> float:
         _, problem = _problem(keys, past)
@@ -125,14 +124,15 @@ def test_every_rule_has_a_name_with_and_without_sphere() -> None:
     rules = {name for name in METHOD_NAMES if "+" not in name}
     assert rules == {"ft", "rome", "memit", "memit-seq", "rect", "prune", "alphaedit", "emmet"}
     for rule in rules:
-        assert plan_named(rule).sphere == "none"
-        assert plan_named(rule + "+sphere").sphere == "post"
-        assert plan_named(rule).rule.sphere_alpha(_RECIPE) == (0.5 if rule == "alphaedit" else 0.8)
+        plain, worn = method_named(rule), method_named(rule + "+sphere")
+        assert isinstance(worn, Sphere)
+        assert type(worn.method) is type(plain)
+        assert worn.sphere_alpha(_RECIPE) == (0.5 if rule == "alphaedit" else 0.8)
 
 
 def test_an_unknown_method_is_answered_with_those_there_are() -> None:
     with pytest.raises(UnknownMethod, match=r"choose one of ft, ft\+sphere"):
-        plan_named("nonsense")
+        method_named("nonsense")
 
 
 def test_memit_seq_equals_its_dense_solve_over_several_batches() -> None:
@@ -140,7 +140,7 @@ def test_memit_seq_equals_its_dense_solve_over_several_batches() -> None:
     for batch in range(5):
         keys, residual = _draw(_WIDTH, 3, seed=batch), _draw(_OUT, 3, seed=100 + batch)
         matrix, problem = _problem(keys, past)
-        inner = _RECIPE.memit_lambda * matrix + past @ past.T + keys @ keys.T
+        inner = _RECIPE.memit.weight * matrix + past @ past.T + keys @ keys.T
         dense = residual @ keys.T @ torch.linalg.inv(inner)
         found = residual @ MemitSequential().adjusted_keys(problem, _RECIPE)
         assert torch.allclose(found, dense, rtol=1e-9, atol=1e-12)
@@ -154,7 +154,7 @@ def test_memit_seq_without_a_past_is_memit() -> None:
 
 
 def test_emmet_meets_its_constraint_and_is_rome_for_one_edit() -> None:
-    keys, recipe = _draw(_WIDTH, 4), replace(_RECIPE, emmet_ridge=0.0)
+    keys, recipe = _draw(_WIDTH, 4), replace(_RECIPE, emmet=EmmetSettings(ridge=0.0))
     matrix, problem = _problem(keys)
     rows = Emmet().adjusted_keys(problem, recipe)
     assert torch.allclose(rows @ keys, torch.eye(4, dtype=torch.float64), atol=1e-9)
@@ -206,7 +206,7 @@ def test_solving_in_the_projected_space_equals_its_dense_form() -> None:
     sphere = torch.eye(_WIDTH, dtype=torch.float64) - 0.5 * directions @ directions.T
     s = _null_space(matrix) @ sphere
     inside, before = s.T @ keys, s.T @ past
-    inner = inside @ inside.T + before @ before.T + _RECIPE.alphaedit_l2 * torch.eye(_WIDTH)
+    inner = inside @ inside.T + before @ before.T + _RECIPE.alphaedit.l2 * torch.eye(_WIDTH)
     dense = residual @ inside.T @ torch.linalg.inv(inner) @ s.T
     problem = replace(problem, sphere=lambda k: sphere @ k)
     found = residual @ AlphaEdit().adjusted_keys(problem, _RECIPE)
@@ -221,7 +221,9 @@ def test_taking_one_edit_out_of_a_batch_undoes_it_and_leaves_the_others(undone: 
     keys, residual = _draw(width, batch), _draw(_OUT, batch, seed=1)
     moment = SecondMoment.of(1e-3 * torch.eye(width))
     problem = LayerProblem(keys, keys, keys[:, :0], moment)
-    rows = AlphaEdit().adjusted_keys(problem, replace(_RECIPE, alphaedit_l2=10.0))
+    rows = AlphaEdit().adjusted_keys(
+        problem, replace(_RECIPE, alphaedit=AlphaEditSettings(_TAU, 10.0))
+    )
     whole = residual @ rows
     rest = whole - torch.outer(residual[:, undone], rows[undone])
     effect, left = (whole @ keys).norm(dim=0), (rest @ keys).norm(dim=0)

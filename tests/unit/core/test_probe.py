@@ -15,7 +15,8 @@ from editing_core.measures.perplexity import perplexity
 from editing_core.measures.probe import score
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.reach import Reach
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import ValueSettings
 from editing_core.statement import Statement
 from tests.tiny import build_tiny_model, tiny_tokenizer
 

@@ -12,6 +12,7 @@ from editing_core.editor import Editor
 from editing_core.errors import InvalidEdit, KeyOutsideNullSpace, NonFinite, SingularStatistics
 from editing_core.model.loading import LoadedModel
 from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings
 from editing_core.statistics import SecondMoment, Statistics, collect
 from editing_core.weights.digest import tensors_digest
 
@@ -105,7 +106,7 @@ def test_singular_statistics(
 def test_a_null_space_that_holds_nothing_of_a_key(
     tiny_model: LoadedModel, recipe: Recipe, statistics: Statistics, method: str
 ) -> None:
-    editor = Editor(tiny_model, replace(recipe, alphaedit_tau=0.0), statistics)
+    editor = Editor(tiny_model, replace(recipe, alphaedit=AlphaEditSettings(tau=0.0)), statistics)
     with pytest.raises(KeyOutsideNullSpace, match=r"keeps 0.0% .*at least 10% .*alphaedit_tau"):
         editor.solve(tiny_model.model, [_EDIT], method=method)
 

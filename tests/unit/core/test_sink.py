@@ -11,7 +11,8 @@ from editing_core.keys import KeySweep
 from editing_core.methods import METHOD_NAMES
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.sink import bare_context, contexts_of, statement_of
 from editing_core.statistics import collect
 from editing_core.values import optimise
@@ -33,7 +34,7 @@ def recipe() -> Recipe:
         layers=(0, 1),
         contexts=_CONTEXTS,
         value=ValueSettings(steps=6, learning_rate=0.3, stop_loss=0.0),
-        alphaedit_tau=float("inf"),
+        alphaedit=AlphaEditSettings(tau=float("inf")),
     )
 
 

@@ -11,7 +11,8 @@ from editing_core.edit import Edit
 from editing_core.errors import NonFinite
 from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
-from editing_core.recipe import Recipe, ValueSettings
+from editing_core.recipe import Recipe
+from editing_core.settings import ValueSettings
 from editing_core.values import Value, optimise
 from tests.slow_values import optimise_slowly, same
 
