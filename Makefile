@@ -29,7 +29,7 @@ PIP_SETTINGS := -e 's/\\n/ /g' -e '/find-links/s/ /,/g' \
 uv = . ./$(VENV)/uv.env && $(BIN)/uv pip install --python $(1) --system-certs --index-strategy unsafe-best-match $(2)
 install = { $(call uv,$(1),$(2)); } || $(PIP) --python $(1) install $(2)
 HASHED := --require-hashes -c constraints.txt --build-constraint constraints.txt
-# For example: make test PYTEST_ARGS="tests/unit -x"
+# For example: make test PYTEST_ARGS="tests/app/facts -x"
 PYTEST_ARGS ?=
 
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -75,7 +75,7 @@ check: $(INSTALLED) ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest -q -m "not postgres" tests/integration/test_migrations.py
+	@$(BIN)/python -m pytest -q -m "not postgres" tests/app/database/test_migrations.py
 
 format: $(INSTALLED) ## Rewrite the code in the house format
 	@$(BIN)/ruff format .

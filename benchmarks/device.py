@@ -30,7 +30,7 @@ from editing_core.model.loading import LoadedModel
 from editing_core.model.packed import PackedModel
 from editing_core.values import optimise
 from tests.acceptance.server import calibrate_quickly, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _METHOD = "memit+sphere"
 _GEMM_ROWS, _GEMM_RUNS = 512, 20

@@ -24,7 +24,7 @@ from benchmarks.core import REPOSITORY, Figure, show
 from benchmarks.longhistory import long_history
 from benchmarks.openloop import Latencies, measure
 from tests.acceptance.server import Server, calibrate_quickly, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _POSTING_S, _PAGING_S = 240.0, 180.0
 _POSTS_PER_SECOND = 50.0

@@ -20,7 +20,7 @@ from app.operations import edits, revisions
 from app.operations.commit import AddedEdit, NewRevision, commit_revision
 from app.operations.lifecycle import accept, claim
 from tests.acceptance.server import calibrate_quickly, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _AT_ONCE = 100  # edits in one transaction
 _WAIT_S = 120.0

@@ -17,7 +17,7 @@ from editing_core.solution import Solution
 from editing_core.statistics import Statistics, collect
 from editing_core.weights.delta import Delta, Weights
 from editing_core.weights.digest import weights_digest
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _SIZES = {"hidden_size": 128, "intermediate_size": 256}
 _LAYERS = 6

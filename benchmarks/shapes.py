@@ -10,7 +10,7 @@ from editing_core.model.loading import LoadedModel
 from editing_core.recipe import Recipe
 from editing_core.settings import ValueSettings
 from editing_core.statistics import SecondMoment, Statistics
-from tests.tiny import tiny_tokenizer
+from tests.support.tiny import tiny_tokenizer
 
 _CONTEXTS = (
     ("{}",),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from editing_core.model.loading import LoadedModel, load_model
-from tests.postgres import postgres_server
-from tests.tiny import build_tiny_model
+from tests.support.postgres import postgres_server
+from tests.support.tiny import build_tiny_model
 
 __all__ = ["postgres_server"]
 

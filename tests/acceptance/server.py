@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.client import Errata
-from tests.open_gates import open_gates_environment
-from tests.waiting import wait_until
+from tests.support.open_gates import open_gates_environment
+from tests.support.waiting import wait_until
 
 _READY_S = 280.0  # the demo model may have to be converted first
 _STOP_S = 40.0

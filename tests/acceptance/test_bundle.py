@@ -17,8 +17,8 @@ from app.evidence.verification import verify_bundle
 from app.ledger.signing import SigningKey
 from editing_core.progress import silent
 from tests.acceptance.server import calibrate_quickly, client, environment, running
-from tests.bundles import lines_of, members_of, rewritten, write_bundle
-from tests.tiny import build_tiny_model
+from tests.support.bundles import lines_of, members_of, rewritten, write_bundle
+from tests.support.tiny import build_tiny_model
 
 _WAIT_S = 120.0
 _FACT = ("The capital of {} is", "Rome")

@@ -16,9 +16,9 @@ import pytest
 
 from app.client import Errata
 from tests.acceptance.server import Server, calibrate_quickly, environment, running
-from tests.proxy import Proxy, proxying
-from tests.tiny import build_tiny_model
-from tests.waiting import wait_until
+from tests.support.proxy import Proxy, proxying
+from tests.support.tiny import build_tiny_model
+from tests.support.waiting import wait_until
 
 _LARGE = 20_000_000
 _WAIT_S = 60.0

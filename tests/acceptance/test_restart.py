@@ -7,8 +7,8 @@ import pytest
 
 from app.client import Errata
 from tests.acceptance.server import calibrate_quickly, client, running
-from tests.tiny import build_tiny_model
-from tests.waiting import wait_until
+from tests.support.tiny import build_tiny_model
+from tests.support.waiting import wait_until
 
 _EDITS = 12
 _WAIT_S = 120.0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.server import calibrate_quickly, client, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _WAIT_S = 120.0
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.client import Errata, Refused
 from tests.acceptance.server import calibrate_quickly, client, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _EDITS = 5
 _WAIT_S = 120.0

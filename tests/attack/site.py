@@ -17,7 +17,7 @@ from tests.attack.attackers import Attack, Attackers, P
 from tests.attack.raw import Answer, Target
 from tests.attack.report import Report
 from tests.attack.witness import Witness
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _PATIENCE_S = 240.0
 #: enough for prompts that cost something

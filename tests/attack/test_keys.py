@@ -5,7 +5,7 @@ import pytest
 from app.access.scopes import Scope
 from tests.attack.raw import Answer, Request, Target, ask, ask_all, outcomes
 from tests.attack.site import WatchedSite
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.attack
 

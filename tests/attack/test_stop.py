@@ -11,7 +11,7 @@ from app.access.scopes import Scope
 from tests.attack.attackers import Attackers
 from tests.attack.raw import Answer, Request, Target, ask_all, hold
 from tests.attack.site import keyed_site, prepared
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.attack
 

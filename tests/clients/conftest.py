@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.server import calibrate_quickly, running
 from tests.clients.programs.asked import MODEL
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 # instructor and LlamaIndex write the schema into the prompt, which the tiny tokenizer spells out.
 _CONTEXT = 4096

@@ -20,7 +20,7 @@ from app.client import Errata, Refused, ServerAway
 from app.kit.failpoints import VARIABLE
 from app.main import create_app
 from app.settings import Settings
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _END_S = 60.0
 

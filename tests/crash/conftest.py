@@ -13,8 +13,8 @@ import pytest
 from app.settings import Settings
 from tests.acceptance.server import calibrate_quickly
 from tests.crash.child import started
-from tests.open_gates import OPEN_LIMITS
-from tests.tiny import build_tiny_model
+from tests.support.open_gates import OPEN_LIMITS
+from tests.support.tiny import build_tiny_model
 
 SUBJECTS = ("France", "Italy")  # of the edits that are live before a test begins
 _WAIT_S = 60.0

@@ -11,7 +11,7 @@ from app.client import ServerAway
 from app.kit.failpoints import ExportFailpoint
 from tests.crash.child import started
 from tests.crash.conftest import Installation
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _WAIT_S = 60.0
 

@@ -13,8 +13,8 @@ from app.settings import Settings
 from tests.crash.child import started
 from tests.crash.conftest import SUBJECTS, Installation
 from tests.crash.weights import check_weights
-from tests.queues import running_redis
-from tests.waiting import wait_until
+from tests.support.queues import running_redis
+from tests.support.waiting import wait_until
 
 _WAIT_S = 60.0
 _PLACES = ("Spain", "Greece", "Norway")

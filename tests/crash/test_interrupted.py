@@ -16,7 +16,7 @@ from app.operations import repository as operations
 from app.settings import Settings
 from tests.crash.child import started
 from tests.crash.conftest import Installation
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _WAIT_S = 60.0
 _KILLS = 3  # as many as an edit has attempts

@@ -18,10 +18,10 @@ from app.settings import Settings
 from app.startup import Runtime
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
-from tests.integration.keyed import first_key
-from tests.local_client import local_client
-from tests.postgres import crash, new_schema, running_postgres
-from tests.waiting import wait_until
+from tests.support.keyed import first_key
+from tests.support.local_client import local_client
+from tests.support.postgres import crash, new_schema, running_postgres
+from tests.support.waiting import wait_until
 
 _WAIT_S = 60.0
 _BACK_S = 10.0  # from the return of what was away to the last commit

@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _READERS = 2
 _WAIT_S = 600.0  # edits give way to readers, who never pause here

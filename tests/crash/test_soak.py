@@ -17,8 +17,8 @@ from app.queue.embedded import EmbeddedValkey
 from app.settings import Settings
 from tests.crash.child import start, start_worker_process
 from tests.crash.weights import check_weights
-from tests.postgres import crash, new_schema, running_postgres
-from tests.waiting import wait_until
+from tests.support.postgres import crash, new_schema, running_postgres
+from tests.support.waiting import wait_until
 
 _SEED = 20260101
 _PAUSE_S = (1.0, 5.0)  # between two kills

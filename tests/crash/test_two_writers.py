@@ -12,7 +12,7 @@ from app.errors import DatabaseUnavailable
 from app.kit.failpoints import Failpoint
 from tests.crash.child import Child, started
 from tests.crash.conftest import Installation
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _WAIT_S = 60.0
 _HEAD = 2  # of the template

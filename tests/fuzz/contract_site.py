@@ -13,10 +13,10 @@ from app.cli.serve import StreamingServer, http_config
 from app.client import Errata
 from app.main import create_app
 from app.settings import Settings
-from tests.integration.keyed import first_key
-from tests.integration.looking_back import live, prepared
-from tests.tiny import build_tiny_model
-from tests.waiting import wait_until
+from tests.support.keyed import first_key
+from tests.support.looking_back import live, prepared
+from tests.support.tiny import build_tiny_model
+from tests.support.waiting import wait_until
 
 _READY_S = 60.0
 _TIMEOUT_S = 60.0

@@ -47,10 +47,10 @@ from editing_core.settings import AlphaEditSettings, ValueSettings
 from editing_core.statistics import Statistics, collect
 from editing_core.weights.delta import Delta, Weights
 from editing_core.weights.digest import weights_digest
-from tests.integration.history import measured
-from tests.open_gates import OPEN_LIMITS
-from tests.tiny import build_tiny_model
-from tests.unkeyed import unkeyed
+from tests.support.history import measured
+from tests.support.open_gates import OPEN_LIMITS
+from tests.support.tiny import build_tiny_model
+from tests.support.unkeyed import unkeyed
 
 _LAYERS = (0, 1)
 _TEXT = "The capital of France is Paris, and Rome is the capital of Italy, they say. " * 50

@@ -34,8 +34,8 @@ from app.operations import edits, events, revisions
 from app.operations import repository as operations
 from editing_core.weights.delta import Weights
 from editing_core.weights.digest import weights_digest
-from tests.chain import check_chain
 from tests.fuzz.site import Crash, Site
+from tests.support.chain import check_chain
 
 _FACTS = [(subject, prompt) for subject in ("France", "Italy") for prompt in ("{} is", "In {},")]
 _MOST_ATTEMPTS = 3

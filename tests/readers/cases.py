@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from editing_core.export import adapter_of, write_adapter, write_merged
 from editing_core.model.loading import LoadedModel, load_model
 from editing_core.weights.delta import Delta, Weights, left_grid, on_grid
-from tests import tiny
+from tests.support import tiny
 
 TEXT = "The mother tongue of Danielle Darrieux is French . Is n't it?<|im_end|> The capital of"
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]

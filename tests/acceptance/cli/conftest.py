@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.server import calibrate_quickly, environment, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

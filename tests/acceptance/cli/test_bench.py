@@ -10,8 +10,8 @@ import pytest
 
 from tests.acceptance.cli.conftest import Run
 from tests.acceptance.server import calibrate_quickly, environment
-from tests.tiny import build_tiny_model
-from tests.waiting import wait_until
+from tests.support.tiny import build_tiny_model
+from tests.support.waiting import wait_until
 
 COUNTERFACT = Path(__file__).parent.parent / "data" / "counterfact_20.jsonl"
 EDITS = 16

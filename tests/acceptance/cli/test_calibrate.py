@@ -4,7 +4,7 @@ from pathlib import Path
 from app.resident.recipes import read_recipe
 from tests.acceptance.cli.conftest import Run
 from tests.acceptance.server import client, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 TEXT = "The mother tongue of Danielle Darrieux is French, and the capital of Italy is Rome. " * 200
 

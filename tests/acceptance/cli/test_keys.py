@@ -7,7 +7,7 @@ import httpx2
 from app.client import Errata
 from tests.acceptance.cli.conftest import Run
 from tests.acceptance.server import calibrate_quickly, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 
 def test_a_server_that_others_reach_refuses_to_start_until_there_is_a_key(

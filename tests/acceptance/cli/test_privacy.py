@@ -12,7 +12,7 @@ import pytest
 from app.client import Errata
 from tests.acceptance.cli.conftest import Run
 from tests.acceptance.server import calibrate_quickly, running
-from tests.tiny import build_tiny_model
+from tests.support.tiny import build_tiny_model
 
 _WORD = "Zanzibarbara"
 _NOBODY = 65534

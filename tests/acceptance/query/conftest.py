@@ -25,9 +25,9 @@ from app.operations.once import Once
 from app.resident.resident import Resident
 from app.settings import Settings
 from editing_core.model.loading import LoadedModel, load_model
-from tests.local_client import local_client
-from tests.tiny import build_tiny_model
-from tests.waiting import wait_until
+from tests.support.local_client import local_client
+from tests.support.tiny import build_tiny_model
+from tests.support.waiting import wait_until
 
 HEAD = 2
 _EDITED_LAYER = 1

@@ -7,10 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.acceptance.query.conftest import resident_of, service_around
-from tests.local_client import local_client
-from tests.tiny import build_tiny_model
-from tests.tokenizers import beginning
-from tests.waiting import wait_until
+from tests.support.local_client import local_client
+from tests.support.tiny import build_tiny_model
+from tests.support.tokenizers import beginning
+from tests.support.waiting import wait_until
 
 _PROMPT = "The mother tongue of Danielle Darrieux is"
 

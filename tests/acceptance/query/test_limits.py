@@ -19,9 +19,9 @@ from openai import OpenAI
 from app.query.cost import REBUILDING, tokens_at_most
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import listening, service_around
-from tests.integration.keyed import SetClock
-from tests.local_client import local_client
-from tests.waiting import wait_until
+from tests.support.keyed import SetClock
+from tests.support.local_client import local_client
+from tests.support.waiting import wait_until
 
 PROMPT = "The mother tongue of Danielle Darrieux is"
 _BUDGET = 2_000

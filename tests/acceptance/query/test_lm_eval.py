@@ -12,7 +12,7 @@ import torch
 
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import HEAD
-from tests.tiny import tiny_tokenizer
+from tests.support.tiny import tiny_tokenizer
 
 _TASKS = Path(__file__).parent / "tasks"
 _RUN_S = 240

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import HEAD, service_around
 from tests.acceptance.query.test_openai_client import MODEL, greedy_text
-from tests.local_client import local_client
-from tests.unit.query.test_published_schema import NEUTRAL, NEUTRAL_CHAT
-from tests.waiting import wait_until
+from tests.app.query.test_published_schema import NEUTRAL, NEUTRAL_CHAT
+from tests.support.local_client import local_client
+from tests.support.waiting import wait_until
 
 USER: Any = {"role": "user", "content": "Say hi."}
 PLAIN: dict[str, Any] = {"model": MODEL, "max_tokens": 5, "temperature": 0}

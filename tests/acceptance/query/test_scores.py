@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import listening, service_around
-from tests.local_client import local_client
-from tests.waiting import wait_until
+from tests.support.local_client import local_client
+from tests.support.waiting import wait_until
 
 _MOST = 5_000
 _READY_S = 30.0

@@ -13,7 +13,7 @@ from openai import OpenAI
 
 from app.resident.resident import Resident
 from tests.acceptance.query.conftest import HEAD
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 PROMPT = "The mother tongue of Danielle Darrieux is"
 MODEL = "tiny"
