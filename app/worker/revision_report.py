@@ -21,33 +21,29 @@ def report_of_edits(batch: SolvedBatch, history: History, gauge: EffectGauge) ->
         gauge.perplexity_tokens,
         canaries_kept=batch.effects.canaries_kept,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
-        norms=batch.weights.distances(history.head.weights),
-        collisions=key_collisions(keys, history.recent_keys(leaving_out=batch.removed)),
+        norms=batch.change.edited.weights.distances(history.head.weights),
+        collisions=key_collisions(keys, history.recent_keys(leaving_out=batch.change.removed)),
     )
 
 
 def report_of_undoing(
-    change: Change,
-    matrices: Mapping[int, Tensor],
-    grams: Mapping[int, RowGram],
-    history: History,
-    gauge: EffectGauge,
+    change: Change, grams: Mapping[int, RowGram], history: History, gauge: EffectGauge
 ) -> RevisionReport:
     """The report of the revision that a revert or rollback makes on the head.
 
     Args:
         change: What it changes.
-        matrices: The edited matrices as they will be, layer → (d_out, d_in).
-        grams: Their row Gram matrices.
+        grams: Row Gram matrices of the edited matrices as they will be.
         history: Has the head.
         gauge: Reads the reference text, and asks the canaries.
     """
+    matrices = change.edited.matrices
     return _report(
         gauge.perplexity(matrices),
         gauge.perplexity_tokens,
         canaries_kept=gauge.canaries_kept(matrices),
         energies={layer: gram.energy for layer, gram in grams.items()},
-        norms=change.weights.distances(history.head.weights),
+        norms=change.edited.weights.distances(history.head.weights),
         collisions={},
     )
 

@@ -30,15 +30,18 @@ from app.operations.commit import record_base
 from app.operations.lifecycle import accept, cancel
 from app.operations.live import live_edits
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
-from app.resident.lineage import History
+from app.resident.lineage import History, State
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.settings import Settings
+from app.worker.commits import Commits
+from app.worker.edits import Edits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.loop import Worker
+from app.worker.undo import Undo
 from editing_core.edit import Edit as CoreEdit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
@@ -121,6 +124,11 @@ class Site:
             self._lease.release()
         self.database.close()
         self._open()
+
+    @property
+    def head(self) -> State:
+        """The head, as the worker has it."""
+        return self._history.head
 
     @property
     def head_live(self) -> Sequence[str]:
@@ -236,18 +244,23 @@ class Site:
         self._lease = Lease(self.database, silence_s=3600.0, process=ProcessId.own())
         assert self._lease.acquire()
         editor = Editor(model, recipe, statistics)
-        execution = Execution(
-            self.database,
+        commits = Commits(
             self._lease,
             self._artefacts,
             self._history,
             resident,
+            snapshots,
             lambda: editor,
             clock=self.clock,
             actor="worker",
-            snapshots=snapshots,
-            intake=Intake(self.database, resident, self.limits),
-            gauge=EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8),
+        )
+        intake = Intake(self.database, resident, self.limits)
+        gauge = EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8)
+        execution = Execution(
+            self.database,
+            commits,
+            Edits(self.database, commits, lambda: editor, intake, gauge),
+            Undo(self.database, commits, lambda: editor, gauge, self.limits),
         )
         self._worker = Worker(
             self.database,

@@ -31,6 +31,8 @@ from app.queue.redis_doorbell import RedisDoorbell
 from app.resident.lineage import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.worker.commits import Commits
+from app.worker.edits import Edits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -38,6 +40,7 @@ from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.loop import Worker
 from app.worker.revision_report import report_of_base
+from app.worker.undo import Undo
 from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
@@ -227,20 +230,24 @@ def working(
     resident = Resident(model, history.materialise, revision=0, weights=history.recover())
     lease = Lease(database, silence_s=1.0, process=ProcessId.own(), watch=ending)
     metrics = Metrics()
-    execution = kind(
-        database,
+    commits = Commits(
         lease,
         artefacts,
         history,
         resident,
+        snapshots,
         lambda: editor,
         clock=utc_now,
         actor="worker",
-        snapshots=snapshots,
-        intake=Intake(database, resident, OPEN_LIMITS),
-        gauge=EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=_TOKENS),
         metrics=metrics,
-        interruption=ending,
+    )
+    intake = Intake(database, resident, OPEN_LIMITS)
+    gauge = EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=_TOKENS)
+    execution = kind(
+        database,
+        commits,
+        Edits(database, commits, lambda: editor, intake, gauge, ending),
+        Undo(database, commits, lambda: editor, gauge, OPEN_LIMITS),
     )
     worker = Worker(
         database,
