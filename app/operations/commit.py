@@ -124,13 +124,11 @@ class Committed:
         revision: Its row.
         ledger_hash: Of the entry that tells of it.
         gained: Edits that became live, or have other factors, in the order they were accepted.
-        removed: Ids of edits that ceased to be live.
     """
 
     revision: Revision
     ledger_hash: str
     gained: Sequence[LiveEdit]
-    removed: Sequence[str]
 
 
 def record_base(
@@ -241,7 +239,7 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     settle(session, revision, gained=new.gained, removed=new.removed)
     failpoint(Failpoint.COMMITTING)
     placed = [*new.first_placements, *restored, *new.replaced]
-    return Committed(revision, entry.hash, _live(session, placed), new.removed)
+    return Committed(revision, entry.hash, _live(session, placed))
 
 
 def _live(session: Session, placed: Sequence[Placement]) -> list[LiveEdit]:

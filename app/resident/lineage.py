@@ -192,18 +192,19 @@ class History:
         newest = islice((edit for edit in newest_first if edit.edit_id not in gone), most)
         return self._recent.of([*newest][::-1])
 
-    def advance(self, made: Committed, weights: Weights, delta: Delta | None = None) -> None:
+    def advance(self, made: Committed, change: Change, delta: Delta | None = None) -> None:
         """Make the revision that was just committed on top of the head the head.
 
         Args:
             made: What was committed.
-            weights: Its edited matrices, as base and exact sum.
+            change: What it changed.
             delta: The factors that were stored for it, if any were.
         """
         live, revision = self._head.live, made.revision
-        left = [*made.removed, *(edit.edit_id for edit in made.gained)]
+        left = [*change.removed, *(edit.edit_id for edit in made.gained)]
         found = LiveDifference([live[id] for id in left if id in live], made.gained)
-        self._head = State(revision.number, weights, found.applied(live), made.ledger_hash)
+        weights, told = change.edited.weights, made.ledger_hash
+        self._head = State(revision.number, weights, found.applied(live), told)
         for keys in (self._past, self._recent):
             keys.hand_over(revision.artefact_digest, delta)
 

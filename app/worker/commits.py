@@ -49,31 +49,6 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A revision that was computed on the head and only needs to be committed.
-
-    Attributes:
-        kind: What makes it.
-        operations: Ids of the operations that it completes.
-        change: What it changes.
-        grams: Row Gram matrices of the edited matrices, layer → matrix.
-        report: What was measured of it.
-        stored: Its new factors, if it has any.
-        added: Edits whose factors are new.
-        revert: What a revert was found to change.
-    """
-
-    kind: OperationKind
-    operations: Sequence[str]
-    change: Change
-    grams: Mapping[int, RowGram]
-    report: RevisionReport
-    stored: Stored | None = None
-    added: Sequence[AddedEdit] = ()
-    revert: RevertReport | None = None
-
-
-@dataclass(frozen=True)
 class Commits:
     """Ends operations under the lease; moves the head, here and for readers.
 
@@ -102,28 +77,32 @@ class Commits:
         """
         return Stored(self.artefacts.put(delta.to_bytes()), delta)
 
-    def make_revision(self, ready: Ready) -> None:
-        """The commit point, and what follows from it.
-
-        Raises:
-            LeaseLost: Another process writes now; nothing was committed.
-            DatabaseUnavailable: The same, since the database is away.
-        """
-        change, recipe = ready.change, self.editor().recipe.digest
+    def make_revision(
+        self,
+        kind: OperationKind,
+        completed: Sequence[str],
+        change: Change,
+        grams: Mapping[int, RowGram],
+        report: RevisionReport,
+        *,
+        stored: Stored | None = None,
+        added: Sequence[AddedEdit] = (),
+        revert: RevertReport | None = None,
+    ) -> None:
+        """The commit point, and what follows from it: the head moves here and for readers."""
+        recipe = self.editor().recipe.digest
         new = NewRevision(
-            kind=ready.kind,
+            kind=kind,
             parent=self.history.head.revision,
-            operations=ready.operations,
+            operations=completed,
             weights_digest=change.edited.digest,
-            artefact_digest=None if ready.stored is None else ready.stored.artefact,
-            added=ready.added,
+            artefact_digest=None if stored is None else stored.artefact,
+            added=added,
             restored=change.restored,
             removed=change.removed,
             factors=change.factors,
-            report=ready.report.model_copy(update={"recipe_digest": recipe}).model_dump(
-                mode="json"
-            ),
-            revert=_json(ready.revert),
+            report=_json(report.model_copy(update={"recipe_digest": recipe})),
+            revert=_json(revert),
         )
         with self.lease.writing() as session:
             note_recipe(session, recipe, actor=self.actor, now=self.clock())
@@ -132,12 +111,12 @@ class Commits:
         failpoint(Failpoint.COMMITTED)
         self.serve(number, change.edited.matrices)  # first: clients see the edit as committed
         failpoint(Failpoint.PUBLISHED)
-        delta = None if ready.stored is None else ready.stored.delta
-        self.history.advance(made, change.edited.weights, delta)
-        self.energies.advance(number, ready.grams)
+        delta = None if stored is None else stored.delta
+        self.history.advance(made, change, delta)
+        self.energies.advance(number, grams)
         failpoint(Failpoint.ADVANCED)
-        for id in ready.operations:
-            self._tell_ended(id, ready.kind, OperationStatus.COMMITTED, revision=number)
+        for id in completed:
+            self._tell_ended(id, kind, OperationStatus.COMMITTED, revision=number)
         self.snapshots.take_if_due(number, change.edited.weights)
 
     def serve(self, revision: int, matrices: Mapping[int, Tensor]) -> None:

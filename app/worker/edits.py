@@ -1,15 +1,12 @@
 """Edits that were claimed: solved together, and those that fail told apart from the others."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import perf_counter
 
-from app.database.database import Database
 from app.database.tables.operations import OperationKind
 from app.operations.commit import AddedEdit
-from app.worker.commits import Commits, Ready
-from app.worker.edit_report import edit_report
+from app.worker.commits import Commits
 from app.worker.effects import EffectGauge
 from app.worker.headroom import Headroom
 from app.worker.intake import Intake
@@ -17,26 +14,21 @@ from app.worker.interruption import Interruption
 from app.worker.kept import Kept
 from app.worker.rejections import gated, unsolvable
 from app.worker.revision_report import report_of_edits
-from app.worker.solving import SolvedBatch, Solver
+from app.worker.solving import SolvedBatch, Solver, edit_report
 from app.worker.task import Task
-from editing_core.editor import Editor
 from editing_core.errors import EditingError
 
 
 @dataclass(frozen=True)
 class Edits:
-    """Turns claimed edits into revisions, or into verdicts.
+    """Turns claimed edits into revisions, or into verdicts."""
 
-    Attributes:
-        editor: Gives what solves edits, which is there before the first operation is claimed.
-    """
-
-    database: Database
     commits: Commits
-    editor: Callable[[], Editor]
     intake: Intake
+    headroom: Headroom
+    solver: Solver
     gauge: EffectGauge
-    interruption: Interruption = field(default_factory=Interruption)
+    interruption: Interruption
     kept: Kept = field(default_factory=Kept)
 
     def write(self, ids: Sequence[str]) -> None:
@@ -46,7 +38,7 @@ class Edits:
             Interrupted: It is to stop; what was computed is thrown away.
         """
         task, rejected = self.intake.task(ids, self.interruption.check)
-        hopeless = self._headroom.rejections(task, self._head)
+        hopeless = self.headroom.rejections(task, self._head)
         self.commits.reject([*rejected, *hopeless])
         task = task.without({found.id for found in hopeless})
         while task.requests:
@@ -90,7 +82,7 @@ class Edits:
         batch = self.kept.batch(head, task, beside)
         if batch is None:
             self.interruption.check()
-            batch = self._solver.solve(task, beside, self.kept.values(head, task, beside))
+            batch = self.solver.solve(task, beside, self.kept.values(head, task, beside))
             self.interruption.check()
             self.kept.keep(head, task, beside, batch)
             seconds = edit_report(batch, 0).seconds
@@ -118,35 +110,18 @@ class Edits:
             )
             for index, request in enumerate(batch.requests)
         ]
-        ready = Ready(
-            kind=OperationKind.EDIT,
-            operations=[request.id for request in batch.requests],
-            change=batch.change,
-            grams={layer: after for layer, (_, after) in batch.grams.items()},
-            report=report_of_edits(batch, self.commits.history, self.gauge),
+        self.commits.make_revision(
+            OperationKind.EDIT,
+            [request.id for request in batch.requests],
+            batch.change,
+            {layer: after for layer, (_, after) in batch.grams.items()},
+            report_of_edits(batch, self.commits.history, self.gauge),
             stored=stored,
             added=added,
         )
-        self.commits.make_revision(ready)
         self.kept.clear()
         self.commits.metrics.phase_seconds.labels("commit").observe(perf_counter() - started)
 
     @property
     def _head(self) -> int:
         return self.commits.history.head.revision
-
-    @cached_property
-    def _headroom(self) -> Headroom:
-        return Headroom(self.database, self.gauge)
-
-    @cached_property
-    def _solver(self) -> Solver:
-        commits = self.commits
-        return Solver(
-            commits.history,
-            commits.resident,
-            self.editor(),
-            commits.energies,
-            self.gauge,
-            self.interruption.check,
-        )

@@ -1,7 +1,8 @@
 """Executing claimed operations, whatever their kind."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from app.database.database import Database
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
@@ -11,7 +12,13 @@ from app.operations.repository import get as get_operation
 from app.operations.revisions import head as recorded_head
 from app.worker.commits import Commits
 from app.worker.edits import Edits
+from app.worker.effects import EffectGauge
 from app.worker.gates import GATES
+from app.worker.headroom import Headroom
+from app.worker.intake import Intake
+from app.worker.interruption import Interruption
+from app.worker.reverting import Reverter
+from app.worker.solving import Solver
 from app.worker.undo import Undo
 
 
@@ -21,8 +28,9 @@ class Execution:
 
     database: Database
     commits: Commits
-    edits: Edits
-    undo: Undo
+    intake: Intake
+    gauge: EffectGauge
+    interruption: Interruption = field(default_factory=Interruption)
 
     def __post_init__(self) -> None:
         """Show how operations may end, and which gates may fail, before any does."""
@@ -33,6 +41,20 @@ class Execution:
     def metrics(self) -> Metrics:
         """Told of what is executed."""
         return self.commits.metrics
+
+    @cached_property
+    def _edits(self) -> Edits:
+        commits, gauge, headroom = self.commits, self.gauge, Headroom(self.database, self.gauge)
+        head = (commits.history, commits.resident, commits.editor, commits.energies)
+        solver = Solver(*head, gauge, self.interruption.check)
+        return Edits(commits, self.intake, headroom, solver, gauge, self.interruption)
+
+    @cached_property
+    def _undo(self) -> Undo:
+        commits, gauge, limits = self.commits, self.gauge, self.intake.limits
+        head = (commits.history, commits.resident, commits.editor)
+        reverter = Reverter(self.database, *head, gauge, limits)
+        return Undo(self.database, commits, reverter, gauge)
 
     def follow(self) -> None:
         """Serve what another process has committed, if it has.
@@ -68,6 +90,6 @@ class Execution:
         if not waiting:
             return
         if waiting[0].kind is OperationKind.EDIT:
-            self.edits.write([operation.id for operation in waiting])
+            self._edits.write([operation.id for operation in waiting])
         else:
-            self.undo.undo(waiting[0])
+            self._undo.undo(waiting[0])

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from app.facts.edit_report import EditReport
-from app.worker.edit_report import edit_report
-from app.worker.solving import SolvedBatch
+from app.worker.solving import SolvedBatch, edit_report
 from app.worker.task import BATCH_REJECTED, Rejection, Request, Task
 from editing_core.edit import check_target
 from editing_core.errors import EditingError, InvalidEdit

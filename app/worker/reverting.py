@@ -5,7 +5,7 @@ they said there. Else the facts that stay are solved again, together, on the hea
 the subject's: what is left of a shared value suits none of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -70,7 +70,7 @@ class Reverter:
     database: Database
     history: History
     resident: Resident
-    editor: Editor
+    editor: Callable[[], Editor]
     gauge: EffectGauge
     limits: Limits
 
@@ -103,8 +103,9 @@ class Reverter:
         gone = [kin.undone.id, *(edit.id for edit in kin.siblings)]
         start = self.history.without(gone)
         method = kin.staying[0].method
-        remembers = self.editor.remembers(method)
-        solution = self.editor.solve(
+        editor = self.editor()
+        remembers = editor.remembers(method)
+        solution = editor.solve(
             self.resident.shadow(start.edited.matrices),
             _facts(kin.staying),
             method=method,

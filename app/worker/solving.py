@@ -1,7 +1,7 @@
 """One batch of edits: solved on the head, and measured before anything is committed."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
@@ -9,7 +9,7 @@ from time import perf_counter
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from app.facts.edit_report import FactReport
+from app.facts.edit_report import EditReport, FactReport, LayerReport, PhaseSeconds
 from app.kit.failpoints import Failpoint, failpoint
 from app.resident.lineage import Change, History
 from app.resident.resident import Resident
@@ -17,7 +17,16 @@ from app.worker.effects import Candidate, EffectGauge, Effects
 from app.worker.energies import Energies
 from app.worker.energies import after as grams_after
 from app.worker.gates import Judgement, judge
-from app.worker.measuring import Measurement, ask, measure
+from app.worker.measuring import (
+    Measurement,
+    ask,
+    first_report,
+    measure,
+    neighbour_reports,
+    paraphrase_reports,
+    said,
+    warnings_of,
+)
 from app.worker.surroundings import Surroundings, Written
 from app.worker.task import Request, Task
 from editing_core.edit import Edit
@@ -80,7 +89,7 @@ class Solver:
 
     history: History
     resident: Resident
-    editor: Editor
+    editor: Callable[[], Editor]
     energies: Energies
     gauge: EffectGauge
     between: GiveWay = go_on
@@ -104,8 +113,9 @@ class Solver:
         failpoint(Failpoint.SOLVING)
         before = self.resident.matrices(self.resident.newest)
         renewed = [*removed, *(edit.id for edit in beside)]
-        remembers = self.editor.remembers(task.method)
-        solution = self.editor.solve(
+        editor = self.editor()
+        remembers = editor.remembers(task.method)
+        solution = editor.solve(
             self.resident.shadow(start.edited.matrices if start.removed else before),
             [request.edit for request in task.requests],
             method=task.method,
@@ -185,3 +195,54 @@ def _siblings(
         report = FactReport(edit=fact.id, before=before[fact.id], after=after[fact.id])
         found[fact.subject].append(report)
     return found
+
+
+def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) -> EditReport:
+    """The numbers of one edit of a solved batch."""
+    request, after = batch.requests[index], batch.after[index]
+    solved, seconds = batch.solution.reports[index], batch.solution.seconds
+    judgement = batch.judgements[index]
+    if not judgement.is_finite:  # JSON has no word for the rest
+        return EditReport(before=request.before.standing, gates=list(judgement.gates))
+    layers = [
+        LayerReport(
+            layer=found.layer,
+            delta_norm=found.delta_norm,
+            achieved_fraction=found.achieved_fraction,
+            energy_before=batch.grams[found.layer][0].energy,
+            energy_after=batch.grams[found.layer][1].energy,
+        )
+        for found in solved.layers
+    ]
+    return EditReport(
+        before=request.before.standing,
+        after=after.standing,
+        paraphrases=paraphrase_reports(request.text, request.before, after),
+        neighbours=neighbour_reports(request.text, batch.around[index].neighbours),
+        layers=layers,
+        gates=list(judgement.gates),
+        siblings=_siblings_of(batch, index),
+        value_steps=solved.value_steps,
+        value_loss=solved.value_loss,
+        seconds=PhaseSeconds(
+            values=seconds.values,
+            keys=seconds.keys,
+            solve=seconds.solve,
+            projection=seconds.projection,
+            gates=batch.seconds_measuring,
+            commit=seconds_storing,
+        ),
+        warnings=warnings_of(request.text, after),
+        first_in_text=first_report(request.before, after),
+    )
+
+
+def _siblings_of(batch: SolvedBatch, index: int) -> list[FactReport]:
+    """The facts that share an edit's subject: those beside it, and those solved with it."""
+    own = batch.requests[index]
+    together = [
+        FactReport(edit=request.id, before=said(request.before.prompt), after=said(measured.prompt))
+        for request, measured in zip(batch.requests, batch.after, strict=True)
+        if request.edit.subject == own.edit.subject and request.id != own.id
+    ]
+    return [*batch.siblings.get(own.edit.subject, ()), *together]

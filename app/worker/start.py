@@ -28,7 +28,6 @@ from app.resident.snapshots import Snapshots
 from app.settings import Settings
 from app.worker import base
 from app.worker.commits import Commits
-from app.worker.edits import Edits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -36,7 +35,6 @@ from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.loop import Worker
 from app.worker.sweeping import sweep
-from app.worker.undo import Undo
 from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
@@ -215,7 +213,7 @@ class _Site:
         preparation: Preparation[Editor],
     ) -> Execution:
         """What the worker does with operations."""
-        limits, editor = Limits.of(self.settings), preparation.get
+        editor, limits = preparation.get, Limits.of(self.settings)
         gauge = EffectGauge(
             history,
             resident,
@@ -236,6 +234,4 @@ class _Site:
             metrics=self.metrics,
         )
         intake = Intake(self.database, resident, limits, lambda: editor().recipe.all_contexts)
-        edits = Edits(self.database, commits, editor, intake, gauge, self.interruption)
-        undo = Undo(self.database, commits, editor, gauge, limits)
-        return Execution(self.database, commits, edits, undo)
+        return Execution(self.database, commits, intake, gauge, self.interruption)

@@ -1,37 +1,27 @@
 """Reverts and rollbacks that were claimed."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from app.database.database import Database
 from app.database.tables.operations import Operation, OperationKind
 from app.errors import RevisionWithdrawn
-from app.facts.gate_limits import Limits
 from app.operations import reverts
-from app.worker.commits import Commits, Ready
+from app.worker.commits import Commits
 from app.worker.effects import EffectGauge
 from app.worker.reverting import Reverter, Undoing
 from app.worker.revision_report import report_of_undoing
 from app.worker.task import Rejection
-from editing_core.editor import Editor
 from editing_core.measures.energy import RowGram
 
 
 @dataclass(frozen=True)
 class Undo:
-    """Turns claimed reverts and rollbacks into revisions, or into verdicts.
-
-    Attributes:
-        editor: Gives what solves edits, which is there before the first operation is claimed.
-        limits: What the gates allow new factors.
-    """
+    """Turns claimed reverts and rollbacks into revisions, or into verdicts."""
 
     database: Database
     commits: Commits
-    editor: Callable[[], Editor]
+    reverter: Reverter
     gauge: EffectGauge
-    limits: Limits
 
     def undo(self, operation: Operation) -> None:
         """Bring a revert or a rollback to its end."""
@@ -52,9 +42,7 @@ class Undo:
         matrices = change.edited.matrices
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
         report = report_of_undoing(change, grams, history, self.gauge)
-        self.commits.make_revision(
-            Ready(OperationKind.ROLLBACK, [operation_id], change, grams, report)
-        )
+        self.commits.make_revision(OperationKind.ROLLBACK, [operation_id], change, grams, report)
 
     def _revert(self, operation: Operation) -> None:
         target = operation.target_edit
@@ -63,7 +51,7 @@ class Undo:
         if target is None or target not in self.commits.history.head.live:
             self._reject(operation, "not_live")
             return
-        found = self._reverter.undo(target, restore=wanted.restore)
+        found = self.reverter.undo(target, restore=wanted.restore)
         if wanted.dry_run:
             self.commits.try_out({operation.id: found.report}, operation.kind)
         elif found.report.refused is not None and not wanted.force:
@@ -77,27 +65,16 @@ class Undo:
         if found.solution is not None:
             stored = self.commits.store(found.solution.delta)
             change = found.placed(stored.artefact)
-        ready = Ready(
-            kind=OperationKind.REVERT,
-            operations=[operation.id],
-            change=change,
-            grams=found.grams,
-            report=report_of_undoing(change, found.grams, self.commits.history, self.gauge),
+        report = report_of_undoing(change, found.grams, self.commits.history, self.gauge)
+        self.commits.make_revision(
+            OperationKind.REVERT,
+            [operation.id],
+            change,
+            found.grams,
+            report,
             stored=stored,
             revert=found.report,
         )
-        self.commits.make_revision(ready)
 
     def _reject(self, operation: Operation, reason: str) -> None:
         self.commits.reject([Rejection(operation.id, reason)], operation.kind)
-
-    @cached_property
-    def _reverter(self) -> Reverter:
-        return Reverter(
-            self.database,
-            self.commits.history,
-            self.commits.resident,
-            self.editor(),
-            self.gauge,
-            self.limits,
-        )

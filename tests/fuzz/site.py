@@ -35,13 +35,11 @@ from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.settings import Settings
 from app.worker.commits import Commits
-from app.worker.edits import Edits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
 from app.worker.lease import Lease
 from app.worker.loop import Worker
-from app.worker.undo import Undo
 from editing_core.edit import Edit as CoreEdit
 from editing_core.editor import Editor
 from editing_core.model.loading import LoadedModel, load_model
@@ -256,12 +254,7 @@ class Site:
         )
         intake = Intake(self.database, resident, self.limits)
         gauge = EffectGauge(self._history, resident, earlier_sample=1, perplexity_tokens=8)
-        execution = Execution(
-            self.database,
-            commits,
-            Edits(self.database, commits, lambda: editor, intake, gauge),
-            Undo(self.database, commits, lambda: editor, gauge, self.limits),
-        )
+        execution = Execution(self.database, commits, intake, gauge)
         self._worker = Worker(
             self.database,
             self._lease,

@@ -158,6 +158,6 @@ class Edited:
                 removed=change.removed,
             )
         )
-        self.history.advance(made, change.edited.weights, delta)
+        self.history.advance(made, change, delta)
         self.snapshots.take_if_due(made.revision.number, change.edited.weights)
         return made.revision.number

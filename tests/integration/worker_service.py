@@ -32,7 +32,6 @@ from app.resident.lineage import History
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.worker.commits import Commits
-from app.worker.edits import Edits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -40,7 +39,6 @@ from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.loop import Worker
 from app.worker.revision_report import report_of_base
-from app.worker.undo import Undo
 from editing_core.defaults import default_layers, default_recipe
 from editing_core.editor import Editor
 from editing_core.errors import KeyOutsideNullSpace
@@ -243,12 +241,7 @@ def working(
     )
     intake = Intake(database, resident, OPEN_LIMITS)
     gauge = EffectGauge(history, resident, earlier_sample=4, perplexity_tokens=_TOKENS)
-    execution = kind(
-        database,
-        commits,
-        Edits(database, commits, lambda: editor, intake, gauge, ending),
-        Undo(database, commits, lambda: editor, gauge, OPEN_LIMITS),
-    )
+    execution = kind(database, commits, intake, gauge, ending)
     worker = Worker(
         database,
         lease,
