@@ -12,7 +12,7 @@ from app.client import Errata
 from app.database.database import Database
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationKind
-from app.database.tables.revisions import Revision, RevisionKind
+from app.database.tables.revisions import Revision
 from app.facts.text import EditText
 from app.kit.canonical import JsonObject
 from app.kit.clock import new_id, utc_now
@@ -104,7 +104,7 @@ class Writer:
     ) -> None:
         """Commit accepted edits as one revision, whose factors are in an artefact in this order."""
         added = [AddedEdit(found.id, row, self.report) for row, found in enumerate(accepted)]
-        self._commit(accepted, RevisionKind.EDIT, weights_digest, artefact, added)
+        self._commit(accepted, OperationKind.EDIT, weights_digest, artefact, added)
 
     def _accept_edit(self) -> Operation:
         text = EditText("Place", _PROMPT, _PROMPT, "Rome")
@@ -123,7 +123,7 @@ class Writer:
     def undo(self, edit_id: str) -> None:
         """Undo an edit."""
         operation = self._accept(OperationKind.REVERT, {"target_edit": edit_id}, edit_id)
-        self._commit([operation], RevisionKind.REVERT, self.like.weights_digest, removed=[edit_id])
+        self._commit([operation], OperationKind.REVERT, self.like.weights_digest, removed=[edit_id])
 
     def _accept(
         self, kind: OperationKind, details: JsonObject, target: str | None = None
@@ -141,7 +141,7 @@ class Writer:
     def _commit(
         self,
         completed: Sequence[Operation],
-        kind: RevisionKind,
+        kind: OperationKind,
         weights_digest: str,
         artefact: str | None = None,
         added: Sequence[AddedEdit] = (),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.database.tables.edits import Edit
 from app.database.tables.ledger import EntryKind
-from app.database.tables.operations import Operation, OperationStatus
+from app.database.tables.operations import Operation, OperationKind, OperationStatus
 from app.database.tables.revisions import Revision, RevisionKind
 from app.errors import BaseMismatch, StaleParent, WrongState
 from app.facts.placements import Placement
@@ -21,6 +21,7 @@ from app.operations import edits, reverts
 from app.operations import repository as operations
 from app.operations import revisions as repository
 from app.operations.lifecycle import move
+from app.operations.live import LiveEdit
 from app.operations.standing import settle
 from app.operations.withdrawals import require_not_withdrawn, require_served
 
@@ -83,7 +84,7 @@ class NewRevision:
         revert: What a revert was found to change.
     """
 
-    kind: RevisionKind
+    kind: OperationKind
     parent: int
     operations: Sequence[str]
     weights_digest: str
@@ -113,6 +114,21 @@ class NewRevision:
             Placement(edit.edit_id, self.artefact_digest or "", edit.artefact_index)
             for edit in self.added
         ]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A revision that was committed, as far as its maker need not ask for it again.
+
+    Attributes:
+        revision: Its row.
+        ledger_hash: Of the entry that tells of it.
+        gained: Edits that became live, or have other factors, in the order they were accepted.
+    """
+
+    revision: Revision
+    ledger_hash: str
+    gained: Sequence[LiveEdit]
 
 
 def record_base(
@@ -169,7 +185,7 @@ def require_base(session: Session, *, model: str, model_digest: str, weights_dig
         _require_same_model(session, base, loaded)
 
 
-def commit_revision(session: Session, new: NewRevision, *, actor: str, now: datetime) -> Revision:
+def commit_revision(session: Session, new: NewRevision, *, actor: str, now: datetime) -> Committed:
     """Make `new` the head: revision, changes, statuses and ledger entry, or nothing at all.
 
     Raises:
@@ -181,18 +197,20 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
     if head is None or head.number != new.parent:
         found = "nothing" if head is None else f"revision {head.number}"
         raise StaleParent(f"head is {found}, but the commit was computed on revision {new.parent}")
-    edits.read_ahead(session, [*new.gained, *new.removed])
+    replaced = [found.edit_id for found in new.replaced]
+    edits.read_ahead(session, [*new.gained, *new.removed, *replaced])
     completed = [_running(session, operation_id) for operation_id in new.operations]
     goals = [operation.to_revision for operation in completed if operation.to_revision is not None]
     require_served(session, *goals)
-    if new.kind is RevisionKind.REVERT:
+    if new.kind is OperationKind.REVERT:
         require_not_withdrawn(session, new.restored)
     live_edits = head.live_edits + len(new.gained) - len(new.removed)
     restored, told = _restored(session, new)
     entry = ledger.append(
         session, EntryKind.REVISION, _record(new, live_edits, told), actor=actor, now=now
     )
-    revision = _revision(new.kind, head, new.weights_digest, now, entry.index, new.report)
+    kind = RevisionKind(new.kind)
+    revision = _revision(kind, head, new.weights_digest, now, entry.index, new.report)
     revision.operation = new.operations[-1]
     revision.artefact_digest = new.artefact_digest
     revision.live_edits = live_edits
@@ -216,7 +234,17 @@ def commit_revision(session: Session, new: NewRevision, *, actor: str, now: date
         edit.report, edit.supersedes = added.report, added.supersedes
     settle(session, revision, gained=new.gained, removed=new.removed)
     failpoint(Failpoint.COMMITTING)
-    return revision
+    placed = [*new.first_placements, *restored, *new.replaced]
+    return Committed(revision, entry.hash, _live(session, placed))
+
+
+def _live(session: Session, placed: Sequence[Placement]) -> list[LiveEdit]:
+    """Edits with the factors that they have now, in the order they were accepted."""
+    live = []
+    for place in placed:
+        seq = edits.get(session, place.edit_id).operation.seq
+        live.append(LiveEdit(place.edit_id, seq, place.artefact, place.row))
+    return sorted(live, key=lambda edit: edit.seq)
 
 
 def _require_same_model(session: Session, base: Revision, loaded: JsonObject) -> None:

@@ -16,12 +16,14 @@ from app.ledger import repository as ledger
 from app.ledger.artefacts import ArtefactStore
 from app.operations import edits, withdrawals
 from app.operations import revisions as repository
+from app.operations.commit import Committed
 from app.operations.live import LiveDifference, LiveEdit, difference
+from app.resident.edited import Edited
 from app.resident.factors import read_factors
-from app.resident.rebuilding import Rebuilder, Rebuilt, Start
+from app.resident.rebuilding import Rebuilder, Start
 from app.resident.remembered_keys import RememberedKeys
 from app.resident.snapshots import Snapshots
-from editing_core.weights.delta import Weights
+from editing_core.weights.delta import Delta, Weights
 
 _RECENT = 1024  # keys that new ones are compared with: bounds memory and what is read
 
@@ -49,14 +51,14 @@ class Change:
     """A state that is not committed yet.
 
     Attributes:
-        weights: The edited matrices as they would be.
+        edited: The edited matrices as they would be.
         removed: Ids of edits that would cease to be live.
         restored: Ids of edits that would be live again.
         factors: Edit id → the factors it would have again: of those restored, and of those that
             stay live with other ones.
     """
 
-    weights: Weights
+    edited: Edited
     removed: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
     factors: Mapping[str, Placement] = field(default_factory=dict)
@@ -151,7 +153,7 @@ class Lineage:
         """
         rebuilt, found = self._rebuilt(revision)
         return Change(
-            rebuilt.weights,
+            rebuilt,
             removed=tuple(edit.edit_id for edit in found.removed),
             restored=tuple(edit.edit_id for edit in found.added),
             factors={edit.edit_id: edit.placement for edit in found.gained},
@@ -166,11 +168,14 @@ class Lineage:
         """
         gone = set(edits)
         removed = [edit for id, edit in self._head.live.items() if id in gone]
-        return Change(
-            self._head.weights.changed(
+        weights = self._head.weights
+        if removed or restoring:
+            weights = weights.changed(
                 add=read_factors(self._artefacts, restoring),
                 subtract=read_factors(self._artefacts, removed),
-            ),
+            )
+        return Change(
+            Edited(weights),
             removed=tuple(edit.edit_id for edit in removed),
             restored=tuple(edit.edit_id for edit in restoring),
             factors={edit.edit_id: edit.placement for edit in restoring},
@@ -187,12 +192,21 @@ class Lineage:
         newest = islice((edit for edit in newest_first if edit.edit_id not in gone), most)
         return self._recent.of([*newest][::-1])
 
-    def advance(self, revision: int, weights: Weights) -> None:
-        """Make the revision that was just committed on top of the head the head."""
-        with self._database.read() as session:
-            found = difference(session, self._head.revision, revision)
-            told = _ledger_hash(session, repository.get(session, revision))
-        self._head = State(revision, weights, found.applied(self._head.live), told)
+    def advance(self, made: Committed, change: Change, delta: Delta | None = None) -> None:
+        """Make the revision that was just committed on top of the head the head.
+
+        Args:
+            made: What was committed.
+            change: What it changed.
+            delta: The factors that were stored for it, if any were.
+        """
+        live, revision = self._head.live, made.revision
+        left = [*change.removed, *(edit.edit_id for edit in made.gained)]
+        found = LiveDifference([live[id] for id in left if id in live], made.gained)
+        weights, told = change.edited.weights, made.ledger_hash
+        self._head = State(revision.number, weights, found.applied(live), told)
+        for keys in (self._past, self._recent):
+            keys.hand_over(revision.artefact_digest, delta)
 
     def words(self, ids: Iterable[str], limit: int) -> list[EditText]:
         """What the first of these edits say, up to `limit` of those that were not erased."""
@@ -209,7 +223,7 @@ class Lineage:
         same = recorded is not None and _ledger_hash(session, recorded) == head.ledger_hash
         return head if same else self._origin
 
-    def _rebuilt(self, revision: int) -> tuple[Rebuilt, LiveDifference]:
+    def _rebuilt(self, revision: int) -> tuple[Edited, LiveDifference]:
         """A revision, and what leads to it from the head.
 
         Raises:
@@ -221,7 +235,7 @@ class Lineage:
             found = difference(session, head.revision, revision)
         return self._rebuild(recorded, head, found), found
 
-    def _rebuild(self, recorded: Revision, state: State, found: LiveDifference) -> Rebuilt:
+    def _rebuild(self, recorded: Revision, state: State, found: LiveDifference) -> Edited:
         start = Start(found.size, lambda: found, lambda: state.weights)
         return self._rebuilder.rebuild(recorded, start)
 

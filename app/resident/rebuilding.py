@@ -12,29 +12,16 @@ from app.errors import CorruptArtefact, Inconsistent
 from app.kit.logs import get_logger
 from app.ledger.artefacts import ArtefactStore
 from app.operations.live import LiveDifference, difference
+from app.resident.edited import Edited
 from app.resident.factors import read_factors
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Weights
-from editing_core.weights.digest import weights_digest
 
 # Reading a snapshot and checking it takes as long as reading and adding so many single edits:
 # 105 ms against 21 ms each on the demo model, and both grow alike with the matrices.
 _READING_COSTS = 5
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """A revision that has the digest the ledger recorded for it.
-
-    Attributes:
-        weights: Its edited matrices, as base and exact sum.
-        matrices: The same, layer → (d_out, d_in).
-    """
-
-    weights: Weights
-    matrices: dict[int, Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Rebuilder:
         self._database, self._artefacts = database, artefacts
         self._base, self._snapshots = base, snapshots
 
-    def rebuild(self, wanted: Revision, head: Start) -> Rebuilt:
+    def rebuild(self, wanted: Revision, head: Start) -> Edited:
         """The revision, from the head, the base or a snapshot; where one fails, from the next.
 
         Raises:
@@ -122,18 +109,19 @@ class Rebuilder:
         with self._database.read() as session:
             return difference(session, number, wanted.number)
 
-    def _from(self, start: Start, wanted: Revision) -> Rebuilt | None:
+    def _from(self, start: Start, wanted: Revision) -> Edited | None:
         weights = start.weights()
         if weights is None:
             return None
         missing = start.missing()
-        weights = weights.changed(
-            add=read_factors(self._artefacts, missing.gained),
-            subtract=read_factors(self._artefacts, missing.lost),
+        rebuilt = Edited(
+            weights.changed(
+                add=read_factors(self._artefacts, missing.gained),
+                subtract=read_factors(self._artefacts, missing.lost),
+            )
         )
-        matrices = weights.materialise()
-        _check_digest(wanted, matrices)
-        return Rebuilt(weights, matrices)
+        _check_digest(wanted, rebuilt)
+        return rebuilt
 
     def _forget(self, suspects: list[str]) -> None:
         """Snapshots that gave other weights than the ledger has, when something else did not."""
@@ -142,11 +130,10 @@ class Rebuilder:
             self._snapshots.forget(suspects)
 
 
-def _check_digest(recorded: Revision, matrices: Mapping[int, Tensor]) -> None:
-    found = weights_digest(matrices)
-    if found != recorded.weights_digest:
+def _check_digest(recorded: Revision, rebuilt: Edited) -> None:
+    if rebuilt.digest != recorded.weights_digest:
         raise Inconsistent(
             f"revision {recorded.number} was recorded with weights {recorded.weights_digest}, but "
-            f"base and factors give {found}; restore the artefacts, or the model that this ledger "
-            "belongs to"
+            f"base and factors give {rebuilt.digest}; restore the artefacts, or the model that "
+            "this ledger belongs to"
         )

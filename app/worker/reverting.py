@@ -5,7 +5,7 @@ they said there. Else the facts that stay are solved again, together, on the hea
 the subject's: what is left of a shared value suits none of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -42,14 +42,12 @@ class Undoing:
 
     Attributes:
         change: What it changes.
-        matrices: The edited matrices as they would be, layer → (d_out, d_in).
-        grams: Their row Gram matrices.
+        grams: Row Gram matrices of the edited matrices as they would be.
         solution: How the facts that stay were solved again, if they were.
         report: What was measured.
     """
 
     change: Change
-    matrices: Mapping[int, Tensor]
     grams: Mapping[int, RowGram]
     solution: Solution | None
     report: RevertReport
@@ -72,7 +70,7 @@ class Reverter:
     database: Database
     lineage: Lineage
     resident: Resident
-    editor: Editor
+    editor: Callable[[], Editor]
     gauge: EffectGauge
     limits: Limits
 
@@ -105,16 +103,17 @@ class Reverter:
         gone = [kin.undone.id, *(edit.id for edit in kin.siblings)]
         start = self.lineage.without(gone)
         method = kin.staying[0].method
-        remembers = self.editor.remembers(method)
-        solution = self.editor.solve(
-            self.resident.shadow(start.weights.materialise()),
+        editor = self.editor()
+        remembers = editor.remembers(method)
+        solution = editor.solve(
+            self.resident.shadow(start.edited.matrices),
             _facts(kin.staying),
             method=method,
             past_keys=self.lineage.past_keys(leaving_out=gone) if remembers else None,
             thorough=True,
         )
         change = Change(
-            start.weights.changed(add=[solution.delta]),
+            start.edited.changed(solution.delta),
             removed=(kin.undone.id,),
             restored=() if kin.restored is None else (kin.restored.id,),
         )
@@ -123,7 +122,7 @@ class Reverter:
     def _measured(
         self, kin: Kin, change: Change, solution: Solution | None, unsolvable: str | None
     ) -> Undoing:
-        matrices = change.weights.materialise()
+        matrices = change.edited.matrices
         grams = {layer: RowGram.of(weight) for layer, weight in matrices.items()}
         facts, judgement = self._asked(kin, matrices), Judgement(())
         if solution is not None:
@@ -142,7 +141,7 @@ class Reverter:
             gates=list(judgement.gates),
             refused=SIBLINGS_LOST if lost else judgement.reason,
         )
-        return Undoing(change, matrices, grams, solution, report)
+        return Undoing(change, grams, solution, report)
 
     def _asked(self, kin: Kin, matrices: Mapping[int, Tensor]) -> dict[str, FactReport]:
         """Edit id → the fact under the head, and under these matrices."""
@@ -162,7 +161,7 @@ class Reverter:
         """The gates of what is written anew."""
         candidate = Candidate(
             model=self.resident.shadow(matrices),
-            before=self.lineage.head_state.weights.materialise(),
+            before=self.resident.matrices(self.resident.newest),
             after=matrices,
             energies={layer: gram.energy for layer, gram in grams.items()},
             logprobs=[],

@@ -24,14 +24,13 @@ def report_of_edits(
         recipe=recipe,
         canaries_kept=batch.effects.canaries_kept,
         energies={layer: after.energy for layer, (_, after) in batch.grams.items()},
-        norms=batch.weights.distances(lineage.head_state.weights),
-        collisions=key_collisions(keys, lineage.recent_keys(leaving_out=batch.removed)),
+        norms=batch.change.edited.weights.distances(lineage.head_state.weights),
+        collisions=key_collisions(keys, lineage.recent_keys(leaving_out=batch.change.removed)),
     )
 
 
 def report_of_undoing(
     change: Change,
-    matrices: Mapping[int, Tensor],
     grams: Mapping[int, RowGram],
     lineage: Lineage,
     gauge: EffectGauge,
@@ -41,19 +40,19 @@ def report_of_undoing(
 
     Args:
         change: What it changes.
-        matrices: The edited matrices as they will be, layer → (d_out, d_in).
-        grams: Their row Gram matrices.
+        grams: Row Gram matrices of the edited matrices as they will be.
         lineage: Has the head.
         gauge: Reads the reference text, and asks the canaries.
         recipe: Digest of the recipe it is computed by.
     """
+    matrices = change.edited.matrices
     return _report(
         gauge.perplexity(matrices),
         gauge.perplexity_tokens,
         recipe=recipe,
         canaries_kept=gauge.canaries_kept(matrices),
         energies={layer: gram.energy for layer, gram in grams.items()},
-        norms=change.weights.distances(lineage.head_state.weights),
+        norms=change.edited.weights.distances(lineage.head_state.weights),
         collisions={},
     )
 

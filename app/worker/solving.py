@@ -1,11 +1,12 @@
-"""One batch of edits: what is asked, what is there already, and the solution with its numbers."""
+"""One batch of edits: solved on the head, and measured before anything is committed."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from time import perf_counter
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from app.facts.edit_report import EditReport, FactReport, LayerReport, PhaseSeconds
@@ -34,7 +35,6 @@ from editing_core.giving_way import GiveWay, go_on
 from editing_core.measures.energy import RowGram
 from editing_core.solution import Solution
 from editing_core.values import Value
-from editing_core.weights.delta import Weights
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,18 @@ class SolvedBatch:
     Attributes:
         requests: The edits, in order of ``seq``.
         solution: Delta and how it came about.
-        removed: Ids of the edits that are superseded.
-        weights: The edited matrices with the delta and without the superseded edits.
-        after: What these weights say of each edit.
+        change: From the head to the matrices with the delta and without the superseded edits.
+        after: What these matrices say of each edit.
         around: What each edit leaves as it was.
-        siblings: Subject → its other live facts, as the head and these weights say them.
+        siblings: Subject → its other live facts, as the head and these matrices say them.
         effects: What they do besides.
-        grams: Layer → row Gram matrix of the head, and of ``weights``.
+        grams: Layer → row Gram matrix of the head, and of these matrices.
         seconds_measuring: Wall time of all measurements.
     """
 
     requests: tuple[Request, ...]
     solution: Solution
-    removed: tuple[str, ...]
-    weights: Weights
+    change: Change
     after: tuple[Measurement, ...]
     around: tuple[Surroundings, ...]
     siblings: Mapping[str, Sequence[FactReport]]
@@ -80,85 +78,111 @@ class SolvedBatch:
         )
 
 
-def solve_batch(
-    task: Task,
-    *,
-    beside: Sequence[Edit],
-    lineage: Lineage,
-    resident: Resident,
-    editor: Editor,
-    energies: Energies,
-    gauge: EffectGauge,
-    values: Sequence[Value] | None = None,
-    between: GiveWay = go_on,
-) -> SolvedBatch:
-    """Solve a task's edits together on the head without what they supersede.
+@dataclass(frozen=True)
+class Solver:
+    """Solves tasks on the head, and measures what came of them; nothing is changed.
 
-    ``beside`` are live edits of their subjects, which stay true: the new values suit them, too,
-    so their remembered keys need not, and must not, hold the old values fast. ``values`` are those
-    of the edits, where they were found before on the same weights; ``between`` is called between
-    two steps, and may end it.
-
-    Raises:
-        EditingError: The batch cannot be solved; nothing was changed.
+    Attributes:
+        energies: Those of the head.
+        between: Called between two steps; may end the computation.
     """
-    removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
-    start: Change = lineage.without(removed)
-    failpoint(Failpoint.SOLVING)
-    renewed = [*removed, *(edit.id for edit in beside)]
-    solution = editor.solve(
-        resident.shadow(start.weights.materialise()),
-        [request.edit for request in task.requests],
-        method=task.method,
-        past_keys=lineage.past_keys(leaving_out=renewed) if editor.remembers(task.method) else None,
-        beside=beside,
-        values=values,
-    )
-    between()
-    failpoint(Failpoint.SOLVED)
-    weights = start.weights.changed(add=[solution.delta])
-    started = perf_counter()
-    before, after = lineage.head_state.weights.materialise(), weights.materialise()
-    shadow = resident.shadow(after)
-    texts = [request.text for request in task.requests]
-    measured = measure(shadow, resident.tokenizer, texts, between)
-    between()
-    around = gauge.around(
-        shadow,
-        [
+
+    lineage: Lineage
+    resident: Resident
+    editor: Callable[[], Editor]
+    energies: Energies
+    gauge: EffectGauge
+    between: GiveWay = go_on
+
+    def solve(
+        self, task: Task, beside: Sequence[Edit], values: Sequence[Value] | None = None
+    ) -> SolvedBatch:
+        """Solve a task's edits together on the head without what they supersede.
+
+        Args:
+            task: The edits.
+            beside: Live edits of their subjects, which stay true: the new values suit them, too,
+                so their remembered keys need not, and must not, hold the old values fast.
+            values: Those of the edits, where they were found before on the same weights.
+
+        Raises:
+            EditingError: The batch cannot be solved.
+        """
+        removed = [edit.supersedes for edit in task.requests if edit.supersedes is not None]
+        start = self.lineage.without(removed)
+        failpoint(Failpoint.SOLVING)
+        before = self.resident.matrices(self.resident.newest)
+        renewed = [*removed, *(edit.id for edit in beside)]
+        editor = self.editor()
+        remembers = editor.remembers(task.method)
+        solution = editor.solve(
+            self.resident.shadow(start.edited.matrices if start.removed else before),
+            [request.edit for request in task.requests],
+            method=task.method,
+            past_keys=self.lineage.past_keys(leaving_out=renewed) if remembers else None,
+            beside=beside,
+            values=values,
+        )
+        self.between()
+        failpoint(Failpoint.SOLVED)
+        change = replace(start, edited=start.edited.changed(solution.delta))
+        return self._measured(task, beside, solution, before, change)
+
+    def _measured(
+        self,
+        task: Task,
+        beside: Sequence[Edit],
+        solution: Solution,
+        before: Mapping[int, Tensor],
+        change: Change,
+    ) -> SolvedBatch:
+        """The batch, with what the changed model says; ``before`` are the head's matrices."""
+        started = perf_counter()
+        after = change.edited.matrices
+        shadow = self.resident.shadow(after)
+        texts = [request.text for request in task.requests]
+        measured = measure(shadow, self.resident.tokenizer, texts, self.between)
+        self.between()
+        written = [
             Written(request.text.as_edited(), request.before, found)
             for request, found in zip(task.requests, measured, strict=True)
-        ],
-        between,
-    )
-    between()
-    grams = energies.of(lineage.head_state.revision, before)
-    if start.removed:
-        changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
-    else:
-        changed = grams_after(grams, before, solution.delta)
-    between()
-    candidate = Candidate(
-        model=shadow,
-        before=before,
-        after=after,
-        energies={layer: gram.energy for layer, gram in changed.items()},
-        logprobs=[score.logprob for found in measured for score in found.scores],
-        removed=start.removed,
-        beside=beside,
-    )
-    return SolvedBatch(
-        requests=task.requests,
-        solution=solution,
-        removed=start.removed,
-        weights=weights,
-        after=tuple(measured),
-        around=around,
-        siblings=_siblings(beside, resident, shadow),
-        effects=gauge.measure(candidate),
-        grams={layer: (grams[layer], changed[layer]) for layer in after},
-        seconds_measuring=perf_counter() - started,
-    )
+        ]
+        around = self.gauge.around(shadow, written, self.between)
+        self.between()
+        grams = self._grams(solution, before, change)
+        self.between()
+        candidate = Candidate(
+            model=shadow,
+            before=before,
+            after=after,
+            energies={layer: gram.energy for layer, (_, gram) in grams.items()},
+            logprobs=[score.logprob for found in measured for score in found.scores],
+            removed=change.removed,
+            beside=beside,
+        )
+        return SolvedBatch(
+            requests=task.requests,
+            solution=solution,
+            change=change,
+            after=tuple(measured),
+            around=around,
+            siblings=_siblings(beside, self.resident, shadow),
+            effects=self.gauge.measure(candidate),
+            grams=grams,
+            seconds_measuring=perf_counter() - started,
+        )
+
+    def _grams(
+        self, solution: Solution, before: Mapping[int, Tensor], change: Change
+    ) -> dict[int, tuple[RowGram, RowGram]]:
+        """Layer → row Gram matrix of the head, and of the changed matrices."""
+        grams = self.energies.of(self.lineage.head_state.revision, before)
+        if change.removed:
+            after = change.edited.matrices
+            changed = {layer: RowGram.of(weight) for layer, weight in after.items()}
+        else:
+            changed = grams_after(grams, before, solution.delta)
+        return {layer: (grams[layer], gram) for layer, gram in changed.items()}
 
 
 def _siblings(
@@ -171,17 +195,6 @@ def _siblings(
         report = FactReport(edit=fact.id, before=before[fact.id], after=after[fact.id])
         found[fact.subject].append(report)
     return found
-
-
-def _siblings_of(batch: SolvedBatch, index: int) -> list[FactReport]:
-    """The facts that share an edit's subject: those beside it, and those solved with it."""
-    own = batch.requests[index]
-    together = [
-        FactReport(edit=request.id, before=said(request.before.prompt), after=said(measured.prompt))
-        for request, measured in zip(batch.requests, batch.after, strict=True)
-        if request.edit.subject == own.edit.subject and request.id != own.id
-    ]
-    return [*batch.siblings.get(own.edit.subject, ()), *together]
 
 
 def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) -> EditReport:
@@ -222,3 +235,14 @@ def edit_report(batch: SolvedBatch, index: int, seconds_storing: float = 0.0) ->
         warnings=warnings_of(request.text, after),
         first_in_text=first_report(request.before, after),
     )
+
+
+def _siblings_of(batch: SolvedBatch, index: int) -> list[FactReport]:
+    """The facts that share an edit's subject: those beside it, and those solved with it."""
+    own = batch.requests[index]
+    together = [
+        FactReport(edit=request.id, before=said(request.before.prompt), after=said(measured.prompt))
+        for request, measured in zip(batch.requests, batch.after, strict=True)
+        if request.edit.subject == own.edit.subject and request.id != own.id
+    ]
+    return [*batch.siblings.get(own.edit.subject, ()), *together]

@@ -4,52 +4,44 @@ What is asked needs the model alone. Edits also need its key statistics, which t
 first start; so the head is served before they are there, and accepted edits wait for them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-
-from sqlalchemy.orm import Session
 
 from app.database.database import Database
 from app.database.tables.labels import Snapshot
 from app.facts.gate_limits import Limits
 from app.kit.clock import Clock
 from app.kit.disk import DiskSpace
-from app.kit.logs import get_logger
 from app.kit.preparing import Preparation
 from app.kit.process import ProcessId
 from app.ledger.artefacts import ArtefactStore
 from app.ledger.mark import Marks
 from app.metrics.metrics import Metrics
-from app.operations.commit import EditedMatrices, record_base, require_base
 from app.operations.label_limits import LabelLimits
 from app.operations.once import Once
 from app.operations.origin import Origin
-from app.operations.revisions import newest
 from app.queue.doorbell import Doorbell
 from app.resident.lineage import Lineage
 from app.resident.opening import Opened, open_model
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.settings import Settings
+from app.worker import base
+from app.worker.commits import Commits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
 from app.worker.interruption import Interruption
 from app.worker.lease import Lease
 from app.worker.loop import Worker
-from app.worker.revision_report import report_of_base
 from app.worker.sweeping import sweep
 from editing_core.editor import Editor
 from editing_core.giving_way import GiveWay, go_on
 from editing_core.progress import Progress
-from editing_core.weights.digest import weights_digest
 
 ACTOR = "worker"
 AT_ONCE = 4e11
 """Multiplications to prepare edits that a start waits for: a few seconds of a core."""
-
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,20 +112,15 @@ def start(
     with database.read() as session:
         origin = Origin.of(session)
     opened = open_model(settings, progress, origin)
-    _check_origin(database, opened)
-    interruption, may_write = Interruption(give_way), settings.worker == "embedded"
-    preparation = _preparation(
-        database, opened, clock, give_way, progress, interruption, at_once=at_once
+    base.check_origin(database, opened)
+    site = _Site(
+        settings, database, artefacts, opened, clock, metrics or Metrics(), Interruption(give_way)
     )
+    may_write = settings.worker == "embedded"
+    preparation = site.preparation(give_way, progress, at_once)
     if may_write and opened.work <= at_once:
         preparation.make_now()
-    snapshots = _snapshots(settings, database, opened, clock)
-    lease = Lease(database, silence_s=settings.lease_s, process=ProcessId.own(), watch=interruption)
-
-    def sweep_files() -> None:
-        """Holding the lease excludes other commits, so what is swept belongs to none."""
-        sweep(database, artefacts, snapshots, Marks(settings.data_dir), clock().date())
-
+    snapshots = site.snapshots()
     lineage = Lineage(database, artefacts, opened.weights, snapshots)
     # Before the first start has prepared edits, there is no revision 0 but the model itself.
     weights = lineage.recover() if origin or preparation.is_ready else opened.weights
@@ -144,144 +131,107 @@ def start(
         weights=weights,
         require_served=lineage.require_served,
     )
-
-    def contexts() -> Sequence[str]:
-        return preparation.get().recipe.all_contexts
-
-    counted = metrics or Metrics()
-    counted.served_revision.set(resident.head)
-    execution = Execution(
-        database=database,
-        lease=lease,
-        artefacts=artefacts,
-        lineage=lineage,
-        resident=resident,
-        editor=preparation.get,
-        clock=clock,
-        actor=ACTOR,
-        snapshots=snapshots,
-        intake=Intake(database, resident, Limits.of(settings), contexts),
-        gauge=EffectGauge(
-            lineage,
-            resident,
-            earlier_sample=settings.gate_earlier_sample,
-            perplexity_tokens=settings.gate_perplexity_tokens,
-            conversation=opened.conversation,
-            ordinary=opened.text,
-        ),
-        metrics=counted,
-        interruption=interruption,
-    )
+    site.metrics.served_revision.set(resident.head)
+    lease = site.lease()
     worker = Worker(
         database,
         lease if may_write else None,
         doorbell,
-        execution,
+        site.execution(lease, lineage, resident, snapshots, preparation),
         batch_size=settings.batch_size,
         poll_s=settings.queue_poll_s,
         clock=clock,
         actor=ACTOR,
-        interruption=interruption,
-        when_taken=sweep_files,
+        interruption=site.interruption,
+        when_taken=lambda: site.sweep(snapshots),
         is_prepared=lambda: preparation.is_ready,
     )
     worker.start()
     if may_write and not preparation.is_ready:
         preparation.start()
-    return Runtime(
-        resident,
-        worker,
-        lineage,
-        snapshots,
-        opened,
-        preparation if may_write else None,
-    )
+    return Runtime(resident, worker, lineage, snapshots, opened, preparation if may_write else None)
 
 
-def _preparation(
-    database: Database,
-    opened: Opened,
-    clock: Clock,
-    give_way: GiveWay,
-    progress: Progress,
-    interruption: Interruption,
-    *,
-    at_once: float,
-) -> Preparation[Editor]:
-    """What makes the editor; in the background it has a tokenizer of its own."""
-    own = opened if opened.work <= at_once else opened.apart()
+@dataclass(frozen=True)
+class _Site:
+    """What the parts of the worker are made from."""
 
-    def make(told: Progress) -> Editor:
-        prepared = own.prepare(told)
-        _record_base(database, own, prepared.recipe.digest, clock)
-        return prepared.editor(interruption.step)
+    settings: Settings
+    database: Database
+    artefacts: ArtefactStore
+    opened: Opened
+    clock: Clock
+    metrics: Metrics
+    interruption: Interruption
 
-    return Preparation(make, give_way=give_way, progress=progress)
+    def preparation(
+        self, give_way: GiveWay, progress: Progress, at_once: float
+    ) -> Preparation[Editor]:
+        """What makes the editor; in the background it has a tokenizer of its own."""
+        own = self.opened if self.opened.work <= at_once else self.opened.apart()
 
+        def make(told: Progress) -> Editor:
+            prepared = own.prepare(told)
+            base.record(self.database, own, prepared.recipe.digest, self.clock, ACTOR)
+            return prepared.editor(self.interruption.step)
 
-def _check_origin(database: Database, opened: Opened) -> None:
-    """Go on with the model that the revisions start from; say it where the recipe is another.
+        return Preparation(make, give_way=give_way, progress=progress)
 
-    Raises:
-        BaseMismatch: It is another model, or other matrices are edited.
-    """
-    if opened.origin is None:
-        return
-    own = None if opened.recipe is None else opened.recipe.digest
-    by = opened.origin.recipe
-    if own not in (None, by):
-        worker = opened.settings.worker
-        _log.warning("recipe_differs", recipe=own, revisions_by=by, worker=worker)
-    with database.read() as session:
-        _require_base(session, opened)
-
-
-def _snapshots(settings: Settings, database: Database, opened: Opened, clock: Clock) -> Snapshots:
-    return Snapshots(
-        database,
-        ArtefactStore(settings.data_dir / "snapshots"),
-        opened.weights,
-        every=settings.snapshot_every,
-        kept=settings.snapshots_kept,
-        clock=clock,
-        labels=LabelLimits(
-            settings.max_labels,
-            settings.max_labels_bytes,
-            DiskSpace(settings.data_dir, settings.min_free_bytes),
-        ),
-    )
-
-
-def _record_base(database: Database, opened: Opened, recipe: str, clock: Clock) -> None:
-    """Record revision 0, if it is not: with the recipe that the first edits are computed by."""
-    with database.read() as session:
-        if newest(session) is not None:
-            _require_base(session, opened)
-            return
-    base, tokens = opened.base, opened.settings.gate_perplexity_tokens
-    report = report_of_base(base.model, base.tokenizer, opened.weights, tokens, recipe)
-    with database.write() as session:
-        record_base(
-            session,
-            model=base.name,
-            model_digest=base.digest,
-            recipe_digest=recipe,
-            weights_digest=weights_digest(opened.weights),
-            actor=ACTOR,
-            now=clock(),
-            matrices=EditedMatrices(
-                opened.layers,
-                base.architecture.site,
-                str(base.model.dtype).removeprefix("torch."),
+    def snapshots(self) -> Snapshots:
+        """The cache of whole revisions."""
+        settings = self.settings
+        return Snapshots(
+            self.database,
+            ArtefactStore(settings.data_dir / "snapshots"),
+            self.opened.weights,
+            every=settings.snapshot_every,
+            kept=settings.snapshots_kept,
+            clock=self.clock,
+            labels=LabelLimits(
+                settings.max_labels,
+                settings.max_labels_bytes,
+                DiskSpace(settings.data_dir, settings.min_free_bytes),
             ),
-            report=report.model_dump(mode="json"),
         )
 
+    def lease(self) -> Lease:
+        """This process's claim to write."""
+        silence_s, process = self.settings.lease_s, ProcessId.own()
+        return Lease(self.database, silence_s=silence_s, process=process, watch=self.interruption)
 
-def _require_base(session: Session, opened: Opened) -> None:
-    require_base(
-        session,
-        model=opened.base.name,
-        model_digest=opened.base.digest,
-        weights_digest=weights_digest(opened.weights),
-    )
+    def sweep(self, snapshots: Snapshots) -> None:
+        """Holding the lease excludes other commits, so what is swept belongs to none."""
+        marks, today = Marks(self.settings.data_dir), self.clock().date()
+        sweep(self.database, self.artefacts, snapshots, marks, today)
+
+    def execution(
+        self,
+        lease: Lease,
+        lineage: Lineage,
+        resident: Resident,
+        snapshots: Snapshots,
+        preparation: Preparation[Editor],
+    ) -> Execution:
+        """What the worker does with operations."""
+        editor, limits = preparation.get, Limits.of(self.settings)
+        gauge = EffectGauge(
+            lineage,
+            resident,
+            earlier_sample=self.settings.gate_earlier_sample,
+            perplexity_tokens=self.settings.gate_perplexity_tokens,
+            conversation=self.opened.conversation,
+            ordinary=self.opened.text,
+        )
+        commits = Commits(
+            lease=lease,
+            artefacts=self.artefacts,
+            lineage=lineage,
+            resident=resident,
+            snapshots=snapshots,
+            editor=editor,
+            clock=self.clock,
+            actor=ACTOR,
+            metrics=self.metrics,
+        )
+        intake = Intake(self.database, resident, limits, lambda: editor().recipe.all_contexts)
+        return Execution(self.database, commits, intake, gauge, self.interruption)

@@ -31,15 +31,15 @@ def test_one_module_begins_and_commits_transactions() -> None:
 
 
 def test_one_function_publishes_a_view_and_one_commits_a_revision() -> None:
-    assert _modules_that_call("publish") == ["worker/execution.py"]
-    assert _modules_that_call("commit_revision") == ["worker/execution.py"]
+    assert _modules_that_call("publish") == ["worker/commits.py"]
+    assert _modules_that_call("commit_revision") == ["worker/commits.py"]
 
 
 def test_the_worker_writes_with_its_lease_only() -> None:
     written = {module for module, called, _ in _calls() if called.endswith("database.write")}
     assert {module for module in written if module.startswith("worker/")} == {
         "worker/lease.py",
-        "worker/start.py",  # the base, which is the same whoever records it
+        "worker/base.py",  # the base, which is the same whoever records it
     }
 
 

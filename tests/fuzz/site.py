@@ -30,10 +30,11 @@ from app.operations.commit import EditedMatrices, record_base
 from app.operations.lifecycle import accept, cancel
 from app.operations.live import live_edits
 from app.queue.redis_doorbell import RedisAddress, RedisDoorbell
-from app.resident.lineage import Lineage
+from app.resident.lineage import Lineage, State
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
 from app.settings import Settings
+from app.worker.commits import Commits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -123,6 +124,11 @@ class Site:
             self._lease.release()
         self.database.close()
         self._open()
+
+    @property
+    def head(self) -> State:
+        """The head, as the worker has it."""
+        return self._lineage.head_state
 
     @property
     def head_live(self) -> Sequence[str]:
@@ -240,19 +246,19 @@ class Site:
         self._lease = Lease(self.database, silence_s=3600.0, process=ProcessId.own())
         assert self._lease.acquire()
         editor = Editor(model, recipe, statistics)
-        execution = Execution(
-            self.database,
+        commits = Commits(
             self._lease,
             self._artefacts,
             self._lineage,
             resident,
+            snapshots,
             lambda: editor,
             clock=self.clock,
             actor="worker",
-            snapshots=snapshots,
-            intake=Intake(self.database, resident, self.limits),
-            gauge=EffectGauge(self._lineage, resident, earlier_sample=1, perplexity_tokens=8),
         )
+        intake = Intake(self.database, resident, self.limits)
+        gauge = EffectGauge(self._lineage, resident, earlier_sample=1, perplexity_tokens=8)
+        execution = Execution(self.database, commits, intake, gauge)
         self._worker = Worker(
             self.database,
             self._lease,

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from app.database.database import Database
-from app.database.tables.revisions import RevisionKind
+from app.database.tables.operations import OperationKind
 from app.ledger.artefacts import ArtefactStore
 from app.operations import revisions
 from app.operations.commit import AddedEdit, NewRevision
 from app.operations.label_limits import LabelLimits
+from app.resident.edited import Edited as Matrices
 from app.resident.lineage import Change, Lineage
 from app.resident.snapshots import Snapshots
 from editing_core.weights.delta import Delta, dense_on_grid, left_grid, on_grid
@@ -103,16 +104,16 @@ class Edited:
         return self._commit_edits([id], Delta((id,), layers))
 
     def _commit_edits(self, ids: list[str], delta: Delta) -> int:
-        change = Change(self.lineage.head_state.weights.changed(add=[delta]))
+        change = Change(Matrices(self.lineage.head_state.weights.changed(add=[delta])))
         artefact = self.artefacts.put(delta.to_bytes())
         added = [AddedEdit(id, index, REPORT) for index, id in enumerate(ids)]
-        return self._commit(RevisionKind.EDIT, ids, change, artefact, added)
+        return self._commit(OperationKind.EDIT, ids, change, artefact, added, delta)
 
     def roll_back(self, to_revision: int) -> int:
         """Commit a rollback; the new revision."""
         id = self.records.accept_rollback(f"rollback-{self.head + 1}", to_revision)
         self.records.claim()
-        return self._commit(RevisionKind.ROLLBACK, [id], self.lineage.change_to(to_revision))
+        return self._commit(OperationKind.ROLLBACK, [id], self.lineage.change_to(to_revision))
 
     def label(self, label: str, revision: int) -> str:
         """Keep a revision under a label; its file's digest."""
@@ -138,25 +139,26 @@ class Edited:
 
     def _commit(
         self,
-        kind: RevisionKind,
+        kind: OperationKind,
         ids: list[str],
         change: Change,
         artefact: str | None = None,
         added: list[AddedEdit] | None = None,
+        delta: Delta | None = None,
     ) -> int:
-        revision = self.records.commit(
+        made = self.records.make(
             NewRevision(
                 kind=kind,
                 parent=self.head,
                 operations=ids,
-                weights_digest=weights_digest(change.weights.materialise()),
+                weights_digest=change.edited.digest,
                 report=measured(),
                 artefact_digest=artefact,
                 added=added or [],
                 restored=change.restored,
                 removed=change.removed,
             )
-        ).number
-        self.lineage.advance(revision, change.weights)
-        self.snapshots.take_if_due(revision, change.weights)
-        return revision
+        )
+        self.lineage.advance(made, change, delta)
+        self.snapshots.take_if_due(made.revision.number, change.edited.weights)
+        return made.revision.number

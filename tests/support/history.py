@@ -11,7 +11,7 @@ from app.database.database import Database
 from app.database.tables.batches import EditBatch
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationKind
-from app.database.tables.revisions import Revision, RevisionKind
+from app.database.tables.revisions import Revision
 from app.edits.service import erase
 from app.facts.revision_report import LayerDrift, RevisionReport
 from app.facts.text import EditText
@@ -22,6 +22,7 @@ from app.operations import lifecycle as service
 from app.operations import repository as operations
 from app.operations.commit import (
     AddedEdit,
+    Committed,
     EditedMatrices,
     NewRevision,
     commit_revision,
@@ -158,6 +159,10 @@ class History:
 
     def commit(self, new: NewRevision) -> Revision:
         """Commit a revision."""
+        return self.make(new).revision
+
+    def make(self, new: NewRevision) -> Committed:
+        """Commit a revision, and have what its maker goes on from."""
         with self.database.write() as session:
             return commit_revision(session, new, actor="worker", now=self.clock())
 
@@ -183,7 +188,7 @@ class History:
         ]
         return self.commit(
             NewRevision(
-                kind=RevisionKind.EDIT,
+                kind=OperationKind.EDIT,
                 parent=parent,
                 operations=edit_ids,
                 weights_digest=f"weights-{parent + 1}",
@@ -212,7 +217,7 @@ class History:
         self.claim()
         return self.commit(
             NewRevision(
-                RevisionKind.ROLLBACK,
+                OperationKind.ROLLBACK,
                 self.head(),
                 [operation_id],
                 f"weights-{to_revision}",

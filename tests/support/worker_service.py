@@ -31,6 +31,7 @@ from app.queue.redis_doorbell import RedisDoorbell
 from app.resident.lineage import Lineage
 from app.resident.resident import Resident
 from app.resident.snapshots import Snapshots
+from app.worker.commits import Commits
 from app.worker.effects import EffectGauge
 from app.worker.execution import Execution
 from app.worker.intake import Intake
@@ -228,21 +229,20 @@ def working(
     resident = Resident(model, lineage.materialise, revision=0, weights=lineage.recover())
     lease = Lease(database, silence_s=1.0, process=ProcessId.own(), watch=ending)
     metrics = Metrics()
-    execution = kind(
-        database,
+    commits = Commits(
         lease,
         artefacts,
         lineage,
         resident,
+        snapshots,
         lambda: editor,
         clock=utc_now,
         actor="worker",
-        snapshots=snapshots,
-        intake=Intake(database, resident, OPEN_LIMITS),
-        gauge=EffectGauge(lineage, resident, earlier_sample=4, perplexity_tokens=_TOKENS),
         metrics=metrics,
-        interruption=ending,
     )
+    intake = Intake(database, resident, OPEN_LIMITS)
+    gauge = EffectGauge(lineage, resident, earlier_sample=4, perplexity_tokens=_TOKENS)
+    execution = kind(database, commits, intake, gauge, ending)
     worker = Worker(
         database,
         lease,

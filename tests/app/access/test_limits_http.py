@@ -1,5 +1,6 @@
 """What the service answers to callers who post more edits than they may."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_a_replay_costs_nothing_and_is_answered_when_nothing_is_left(narrow: Set
         assert client.post("/v1/edits", json=FACT).status_code == 429
         again = client.post("/v1/edit-batches", json=_batch(3), headers=batch)
         assert (again.status_code, again.json()["id"]) == (202, together)
+
+
+def test_what_is_sent_at_the_same_time_is_paid_once(narrow: Settings) -> None:
+    once = {"Idempotency-Key": "once"}
+    with running(narrow, Components(SetClock(), start_runtime=load_nothing)) as client:
+
+        def post(_: int) -> str:
+            return str(client.post("/v1/edits", json=FACT, headers=once).json()["id"])
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len(set(pool.map(post, range(4)))) == 1
+        answers = [client.post("/v1/edits", json=FACT).status_code for _ in range(5)]
+    assert answers == [202] * 4 + [429]
 
 
 def test_what_is_refused_for_its_fields_costs_nothing(narrow: Settings) -> None:

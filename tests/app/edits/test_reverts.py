@@ -21,6 +21,7 @@ from app.ledger import repository as ledger
 from app.ledger.records import RevisionRecord, read
 from app.operations import edits, revisions
 from app.operations import repository as operations
+from app.operations.live import live_edits
 from app.revisions.endpoints import revision_resources
 from app.revisions.schemas import RevisionResource
 from tests.fuzz.site import Site
@@ -37,6 +38,8 @@ FORCED = Wanted(force=True)
 def site(tmp_path: Path) -> Iterator[Site]:
     found = Site(tmp_path)
     yield found
+    with found.database.read() as session:
+        assert [*found.head.live.values()] == live_edits(session, found.head.revision)
     assert found.audit().ok
     recount = Recount()
     with found.database.read() as session:

@@ -3,8 +3,7 @@ from sqlalchemy import event
 
 from app.database.database import Database
 from app.database.tables.edits import EditStatus
-from app.database.tables.operations import OperationStatus
-from app.database.tables.revisions import RevisionKind
+from app.database.tables.operations import OperationKind, OperationStatus
 from app.errors import BaseMismatch, StaleParent, UnknownEdit, UnknownRevision, WrongState
 from app.facts.placements import Placement
 from app.operations import edits, revisions
@@ -165,7 +164,7 @@ def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:
     history.accept("b")
     history.claim()
     stale = NewRevision(
-        RevisionKind.EDIT, 0, ["b"], "w", measured(), "x", added=[AddedEdit("b", 0, {})]
+        OperationKind.EDIT, 0, ["b"], "w", measured(), "x", added=[AddedEdit("b", 0, {})]
     )
     with pytest.raises(StaleParent, match="head is revision 1"):
         history.commit(stale)
@@ -176,7 +175,7 @@ def test_a_commit_on_anything_but_the_head_is_refused(history: History) -> None:
 def test_a_commit_of_what_does_not_run_is_refused(history: History) -> None:
     history.accept("a")
     new = NewRevision(
-        RevisionKind.EDIT, 0, ["a"], "w", measured(), "x", added=[AddedEdit("a", 0, {})]
+        OperationKind.EDIT, 0, ["a"], "w", measured(), "x", added=[AddedEdit("a", 0, {})]
     )
     with pytest.raises(WrongState, match="only a running one"):
         history.commit(new)
@@ -203,7 +202,7 @@ def _rollback(
     history.claim()
     history.commit(
         NewRevision(
-            RevisionKind.ROLLBACK,
+            OperationKind.ROLLBACK,
             history.head(),
             [name],
             f"weights-{to}",

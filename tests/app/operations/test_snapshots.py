@@ -22,6 +22,7 @@ from app.ledger import repository as ledger
 from app.operations import snapshots as repository
 from app.operations.label_limits import LabelLimits
 from app.operations.labels import add_automatic, remove_label
+from editing_core.weights.digest import weights_digest
 from tests.support.chain import check_chain
 from tests.support.edited import Edited
 from tests.support.unkeyed import unkeyed
@@ -58,6 +59,8 @@ def test_a_head_that_moved_step_by_step_is_the_one_a_restart_finds(open_edited: 
             edited.edit(draw.randrange(1, 4))
     moved, found = edited.lineage.head_state, edited.restarted().lineage.head_state
     assert (moved.revision, list(moved.live.items())) == (found.revision, list(found.live.items()))
+    assert moved.ledger_hash == found.ledger_hash
+    assert weights_digest(moved.weights.materialise()) == edited.recorded_digest(found.revision)
 
 
 def test_every_revision_has_the_same_bits_with_and_without_snapshots(open_edited: Open) -> None:

@@ -17,7 +17,6 @@ from app.client import Refused
 from app.database.database import Database
 from app.database.tables.edits import EditStatus
 from app.database.tables.operations import Operation, OperationKind, OperationStatus
-from app.database.tables.revisions import RevisionKind
 from app.database.tables.withdrawals import Why
 from app.edits.withdrawal_service import withdraw
 from app.errors import RevisionWithdrawn, WrongState
@@ -314,7 +313,7 @@ def test_a_rollback_that_was_accepted_before_is_not_committed(history: History) 
     history.accept_rollback("back", 1)
     _withdraw(history, "a")
     history.claim()
-    late = NewRevision(RevisionKind.ROLLBACK, 2, ["back"], "weights-1", measured(), restored=["a"])
+    late = NewRevision(OperationKind.ROLLBACK, 2, ["back"], "weights-1", measured(), restored=["a"])
     with pytest.raises(RevisionWithdrawn):
         history.commit(late)
     assert history.head() == 2
