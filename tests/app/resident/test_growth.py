@@ -114,7 +114,7 @@ def test_keys_that_were_just_stored_are_not_read_back(database: Database, tmp_pa
         edited.artefacts.put(stored)
         assert found.keys() == expected.keys()
         for layer, keys in expected.items():
-            assert len(keys) == len(lineage.head.live)
+            assert len(keys) == len(lineage.head_state.live)
             assert found[layer].equal(keys)
 
 
