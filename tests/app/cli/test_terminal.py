@@ -37,10 +37,21 @@ _EDIT = {
     "revision": 1,
     "reason": EVIL,
     "report": {"before": _STANDING, "after": _STANDING, "gates": [_GATE]},
+    "as_edited": None,
+    "erased_at": None,
+    "withdrawn": [],
     "warnings": [EVIL],
     "look_alikes": [{"subject": EVIL, "edit": EVIL}],
 }
-_OPERATION = {"id": EVIL, "kind": EVIL, "status": "rejected", "revision": None, "reason": EVIL}
+_OPERATION = {
+    "id": EVIL,
+    "kind": EVIL,
+    "status": "rejected",
+    "revision": None,
+    "reason": EVIL,
+    "erased_at": None,
+    "report": None,
+}
 _REVERTED_FACT = {"edit": EVIL, "before": {"p_target": 0.5, "match": True}, "after": None}
 _REVERTED = {
     "undone": _REVERTED_FACT,
@@ -67,13 +78,16 @@ _REVISION = {
     "kind": EVIL,
     "edits": [EVIL],
     "live_edits": 1,
+    "resolved": [EVIL],
     "weights_digest": EVIL,
     "created_at": EVIL,
+    "withdrawn_at": None,
 }
 _EXPORT = {
     "id": "export_1",
     "format": EVIL,
     "revision": 1,
+    "created_by": EVIL,
     "status": "failed",
     "progress": 0.5,
     "bytes": None,
@@ -119,7 +133,14 @@ _ANSWERS: dict[str, Any] = {
         ],
     },
     "/v1/ledger": {"items": _ENTRIES, "next": None},
-    "/v1/ledger/verify": {"ok": True, "entries": 1, "head_hash": EVIL, "first_bad": None},
+    "/v1/ledger/verify": {
+        "ok": True,
+        "entries": 1,
+        "head_hash": EVIL,
+        "first_bad": None,
+        "bad_artefact": None,
+        "bad_row": None,
+    },
     "/v1/diff": {
         "from": 0,
         "to": 1,
