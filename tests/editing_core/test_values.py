@@ -135,6 +135,7 @@ def test_facts_beside_an_edit_join_its_objective(tiny_model: LoadedModel, recipe
 def test_a_subject_of_many_facts_is_optimised_as_one(
     tiny_model: LoadedModel, recipe: Recipe
 ) -> None:
+    recipe = replace(recipe, value=replace(recipe.value, steps=4))
     many = [_of_rome(number) for number in range(11)]  # more than are optimised together
     found = _optimise(tiny_model, [_EDITS[0], *many, _EDITS[2]], recipe)
     assert same(found[1], optimise_slowly(tiny_model, many[0], recipe, beside=many[1:]))
