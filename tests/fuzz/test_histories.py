@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from sqlalchemy import select
 from app.database.tables.edits import Edit, EditStatus
 from app.database.tables.operations import Operation, OperationStatus
 from app.edits.revert_service import Wanted
+from app.errors import WrongState
 from app.evidence.recount import Recount
 from app.facts.placements import Placement
 from app.ledger import repository as ledger
@@ -97,6 +99,9 @@ class Model:
         return id in self.live or any(map(self.stands, after))
 
 
+pytestmark = pytest.mark.timeout(900)  # three minutes of processor time
+
+
 class Histories(RuleBasedStateMachine):
     """A service without HTTP, and the model beside it."""
 
@@ -124,7 +129,14 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.model.waiting)
     @rule()
     def cancel_the_last(self) -> None:
-        self.site.cancel(self.model.waiting.pop().id)
+        last = self.model.waiting[-1]
+        with self.site.database.read() as session:
+            is_in_hand = operations.get(session, last.id).status is OperationStatus.RUNNING
+        if is_in_hand:  # of a process that crashed
+            with pytest.raises(WrongState):
+                self.site.cancel(last.id)
+        else:
+            self.site.cancel(self.model.waiting.pop().id)
 
     @precondition(lambda self: self.model.live)
     @rule(data=st.data())
@@ -269,7 +281,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=20,
+    max_examples=12,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
