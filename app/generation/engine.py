@@ -59,7 +59,7 @@ class Engine(Protocol):
     """Something that generates from the model of a view."""
 
     def generate(self, model: PreTrainedModel, prompts: Sequence[Prompt]) -> AsyncGenerator[Chunk]:
-        """Every choice of every prompt, as it comes; whoever stops listening frees what it used.
+        """Generate every choice of every prompt; closing the generator frees what it uses.
 
         Raises:
             GenerationFailed: The model failed; no further chunk comes.

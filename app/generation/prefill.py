@@ -1,4 +1,4 @@
-"""Reading a prompt, chunk by chunk, so that nobody waits for the whole of a long one."""
+"""Prefill in chunks: other sequences take their steps between two chunks of a long prompt."""
 
 import torch
 from torch import Tensor

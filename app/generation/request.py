@@ -17,7 +17,7 @@ class EngineRequest:
         model: The model that is asked.
         prompts: Prompts that were not begun yet.
         slots: How many slots its choices hold now.
-        abandoned: Whether nobody listens any more; set by the listener.
+        abandoned: Whether the client has left; set by the generator that it read.
     """
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Prompt]) -> None:

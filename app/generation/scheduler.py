@@ -66,7 +66,7 @@ class Scheduler:
     async def generate(
         self, model: PreTrainedModel, prompts: Sequence[Prompt]
     ) -> AsyncGenerator[Chunk]:
-        """Every choice of every prompt, as it comes; whoever stops listening frees its slots.
+        """Generate every choice of every prompt; closing the generator frees its slots.
 
         Raises:
             GenerationFailed: The model failed; no further chunk comes.

@@ -1,4 +1,4 @@
-"""One choice that is being continued, and what of it the listener is told."""
+"""A sequence that is being generated, and the chunks that it sends."""
 
 from collections.abc import Sequence
 

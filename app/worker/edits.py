@@ -73,7 +73,7 @@ class Edits:
         return ids
 
     def _write_one_by_one(self, task: Task) -> None:
-        """Nobody else's edit fails with the one that cannot be solved or does harm."""
+        """Solve each edit alone, so that only the edit at fault is rejected."""
         for request in task.requests:
             self.write([request.id])
 

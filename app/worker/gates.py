@@ -108,7 +108,7 @@ def judge_batch(effects: Effects, limits: Limits) -> Judgement:
 
 
 def judge_head(distance: Distance, limits: Limits) -> Judgement:
-    """The gates that an edit on the head fails, whatever it is: no edit gives back so much."""
+    """The cumulative gates that the head exceeds by more than one edit can restore."""
     kept, drift, ratio = distance.canaries_kept, distance.energy_drift, distance.perplexity_ratio
     fewest, most = limits.canaries_kept, limits.energy_drift
     highest = limits.perplexity_ratio
